@@ -1,0 +1,5 @@
+"""``python -m builder`` is ``tritonsmith``."""
+
+from builder.cli import main
+
+main()

@@ -1,0 +1,176 @@
+"""The frozen values that flow between stages.
+
+A stage takes artifacts and returns one. An artifact never holds bytes: it holds facts, and :class:`File` references to
+bytes on disk. A file may lie in the output folder of the stage that made it or of an earlier one: weights are stored
+once, by ``source``, and every later stage only points at them.
+
+All values are plain dataclasses of JSON-able fields, so that ``core`` can write any of them into a record and read it
+back (:func:`to_json`, :func:`from_json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+Json = Any
+"""A value of the JSON data model: None, bool, int, float, str, list or dict with string keys."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file on disk, identified by its content."""
+
+    path: Path
+    sha256: str
+    size: int  # bytes
+
+
+Tree = Mapping[str, File]
+"""Relative POSIX path → file, in sorted order. Empty folders do not exist in a tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A model's input or output, as the graph states it.
+
+    ``dtype`` is Triton's name (``INT64``, ``FP32``, ``BYTES``); ``shape`` includes the batch axis, -1 is dynamic.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files as its author published them, resolved: no symlinks, each hashed."""
+
+    kind: str  # hub | path | package | architecture
+    model_id: str  # what a human calls it: hub id, package and path, folder name
+    revision: str | None  # commit on the hub, version of the package
+    licence: str | None  # as the model states it
+    files: dict[str, File]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The traced computation, without weights: a function of the architecture alone.
+
+    ``files`` holds ``graph.onnx``; every parameter that has to come from a checkpoint is an initializer without data.
+    ``parameters`` maps such an initializer to the name of its tensor in the checkpoint.
+    """
+
+    files: dict[str, File]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    parameters: dict[str, str]
+    record: dict[str, Json]  # exporter, versions, what was embedded and why
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """A complete ONNX model: ``model.onnx`` and the files that hold its weights as external data, in one folder."""
+
+    files: dict[str, File]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    record: dict[str, Json]  # how many tensors are bound, embedded, and why
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """The tokenizer for serving: ``tokenizer.json`` (padding and truncation cleared) and what is not in that file."""
+
+    files: dict[str, File]
+    input_names: tuple[str, ...]  # what the model takes, in order: input_ids, attention_mask, token_type_ids
+    pad_token_id: int
+    pad_token_type_id: int
+    pad_token: str
+    padding_side: str  # left | right
+    truncation_side: str  # left | right
+    max_length: int  # tokens, special tokens included
+    prompt: str = ""  # put before every text
+    lower_case: bool = False  # texts are lower-cased before they are tokenised
+    strip: bool = False  # white space around a text is removed before it is tokenised
+    record: dict[str, Json] = field(default_factory=dict)  # where each limit and setting was read
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the Hugging Face model answers to the samples.
+
+    ``files`` holds ``samples.jsonl`` (one ``{"text": …, "text_pair": …}`` per line) and ``expected.safetensors``:
+    ``<OUTPUT>`` with shape [samples, …] for each output, and ``control.<control>.<OUTPUT>`` for each negative control,
+    which is what a wrong build would answer; and ``probe.<i>.<input or output name>`` for token ids at shapes that
+    were not traced.
+    """
+
+    files: dict[str, File]
+    outputs: tuple[str, ...]
+    controls: tuple[str, ...]
+    record: dict[str, Json]  # versions, dtype, threads, probes
+    metric: str  # cosine | single-label | multi-label | regression
+    labels: tuple[str, ...] = ()  # names of the labels, in the order of LOGITS; empty for embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A Triton model repository: ``<model>/config.pbtxt``, ``<model>/<version>/…``."""
+
+    name: str  # the model that clients call
+    files: dict[str, File]
+    record: dict[str, Json]  # models, tensors, labels
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A packed repository. ``tree_digest`` is its identity; ``file`` holds the compressed bytes."""
+
+    file: File
+    tree_digest: str  # sha256 over the sorted (path, size, sha256) of all members
+    unpacked_size: int  # bytes
+    format: str  # triton
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was seen on the served archive: figures only, no verdict."""
+
+    parity: dict[str, Json]
+    perf: tuple[dict[str, Json], ...]
+    server: dict[str, Json]  # provider, versions, stand-ins, overrides
+    hardware: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Figures against tolerances and constraints. ``status``: passed, failed, inconclusive, unverified."""
+
+    status: str
+    reasons: tuple[str, ...] = ()
+    figures: dict[str, Json] = field(default_factory=dict)
+
+
+def to_json(value: object) -> Json:
+    """The artifact as JSON data; paths become strings."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def from_json(kind: type[T], data: Json) -> T:
+    """The artifact of ``kind`` that :func:`to_json` wrote.
+
+    Raises:
+        pydantic.ValidationError: the data is not such an artifact.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(data)

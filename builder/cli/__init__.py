@@ -1,0 +1,99 @@
+"""The command line: parse → call → render. One file per command; every heavy import waits until a command runs.
+
+Results go to stdout, talk and progress to stderr. Exit codes are in :mod:`builder.errors`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from builder import __version__
+from builder.cli import build, doctor, plan, schema, serve, toolchain, verify
+from builder.errors import (
+    EXIT_INTERNAL_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_USER_ERROR,
+    TritonsmithError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+app = typer.Typer(
+    name="tritonsmith",
+    help="Builds Triton model repositories from recipes, and proves them on a real Triton.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan")(plan.plan)
+app.command("build")(build.build)
+app.command("verify")(verify.verify)
+app.command("serve")(serve.serve)
+app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
+app.add_typer(toolchain.app, name="toolchain")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tritonsmith {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Builds Triton model repositories from recipes, and proves them on a real Triton."""
+
+
+# typer vendors click and exports one class of its usage errors: the others are found through it.
+_ClickError = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and exits with its code: the only place where exceptions become exit codes."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+    except TritonsmithError as error:
+        typer.echo(f"tritonsmith: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("tritonsmith: interrupted", err=True)
+        code = EXIT_INTERRUPTED
+    except _Terminated:
+        typer.echo("tritonsmith: terminated", err=True)
+        code = EXIT_TERMINATED
+    except BrokenPipeError:
+        # The reader of our stdout went away (`| head`): nothing to tell it, and nothing more may be written.
+        sys.stderr.close()
+        code = EXIT_TERMINATED
+    except _ClickError as error:
+        error.show()  # type: ignore[attr-defined]
+        code = EXIT_USER_ERROR
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        typer.echo("tritonsmith: this is a bug of tritonsmith; please report it with the lines above", err=True)
+        code = EXIT_INTERNAL_ERROR
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, so that servers end and folders are removed."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated

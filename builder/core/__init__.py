@@ -1,0 +1,1 @@
+"""A build system that knows nothing about models."""

@@ -1,0 +1,44 @@
+"""What the executor tells while it works. The console implements it; libraries never print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """How long a node took."""
+
+    node: str  # recipe/source/model/target/format/stage
+    stage: str
+    seconds: float
+
+
+class Reporter(Protocol):
+    """Listens to the executor.
+
+    Details inside a stage are talk: they go through ``logging`` at level INFO, from loggers below ``builder``.
+    """
+
+    def started(self, node: str) -> None:
+        """A node begins to run."""
+
+    def finished(self, time: StageTime) -> None:
+        """A node ended well; its output is published."""
+
+    def failed(self, node: str, seconds: float) -> None:
+        """A node raised; nothing of it is published."""
+
+
+class Silent:
+    """A reporter that says nothing, for tests and library use."""
+
+    def started(self, node: str) -> None:
+        pass
+
+    def finished(self, time: StageTime) -> None:
+        pass
+
+    def failed(self, node: str, seconds: float) -> None:
+        pass

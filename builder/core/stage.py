@@ -1,0 +1,39 @@
+"""The contract of a stage: ``fingerprint → requires → run → ensures``, executed in one place (:mod:`builder.core.execute`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder.artifacts import Json
+
+InT = TypeVar("InT", contravariant=True)
+OutT = TypeVar("OutT", covariant=True)
+
+
+class Stage(Protocol[InT, OutT]):
+    """One step of the pipeline: a typed input → files below ``out`` → a typed output.
+
+    A stage is a frozen dataclass whose fields are its options. It gets artifacts, never other stages' modules.
+    """
+
+    name: ClassVar[str]
+    """Last part of the node id, e.g. ``trace``."""
+
+    version: ClassVar[int]
+    """Raised whenever the bytes that the stage writes may change."""
+
+    def fingerprint(self, inputs: InT) -> Mapping[str, Json]:
+        """All that can change the output's bytes: options, input digests, versions of the libraries that it uses."""
+
+    def requires(self, inputs: InT) -> None:
+        """Checks what must hold before the stage runs, and raises a :class:`~builder.errors.UserError` if it does not."""
+
+    def run(self, inputs: InT, out: Path) -> OutT:
+        """Does the work. Writes only below ``out``, an empty folder, and returns files there or files of its input."""
+
+    def ensures(self, inputs: InT, output: OutT) -> None:
+        """Checks what must hold after the stage ran. If it raises, nothing is published."""

@@ -1,0 +1,93 @@
+"""Every exception that tritonsmith raises on purpose, and the exit codes of the command line.
+
+Two roots, because they mean different things to the reader:
+
+    TritonsmithError            expected: shown as one message, without a traceback
+    ├── UserError          (2)  what the user gave is wrong
+    │   ├── RecipeError         … the recipe (file:line:column, value, what is allowed)
+    │   ├── ModelError          … the model's files, or what the recipe asks of them
+    │   └── ArchiveError        … an archive or model repository
+    ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
+    └── MachineError       (3)  a tool or the machine failed: disk, network, process
+        ├── NetworkError        … a download or a hub
+        └── ServerError         … tritonserver did not start, did not load, or died
+    InternalError          (70) a bug of ours: keeps its traceback
+
+A message says where, which value, what is allowed; ``mend`` says what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_DONE: Final = 0
+EXIT_GATE_FAILED: Final = 1
+EXIT_USER_ERROR: Final = 2
+EXIT_MACHINE_ERROR: Final = 3
+EXIT_UNVERIFIED: Final = 4
+EXIT_INTERNAL_ERROR: Final = 70
+EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
+
+
+class TritonsmithError(Exception):
+    """An expected failure.
+
+    Args:
+        message: what is wrong, with the place and the value.
+        mend: what the reader can do about it, as one imperative sentence; empty where nothing is known.
+    """
+
+    exit_code: ClassVar[int] = EXIT_MACHINE_ERROR
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  mend: {self.mend}" if self.mend else self.message
+
+
+class UserError(TritonsmithError):
+    """What the user gave is wrong."""
+
+    exit_code = EXIT_USER_ERROR
+
+
+class RecipeError(UserError):
+    """The recipe is wrong; the message begins with ``file:line:column``."""
+
+
+class ModelError(UserError):
+    """The model's files cannot be built, or not as the recipe asks."""
+
+
+class ArchiveError(UserError):
+    """An archive or model repository is not what it must be."""
+
+
+class GateError(TritonsmithError):
+    """A gate failed: parity, a constraint, lint, ``--check``."""
+
+    exit_code = EXIT_GATE_FAILED
+
+
+class MachineError(TritonsmithError):
+    """A tool or the machine failed."""
+
+    exit_code = EXIT_MACHINE_ERROR
+
+
+class NetworkError(MachineError):
+    """A download or a hub failed."""
+
+
+class ServerError(MachineError):
+    """The tritonserver did not start, did not load a model, or died."""
+
+
+class InternalError(Exception):
+    """A bug of tritonsmith: never the user's fault, so it is no ``TritonsmithError``."""
+
+    exit_code: ClassVar[int] = EXIT_INTERNAL_ERROR

@@ -1,0 +1,50 @@
+"""The only reader of the process environment.
+
+| variable | meaning | default |
+| --- | --- | --- |
+| ``TRITONSMITH_CACHE`` | folder for builds in progress, the toolchain and downloaded models | ``$XDG_CACHE_HOME/tritonsmith`` or ``~/.cache/tritonsmith`` |
+| ``HF_ENDPOINT`` | address of the model hub or of its mirror | ``https://huggingface.co`` |
+| ``HF_TOKEN``, ``HF_TOKEN_PATH``, ``HF_HOME`` | token for gated and private models, or the file that holds it | ``$HF_HOME/token`` |
+| ``CI`` | plain progress lines, never a redrawn terminal | unset |
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says, read once per call of :func:`settings`."""
+
+    cache: Path
+    hub_endpoint: str
+    hub_token: str | None
+    ci: bool
+
+
+def environment() -> dict[str, str]:
+    """A copy of the process environment, for child processes."""
+    return dict(os.environ)
+
+
+def settings() -> Settings:
+    """Reads the environment now: a test may change it between two calls."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Settings(
+        cache=Path(os.environ.get("TRITONSMITH_CACHE") or home / "tritonsmith").absolute(),
+        hub_endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co",
+        hub_token=os.environ.get("HF_TOKEN") or _token_from_file(home),
+        ci=os.environ.get("CI", "").lower() not in {"", "0", "false"},
+    )
+
+
+def _token_from_file(cache_home: Path) -> str | None:
+    hub_home = Path(os.environ.get("HF_HOME") or cache_home / "huggingface")
+    path = Path(os.environ.get("HF_TOKEN_PATH") or hub_home / "token")
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
