@@ -103,6 +103,14 @@ class TokenizerFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What is asked: one text, or two for tasks that take pairs."""
+
+    text: str
+    text_pair: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """What the Hugging Face model answers to the samples.
 
@@ -118,6 +126,19 @@ class Reference:
     record: dict[str, Json]  # versions, dtype, threads, probes
     metric: str  # cosine | single-label | multi-label | regression
     labels: tuple[str, ...] = ()  # names of the labels, in the order of LOGITS; empty for embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfigs:
+    """What decides how Triton serves the models of an ensemble.
+
+    ``files`` holds, by their paths in the repository, each model's ``config.pbtxt``, the tokenizer step's
+    ``settings.json``, and the warm-up data.
+    """
+
+    name: str  # the ensemble
+    files: dict[str, File]
+    record: dict[str, Json]  # the three models, the tensors that clients see, instances and threads
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,26 @@
+"""The proof of an archive: what ships is what was verified.
+
+``measure`` unpacks it, serves it with a real Triton, asks it real text and writes down figures; ``judge`` holds them
+against tolerances and constraints. Both need the archive and the files beside it, and no Hugging Face library.
+"""
+
+from builder.verify.facts import ArchiveFacts, check_files
+from builder.verify.judge import FAILED, INCONCLUSIVE, PASSED, Judge
+from builder.verify.measure import Measure
+from builder.verify.proof import Proof, verify_archive
+from builder.verify.samples import DEFAULT_SAMPLES, load_samples, read_samples
+
+__all__ = [
+    "DEFAULT_SAMPLES",
+    "FAILED",
+    "INCONCLUSIVE",
+    "PASSED",
+    "ArchiveFacts",
+    "Judge",
+    "Measure",
+    "Proof",
+    "check_files",
+    "load_samples",
+    "read_samples",
+    "verify_archive",
+]

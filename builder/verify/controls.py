@@ -1,0 +1,87 @@
+"""Negative controls: answers that a wrong build would give. The judge must refuse them, or its verdict means nothing.
+
+``shuffled`` is made here: every sample is expected to get another sample's answer. The others (``wrong_pooling``,
+``truncated`` …) are in the reference, made by the Hugging Face model used in a wrong way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from builder.verify.parity import Answers, decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+
+SHUFFLED: Final = "shuffled"
+_SAME: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a wrong build would answer.
+
+    ``inapplicable`` says why the control cannot show anything, and is empty where it can.
+    """
+
+    name: str
+    expected: Answers
+    inapplicable: str = ""
+
+
+def make_controls(metric: str, expected: Answers, wrong: Mapping[str, Answers]) -> Iterable[Control]:
+    """All controls: ``shuffled`` first, then those of the reference.
+
+    Args:
+        metric: how answers are compared.
+        expected: output name → [samples, …].
+        wrong: control name → output name → [samples, …], from the reference.
+    """
+    yield _shuffled(metric, expected)
+    for name in sorted(wrong):
+        same = all(_same(expected[output], wrong[name][output]) for output in wrong[name])
+        reason = "no sample is answered differently by this mistake" if same else ""
+        yield Control(name, {**expected, **wrong[name]}, reason)
+
+
+def derangement(groups: np.ndarray) -> np.ndarray:
+    """An order in which as few entries as possible keep their group.
+
+    Sorted by group and rotated by the size of the largest group, no entry keeps its group unless that group holds more
+    than half of all.
+
+    Args:
+        groups: group of each entry, [n].
+
+    Returns:
+        For each entry, the index of the one that takes its place, [n].
+    """
+    import numpy as np
+
+    order = np.argsort(groups, kind="stable")
+    shift = int(np.unique(groups, return_counts=True)[1].max())
+    replaced = np.empty_like(order)
+    replaced[order] = np.roll(order, -(shift % len(order)))
+    return replaced
+
+
+def _shuffled(metric: str, expected: Answers) -> Control:
+    import numpy as np
+
+    decided = decisions(metric, expected)
+    groups = np.unique(decided.reshape(len(decided), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    order = derangement(groups)
+    if len(np.unique(groups)) > 1:
+        return Control(SHUFFLED, {name: values[order] for name, values in expected.items()})
+    # One decision for every text: its answers cannot be told apart, which is a finding and not an excuse.
+    return Control(SHUFFLED, {name: np.roll(values, 1, axis=0) for name, values in expected.items()})
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> bool:
+    import numpy as np
+
+    # Not bit for bit: the reference may have computed them in batches of other lengths.
+    return left.shape == right.shape and bool(np.allclose(left, right, rtol=_SAME, atol=_SAME))

@@ -1,0 +1,58 @@
+"""What verification has to know of an archive: from its manifest, or from the artifacts that a build has at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.core.digest import digest_file
+from builder.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from builder.artifacts import File
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFacts:
+    """An archive, the files beside it, and how its answers are compared.
+
+    The digests and sizes in ``archive``, ``samples`` and ``expected`` are those that the manifest (or the build)
+    states; :func:`check_files` holds the bytes on disk against them.
+    """
+
+    name: str  # the model that clients call
+    archive: File
+    samples: File  # .jsonl: one {"text": …, "text_pair": …} per line
+    expected: File  # .safetensors: as artifacts.Reference describes it
+    tree_digest: str  # sha256 of the unpacked tree, 64 hex digits
+    triton: str  # release of the target: 25.09
+    metric: str  # cosine | single-label | multi-label | regression
+    outputs: tuple[str, ...]
+    controls: tuple[str, ...]
+    max_batch_size: int  # texts in one request at most
+    text_pair: bool = False
+
+
+def check_files(facts: ArchiveFacts) -> None:
+    """Holds the archive and the files beside it against their digests.
+
+    Raises:
+        ArchiveError: one of them is missing or is not what it was; all that differ are named.
+    """
+    files = {"archive": facts.archive, "samples": facts.samples, "expected answers": facts.expected}
+    problems = [f"{what} {file.path}: {problem}" for what, file in files.items() if (problem := _problem(file))]
+    if problems:
+        raise ArchiveError(
+            "; ".join(problems),
+            mend="copy the archive and the files beside it again, all from one build, or build again",
+        )
+
+
+def _problem(file: File) -> str:
+    if not file.path.is_file():
+        return "is missing"
+    if (size := file.path.stat().st_size) != file.size:
+        return f"has {size} bytes, the manifest says {file.size}"
+    if (found := digest_file(file.path)) != file.sha256:
+        return f"has sha256 {found[:16]}…, the manifest says {file.sha256[:16]}…"
+    return ""

@@ -1,0 +1,182 @@
+"""The stage ``judge``: figures against tolerances and constraints.
+
+* A figure out of tolerance, however the texts were asked, is a failure.
+* So is a request that was refused, alone or under load, an answer that cannot be compared, and a text that is not
+  UTF-8 but was answered.
+* Where everything is within tolerance, the negative controls decide whether that means anything. Held against the same
+  tolerances, each of them must be out of tolerance, and ``shuffled`` in every figure that has a tolerance of its own: a
+  classifier that gives one label to every text agrees with its shuffled self. A control that is not refused makes the
+  verdict *inconclusive*, which is not a pass. A control that changes no answer (no text is long enough to be truncated)
+  cannot show anything and is left out; when that is so for all controls of the reference, the verdict is inconclusive.
+* A constraint on speed holds if at least one measured concurrency meets all constraints at once: a service is deployed
+  to run at one of them. Which ones do is in the figures. Only stable points count; with constraints and no stable
+  point, the verdict is inconclusive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import Verdict
+from builder.errors import InternalError
+from builder.verify.controls import SHUFFLED
+from builder.verify.parity import CRITERIA, Criterion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from builder.artifacts import Json, Measurement
+
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+INCONCLUSIVE: Final = "inconclusive"
+
+CONSTRAINTS: Final = ("p50_ms", "p95_ms", "p99_ms", "min_throughput")
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges a measurement.
+
+    Args:
+        tolerances: by key, as in :func:`builder.recipe.tasks.tolerances`; all keys of the metric.
+        constraints: some of ``p50_ms``, ``p95_ms``, ``p99_ms`` (at most) and ``min_throughput`` (at least, per second).
+    """
+
+    name: ClassVar[str] = "judge"
+    version: ClassVar[int] = 1
+
+    tolerances: Mapping[str, float]
+    constraints: Mapping[str, float] = field(default_factory=dict)
+
+    def fingerprint(self, inputs: Measurement) -> Mapping[str, Json]:
+        """The figures, and what they are held against."""
+        return {
+            "parity": inputs.parity,
+            "perf": list(inputs.perf),
+            "tolerances": dict(self.tolerances),
+            "constraints": dict(self.constraints),
+        }
+
+    def requires(self, inputs: Measurement) -> None:
+        """There is a tolerance for every figure, and every constraint is known."""
+        missing = {criterion.tolerance for criterion in CRITERIA[inputs.parity["metric"]]} - set(self.tolerances)
+        unknown = set(self.constraints) - set(CONSTRAINTS)
+        if missing or unknown:
+            raise InternalError(f"judge: no tolerance for {sorted(missing)}, unknown constraints {sorted(unknown)}")
+
+    def run(self, inputs: Measurement, out: Path) -> Verdict:  # noqa: ARG002 - a stage's signature
+        """The verdict, with a reason for each thing that is wrong."""
+        return self.judge(inputs)
+
+    def ensures(self, inputs: Measurement, output: Verdict) -> None:  # noqa: ARG002 - a stage's signature
+        """A verdict that is not a pass says why."""
+        if output.status != PASSED and not output.reasons:
+            raise InternalError("judge: a verdict without a reason")
+
+    def judge(self, measured: Measurement) -> Verdict:
+        """The verdict on a measurement."""
+        parity = measured.parity
+        wrong = [*_failures(parity), *self._out_of_tolerance(parity), *_invalid(parity), *_refused(measured.perf)]
+        constraints = self._constraints(measured.perf)
+        figures = {
+            "tolerances": dict(self.tolerances),
+            "limits": {one.figure: one.limit(self.tolerances) for one in CRITERIA[parity["metric"]]},
+            "constraints": dict(self.constraints),
+            "concurrency_within_constraints": [
+                point["concurrency"] for point in measured.perf if not self._misses(point)
+            ],
+        }
+        failed = [*wrong, *constraints.get(FAILED, ())]
+        if failed:
+            return Verdict(FAILED, tuple(failed), figures)
+        unsure = [*self._controls(parity), *constraints.get(INCONCLUSIVE, ())]
+        return Verdict(INCONCLUSIVE if unsure else PASSED, tuple(unsure), figures)
+
+    def _out_of_tolerance(self, parity: Mapping[str, Json]) -> Iterable[str]:
+        for way, seen in parity["ways"].items():
+            if not seen["failures"]:
+                for criterion in CRITERIA[parity["metric"]]:
+                    if not criterion.holds(seen["figures"], self.tolerances):
+                        yield self._describe(criterion, way, seen)
+
+    def _describe(self, criterion: Criterion, way: str, seen: Mapping[str, Json]) -> str:
+        value, worst = seen["figures"][criterion.figure], seen["worst"][criterion.figure]
+        relation = "below" if criterion.at_least else "above"
+        limit = criterion.limit(self.tolerances)
+        return (
+            f"{criterion.figure} {_number(value)} is {relation} {_number(limit)}, asked {way}; "
+            f"worst is sample {worst['sample'] + 1}, “{worst['text']}”: {_number(worst['value'])}"
+        )
+
+    def _controls(self, parity: Mapping[str, Json]) -> Iterable[str]:
+        criteria = CRITERIA[parity["metric"]]
+        controls = parity["controls"]
+        for name, control in controls.items():
+            if control["inapplicable"]:
+                continue
+            kept = [one for one in criteria if one.holds(control["figures"], self.tolerances)]
+            if name == SHUFFLED:
+                yield from (_blind(one) for one in kept if one.derive is None)
+            elif len(kept) == len(criteria):
+                yield f"the negative control {name} is within tolerance too: that mistake would not be noticed"
+        others = {name: control for name, control in controls.items() if name != SHUFFLED}
+        if others and all(control["inapplicable"] for control in others.values()):
+            yield f"no negative control of the reference changes any answer ({', '.join(others)})"
+
+    def _constraints(self, perf: Iterable[Mapping[str, Json]]) -> dict[str, list[str]]:
+        if not self.constraints:
+            return {}
+        points = list(perf)
+        stable = [point for point in points if point["status"] == "stable"]
+        if not stable:
+            seen = f"none of {len(points)} measurements is stable" if points else "nothing was measured"
+            return {INCONCLUSIVE: [f"there are constraints on speed, but {seen}"]}
+        misses = {point["concurrency"]: self._misses(point) for point in stable}
+        if not all(misses.values()):
+            return {}
+        told = "; ".join(f"concurrency {level}: {', '.join(missed)}" for level, missed in misses.items())
+        return {FAILED: [f"no measured concurrency meets all constraints: {told}"]}
+
+    def _misses(self, point: Mapping[str, Json]) -> list[str]:
+        """Why a point does not meet the constraints; empty where it does."""
+        if point["status"] != "stable":
+            return [str(point["status"])]
+        missed = []
+        for key, limit in self.constraints.items():
+            value = point["throughput_per_second" if key == "min_throughput" else key]
+            if value < limit if key == "min_throughput" else value > limit:
+                missed.append(f"{key} {limit:g}, measured {value:.1f}")
+        return missed
+
+
+def _failures(parity: Mapping[str, Json]) -> Iterable[str]:
+    for way, seen in parity["ways"].items():
+        for failure in seen["failures"]:
+            place = f" (sample {failure['sample'] + 1}, “{failure['text']}”)" if failure["sample"] is not None else ""
+            yield f"{failure['name']}, asked {way}{place}: {failure['what']}"
+
+
+def _invalid(parity: Mapping[str, Json]) -> Iterable[str]:
+    invalid = parity["invalid_utf8"]
+    if invalid["errors"] < invalid["requests"]:
+        yield f"{invalid['requests'] - invalid['errors']} requests whose text is not UTF-8 were answered, not refused"
+
+
+def _refused(perf: Iterable[Mapping[str, Json]]) -> Iterable[str]:
+    for point in perf:
+        if point["status"] == "failed":
+            yield f"under load, concurrency {point['concurrency']}: {' '.join(point['detail'].split())}"
+
+
+def _blind(criterion: Criterion) -> str:
+    return (
+        f"the negative control {SHUFFLED} is within tolerance in {criterion.figure}: "
+        "the samples' answers cannot be told apart by it; give samples that the model answers differently"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 0.1 else f"{value:.9g}"

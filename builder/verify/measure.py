@@ -1,0 +1,256 @@
+"""The stage ``measure``: unpacks an archive, serves it, asks it real text, and writes down what was seen."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from builder.artifacts import Measurement, to_json
+from builder.core.digest import digest_tree
+from builder.errors import ArchiveError
+from builder.tools import archive as archives
+from builder.tools import hardware, toolchain, triton_client, triton_server
+from builder.tools.releases import release
+from builder.verify import ask, load
+from builder.verify.controls import make_controls
+from builder.verify.facts import ArchiveFacts, check_files
+from builder.verify.parity import Comparison, compare
+from builder.verify.samples import read_samples
+from builder.verify.server_facts import describe_server, executions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.artifacts import Json, Sample
+    from builder.tools.perf_analyzer import Windows
+    from builder.tools.toolchain import Toolchain
+    from builder.verify.parity import Answers
+
+log = logging.getLogger(__name__)
+
+_EXCERPT = 60  # characters of a text that messages show
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the reference says of the samples."""
+
+    samples: tuple[Sample, ...]
+    answers: Answers
+    controls: Mapping[str, Answers]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Figures of a served archive, parity and speed. No verdict: see :class:`builder.verify.judge.Judge`.
+
+    Args:
+        cache: the user's cache: toolchain and server environments.
+        concurrency: requests in flight of the speed measurements; empty: none.
+        windows: how long each measurement takes; default: by the model's speed.
+    """
+
+    name: ClassVar[str] = "measure"
+    version: ClassVar[int] = 1
+
+    cache: Path
+    concurrency: tuple[int, ...] = (1, 4, 16)
+    windows: Windows | None = None
+
+    def fingerprint(self, inputs: ArchiveFacts) -> Mapping[str, Json]:
+        """The archive, what it is compared with, the server, and the hardware that figures of speed belong to."""
+        return {
+            **{key: getattr(inputs, key).sha256 for key in ("archive", "samples", "expected")},
+            **{key: getattr(inputs, key) for key in ("name", "triton", "metric", "max_batch_size", "text_pair")},
+            "outputs": list(inputs.outputs),
+            "controls": list(inputs.controls),
+            "concurrency": list(self.concurrency),
+            "windows": None if self.windows is None else asdict(self.windows),
+            "toolchain": toolchain.digest(),
+            "hardware": hardware.detect().fingerprint,
+        }
+
+    def requires(self, inputs: ArchiveFacts) -> None:
+        """All files have the digests that the facts state.
+
+        Raises:
+            ArchiveError: a file is missing or differs.
+        """
+        check_files(inputs)
+
+    def run(self, inputs: ArchiveFacts, out: Path) -> Measurement:
+        """Unpacks, serves, asks, compares and measures.
+
+        Returns:
+            ``parity`` has, for each way of asking, figures, the worst sample of each, and failures; the figures of the
+            same answers against each control; what became of requests that are not UTF-8; and how many executions
+            each model needed. ``perf`` has a :class:`~builder.tools.perf_analyzer.Point` for each concurrency, and what
+            was sent.
+
+        Raises:
+            ArchiveError: the archive is not the tree that it claims to be, or the files beside it contradict it.
+            ServerError: the server did not start or load the archive, or ended while it was used.
+            MachineError: the toolchain or perf_analyzer cannot be run.
+        """
+        expected = read_expected(inputs)
+        tools = toolchain.install(self.cache)
+        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs))
+        with tempfile.TemporaryDirectory(dir=out, prefix="unpacked-") as temporary:
+            log.info("unpacking %s", inputs.archive.path.name)
+            repository = unpack(inputs, Path(temporary) / "repository")
+            log.info("serving %s", inputs.name)
+            with (
+                triton_server.serve(
+                    repository,
+                    toolchain=tools,
+                    environment=environment,
+                    load=[inputs.name],
+                    log_path=out / "server.log",
+                ) as server,
+                triton_client.connect(server.grpc_address) as client,
+            ):
+                asker = ask.Asker(server, client, inputs.name, expected.samples, inputs.text_pair)
+                facts = describe_server(client, inputs, environment)
+                parity = measure_parity(asker, inputs, expected)
+                perf = self._sweep(asker, tools, parity, out)
+        return Measurement(parity, perf, facts, _hardware())
+
+    def ensures(self, inputs: ArchiveFacts, output: Measurement) -> None:
+        """Nothing beyond the types: figures are judged by the next stage."""
+
+    def _sweep(
+        self, asker: ask.Asker, tools: Toolchain, parity: Mapping[str, Json], out: Path
+    ) -> tuple[dict[str, Json], ...]:
+        if any(way["failures"] for way in parity["ways"].values()):
+            return ()  # a model that does not answer has no speed
+        if not self.concurrency:
+            return ()
+        sent = load.describe_load(load.typical(asker.samples))
+        points = load.sweep(asker, tools, self.concurrency, out / "perf", self.windows)
+        return tuple({**to_json(point), "load": sent} for point in points)
+
+
+def read_expected(facts: ArchiveFacts) -> Expected:
+    """Samples and expected answers, from the files beside the archive.
+
+    Raises:
+        ArchiveError: they contradict one another.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    samples = read_samples(facts.samples.path)
+    try:
+        tensors: dict[str, Any] = load_file(facts.expected.path)
+        answers = {name: tensors[name] for name in facts.outputs}
+        controls = {
+            control: {
+                name: tensors[f"control.{control}.{name}"]
+                for name in facts.outputs
+                if f"control.{control}.{name}" in tensors
+            }
+            for control in facts.controls
+        }
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ArchiveError(f"{facts.expected.path}: {type(error).__name__}: {error}", mend="build again") from error
+    wrong = sorted({len(values) for values in answers.values()} - {len(samples)})
+    if wrong or not samples:
+        raise ArchiveError(f"{facts.expected.path} answers {wrong} samples, {facts.samples.path} has {len(samples)}")
+    return Expected(samples, answers, {name: values for name, values in controls.items() if values})
+
+
+def unpack(facts: ArchiveFacts, folder: Path) -> Path:
+    """Unpacks the archive and holds the tree against its digest.
+
+    Raises:
+        ArchiveError: it cannot be unpacked, or holds another tree.
+    """
+    found = digest_tree(archives.unpack(facts.archive.path, folder))
+    if found != facts.tree_digest:
+        raise ArchiveError(
+            f"{facts.archive.path}: holds the tree {found[:16]}…, the manifest says {facts.tree_digest[:16]}…",
+            mend="the manifest belongs to another archive: take the one that was made with it",
+        )
+    return folder
+
+
+def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) -> dict[str, Json]:
+    """Asks in three ways, and compares each with what is expected and with every negative control.
+
+    Raises:
+        ServerError: the server ended.
+    """
+    log.info("asking %d texts, alone, in batches and concurrently", len(asker.samples))
+    before = executions(asker.client, asker.model)
+    asked = {"alone": ask.alone(asker), "batched": ask.batched(asker, facts.max_batch_size)}
+    between = executions(asker.client, asker.model)
+    asked["concurrent"], invalid = ask.concurrent(asker)
+    after = executions(asker.client, asker.model)
+    return {
+        "metric": facts.metric,
+        "samples": len(asker.samples),
+        "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
+        "controls": _controls(facts.metric, expected, asked["alone"]),
+        "invalid_utf8": {"requests": len(invalid), "errors": sum(map(bool, invalid)), "error": next(iter(invalid), "")},
+        "executions": {
+            "alone and batched": _difference(before, between),
+            "concurrent": _difference(between, after),
+        },
+        "seed": ask.SEED,
+    }
+
+
+def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
+    compared = compare(metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
+    failures = (*asked.failures, *compared.failures)
+    return {
+        "requests": asked.requests,
+        "figures": compared.figures,
+        "worst": {
+            name: {"sample": worst.sample, "text": excerpt(expected.samples[worst.sample]), "value": worst.value}
+            for name, worst in compared.worst.items()
+        },
+        "failures": [
+            failure.as_json() | {"text": "" if failure.sample is None else excerpt(expected.samples[failure.sample])}
+            for failure in failures
+        ],
+    }
+
+
+def _controls(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
+    """What the judge would see if the control's answers were the expected ones."""
+    controls = make_controls(metric, expected.answers, expected.controls)
+    return {
+        control.name: {
+            "figures": compare(metric, control.expected, asked.answers).figures if not asked.failures else {},
+            "inapplicable": control.inapplicable,
+        }
+        for control in controls
+    }
+
+
+def excerpt(sample: Sample) -> str:
+    """The beginning of a sample, on one line."""
+    text = " ".join(sample.text.split()) or repr(sample.text)
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+def _difference(before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]]) -> dict[str, Json]:
+    return {model: {key: after[model][key] - counts[key] for key in counts} for model, counts in before.items()}
+
+
+def _onnxruntime(facts: ArchiveFacts) -> str:
+    from builder.errors import UserError
+
+    version = release(facts.triton).onnxruntime
+    if version is None:
+        raise UserError(f"triton: the onnxruntime of release {facts.triton} is not known; choose another release")
+    return version
+
+
+def _hardware() -> dict[str, Json]:
+    found = hardware.detect()
+    return {**to_json(found), "fingerprint": found.fingerprint, "client": "on the same machine as the server"}

@@ -1,0 +1,248 @@
+"""Parity: how far the served answers are from the Hugging Face model's. Figures; :mod:`~builder.verify.judge` judges.
+
+| metric | figures (which of them have a tolerance is in :data:`CRITERIA`) |
+| --- | --- |
+| ``cosine`` | per sample, the cosine of the two vectors; and by how much their lengths differ, relative |
+| ``single-label`` | share of samples with the same first label; largest difference of a probability; of a logit |
+| ``multi-label`` | share of (sample, label) decisions at 0.5 that are the same; the same differences |
+| ``regression`` | largest difference of a value, relative to the largest expected value |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from builder.errors import InternalError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from builder.artifacts import Json
+
+Answers = Mapping[str, "np.ndarray"]
+"""Output name → array, [samples, …]."""
+
+_THRESHOLD: Final = 0.5  # a label of a multi-label classifier is given at this probability
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The sample that is farthest from what was expected."""
+
+    sample: int  # index into the samples
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why answers cannot be compared at all: missing-output, wrong-shape, wrong-type, not-finite, request-refused."""
+
+    name: str
+    what: str
+    sample: int | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """For the record."""
+        return {"name": self.name, "what": self.what, "sample": self.sample}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Figures by name with the worst sample of each; or failures, and then no figures."""
+
+    figures: dict[str, float]
+    worst: dict[str, Worst]
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """How a figure is judged.
+
+    ``tolerance`` names the tolerance that it is held against. Where ``derive`` is given, the limit is not that
+    tolerance itself but follows from it.
+    """
+
+    figure: str
+    tolerance: str
+    at_least: bool
+    derive: Callable[[float], float] | None = None
+
+    def limit(self, tolerances: Mapping[str, float]) -> float:
+        """The value that the figure must reach, or must not exceed."""
+        value = tolerances[self.tolerance]
+        return value if self.derive is None else self.derive(value)
+
+    def holds(self, figures: Mapping[str, float], tolerances: Mapping[str, float]) -> bool:
+        """Whether the figure is within its limit; a figure that is missing or NaN is not."""
+        value, limit = figures.get(self.figure, math.nan), self.limit(tolerances)
+        return value >= limit if self.at_least else value <= limit
+
+
+def _length_limit(cosine: float) -> float:
+    # An error that turns a unit vector to this cosine moves its end by sqrt(2 - 2 cos): as much may change its length.
+    return math.sqrt(max(0.0, 2 - 2 * cosine))
+
+
+def _logit_limit(probability_difference: float) -> float:
+    # The slope of softmax and sigmoid is at most 1/4, less where a model is sure of itself: 10 leaves room for that,
+    # and still tells logits from anything that is not.
+    return 10 * probability_difference
+
+
+_LABELS: Final = (
+    Criterion("label_agreement", "label_agreement", at_least=True),
+    Criterion("max_probability_difference", "max_probability_difference", at_least=False),
+    # Softmax hides whatever is added to all logits: a client that reads LOGITS would see it.
+    Criterion("max_logit_difference", "max_probability_difference", at_least=False, derive=_logit_limit),
+)
+
+CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
+    "cosine": (
+        Criterion("cosine", "cosine", at_least=True),
+        # The cosine does not see a length: without this a normalisation that was forgotten would pass.
+        Criterion("length_difference", "cosine", at_least=False, derive=_length_limit),
+    ),
+    "single-label": _LABELS,
+    "multi-label": _LABELS,
+    "regression": (Criterion("max_difference", "max_difference", at_least=False),),
+}
+"""By metric. A criterion without ``derive`` is one that the recipe's ``verify.parity`` names."""
+
+
+def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
+    """Compares served answers with expected ones.
+
+    Args:
+        metric: cosine, single-label, multi-label or regression.
+        expected: output name → [samples, …], floating point; every one of them must be answered.
+        actual: what the server answered, in the order of the samples.
+
+    Returns:
+        Figures, or failures where an output is missing, has another shape, or holds NaN or an infinity.
+    """
+    failures = tuple(failure for name in sorted(expected) for failure in _failures(name, expected[name], actual))
+    if failures:
+        return Comparison({}, {}, failures)
+    pairs = {name: (_double(expected[name]), _double(actual[name])) for name in expected}
+    measures = _MEASURES[metric](pairs)
+    worst = {name: _worst(values, CRITERIA_BY_FIGURE[metric][name].at_least) for name, values in measures.items()}
+    return Comparison({name: _figure(name, measures[name], worst[name]) for name in measures} | _means(measures), worst)
+
+
+CRITERIA_BY_FIGURE: Final = {
+    metric: {criterion.figure: criterion for criterion in criteria} for metric, criteria in CRITERIA.items()
+}
+
+
+def decisions(metric: str, answers: Answers) -> np.ndarray:
+    """What a client would take from each answer, [samples, …]: the label, the labels, or the values themselves."""
+    import numpy as np
+
+    if metric == "single-label":
+        return np.asarray(answers["PROBABILITIES"].argmax(axis=1)[:, None])
+    if metric == "multi-label":
+        return np.asarray(answers["PROBABILITIES"] >= _THRESHOLD)
+    return answers["EMBEDDING" if metric == "cosine" else "LOGITS"]
+
+
+def _failures(name: str, expected: np.ndarray, actual: Answers) -> list[Failure]:
+    import numpy as np
+
+    if name not in actual:
+        return [
+            Failure("missing-output", f"{name} was not answered; answered: {', '.join(sorted(actual)) or 'nothing'}")
+        ]
+    answer = actual[name]
+    if answer.shape != expected.shape:
+        return [Failure("wrong-shape", f"{name} has shape {list(answer.shape)}, expected {list(expected.shape)}")]
+    if answer.dtype.kind != "f":
+        return [Failure("wrong-type", f"{name} is {answer.dtype}, not floating point")]
+    finite = np.isfinite(answer).reshape(len(answer), -1).all(axis=1)
+    if not finite.all():
+        sample = int((~finite).argmax())
+        what = f"{name} holds NaN or an infinity in {int((~finite).sum())} of {len(answer)} answers"
+        return [Failure("not-finite", what, sample)]
+    if not np.isfinite(expected).all():
+        raise InternalError(f"the expected {name} holds NaN or an infinity: the reference should have refused it")
+    return []
+
+
+def _double(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return array.astype(np.float64).reshape(len(array), -1)
+
+
+Pairs = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
+
+
+def _measure_cosine(pairs: Pairs) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    expected, actual = pairs["EMBEDDING"]
+    lengths, found = np.linalg.norm(expected, axis=1), np.linalg.norm(actual, axis=1)
+    product = lengths * found
+    # A vector of length 0 has no direction: it agrees with another such vector, and with nothing else.
+    both_zero = (lengths == 0) & (found == 0)
+    cosine = np.where(product > 0, (expected * actual).sum(axis=1) / np.where(product > 0, product, 1), both_zero)
+    difference = np.abs(found - lengths) / np.where(lengths > 0, lengths, 1)
+    return {"cosine": np.minimum(cosine, 1.0), "length_difference": difference}
+
+
+def _measure_labels(pairs: Pairs, agreement: np.ndarray) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    expected, actual = pairs["PROBABILITIES"]
+    measures = {
+        "label_agreement": agreement,
+        "max_probability_difference": np.abs(expected - actual).max(axis=1),
+    }
+    return measures | {"max_logit_difference": _relative_difference(*pairs["LOGITS"])}
+
+
+def _measure_single_label(pairs: Pairs) -> dict[str, np.ndarray]:
+    expected, actual = pairs["PROBABILITIES"]
+    return _measure_labels(pairs, expected.argmax(axis=1) == actual.argmax(axis=1))
+
+
+def _measure_multi_label(pairs: Pairs) -> dict[str, np.ndarray]:
+    expected, actual = pairs["PROBABILITIES"]
+    return _measure_labels(pairs, ((expected >= _THRESHOLD) == (actual >= _THRESHOLD)).mean(axis=1))
+
+
+def _measure_regression(pairs: Pairs) -> dict[str, np.ndarray]:
+    return {"max_difference": _relative_difference(*pairs["LOGITS"])}
+
+
+def _relative_difference(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Per sample, the largest difference, relative to the largest expected value of all samples."""
+    import numpy as np
+
+    scale = float(np.abs(expected).max(initial=0.0)) or 1.0
+    return np.asarray(np.abs(expected - actual).max(axis=1, initial=0.0) / scale)
+
+
+_MEASURES: Final[Mapping[str, Callable[[Pairs], dict[str, np.ndarray]]]] = {
+    "cosine": _measure_cosine,
+    "single-label": _measure_single_label,
+    "multi-label": _measure_multi_label,
+    "regression": _measure_regression,
+}
+
+
+def _worst(values: np.ndarray, at_least: bool) -> Worst:
+    sample = int(values.argmin() if at_least else values.argmax())
+    return Worst(sample, float(values[sample]))
+
+
+def _figure(name: str, values: np.ndarray, worst: Worst) -> float:
+    # Agreement is a share of all; every other figure is that of its worst sample.
+    return float(values.mean()) if name == "label_agreement" else worst.value
+
+
+def _means(measures: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {"cosine_mean": float(measures["cosine"].mean())} if "cosine" in measures else {}

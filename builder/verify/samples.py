@@ -1,0 +1,119 @@
+"""The texts that an archive is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.artifacts import Sample
+from builder.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.artifacts import Json
+
+DEFAULT_SAMPLES = Path(__file__).parent / "data" / "samples.jsonl"
+"""Real sentences and paragraphs in some thirty languages; ``SOURCES.md`` beside it says where each comes from."""
+
+_KEYS = ("text", "text_pair", "source")
+
+
+def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
+    """Reads samples from a ``.txt`` file (one text per line) or a ``.jsonl`` file (one object per line).
+
+    An object has ``text``, and may have ``text_pair`` and ``source`` (where the text comes from: for readers only).
+    Empty lines of a ``.txt`` file are skipped. Where the task takes pairs, a sample without a second text is paired
+    with the text of the sample that follows it, and the last one with the first: n texts make n pairs.
+
+    Args:
+        path: the file; None: the samples that ship with tritonsmith.
+        text_pair: whether the task takes two texts.
+
+    Raises:
+        UserError: the file cannot be read, has no samples, or one of them is not as it must be; with ``file:line``.
+    """
+    path = DEFAULT_SAMPLES if path is None else path
+    samples = tuple(_from_lines(path, _lines(path)))
+    if len(samples) < 2:
+        raise UserError(
+            f"{path}: {len(samples)} samples, at least 2 are needed",
+            mend="verification tells one answer from another; give it some real texts, best 64 or more",
+        )
+    paired = [number for number, sample in enumerate(samples, 1) if sample.text_pair is not None]
+    if not text_pair:
+        if paired:
+            raise UserError(
+                f"{path}: sample {paired[0]} has a text_pair, but the model is asked one text at a time",
+                mend="remove text_pair, or set inputs.text_pair to true",
+            )
+        return samples
+    return tuple(_paired(samples))
+
+
+def read_samples(path: Path) -> tuple[Sample, ...]:
+    """The samples that were written beside an archive: exactly what is in the file.
+
+    Raises:
+        UserError: a line is not a sample.
+    """
+    return tuple(_from_lines(path, _lines(path)))
+
+
+def _paired(samples: tuple[Sample, ...]) -> Iterable[Sample]:
+    following = (*samples[1:], samples[0])
+    for sample, after in zip(samples, following, strict=True):
+        yield sample if sample.text_pair is not None else Sample(sample.text, after.text)
+
+
+def _lines(path: Path) -> list[str]:
+    # Split at "\n" alone: texts may hold other characters that str.splitlines() takes for the end of a line.
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"samples {path}: {error.strerror}", mend="check verify.samples in the recipe") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8: {error.reason}", mend="save the file as UTF-8") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _from_lines(path: Path, lines: list[str]) -> Iterable[Sample]:
+    if path.suffix not in {".txt", ".jsonl"}:
+        raise UserError(
+            f"samples {path}: unknown kind of file {path.suffix!r}; allowed: .txt, .jsonl",
+            mend='give one text per line (.txt), or one {"text": …} per line (.jsonl)',
+        )
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield Sample(line) if path.suffix == ".txt" else _from_json(f"{path}:{number}", line)
+
+
+def _from_json(place: str, line: str) -> Sample:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not JSON: {error}", mend='write one {"text": …} per line') from error
+    if not isinstance(data, dict):
+        raise UserError(f"{place}: {line[:40]} is not an object", mend='write one {"text": …} per line')
+    for key in data:
+        if key not in _KEYS:
+            raise UserError(f"{place}: unknown key {key!r}; allowed: {', '.join(_KEYS)}")
+    if "text" not in data:
+        raise UserError(f"{place}: the key text is missing")
+    return Sample(_text(place, "text", data["text"]), _pair(place, data.get("text_pair")))
+
+
+def _pair(place: str, value: Json) -> str | None:
+    return None if value is None else _text(place, "text_pair", value)
+
+
+def _text(place: str, key: str, value: Json) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{place}: {key} is {json.dumps(value)[:40]}, not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{place}: {key} holds half of a surrogate pair, which is not text") from None
+    return value

@@ -1,0 +1,88 @@
+"""What served the archive, and where that differs from production."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from builder.tools import python_env, templates, toolchain
+from builder.tools.releases import release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from builder.artifacts import Json
+    from builder.tools.triton_client import Client
+    from builder.verify.facts import ArchiveFacts
+
+_COUNTS: Final = {"texts": "inference_count", "executions": "execution_count"}
+
+
+def describe_server(client: Client, facts: ArchiveFacts, environment: Path) -> dict[str, Json]:
+    """Provider, versions, stand-ins and overrides, for the manifest.
+
+    Args:
+        client: a connection to the server.
+        facts: the archive that it serves.
+        environment: the Python environment of its stubs.
+
+    Raises:
+        ServerError: the server does not answer.
+    """
+    target = release(facts.triton)
+    version = client.server_metadata()["version"]
+    configs = [client.config(model) for model in models(client, facts.name)]
+    return {
+        "provider": "embedded",
+        "version": version,
+        "onnxruntime": target.onnxruntime,
+        "python": ".".join(map(str, python_env.python_minor(environment))),
+        "perf_analyzer": toolchain.PERF_ANALYZER_VERSION,
+        "toolchain": toolchain.digest(),
+        "target": {"triton": target.name, "version": target.server_version, "onnxruntime": target.onnxruntime},
+        "stand_ins": stand_ins(configs, version, target.server_version),
+        "overrides": [],
+    }
+
+
+def models(client: Client, name: str) -> tuple[str, ...]:
+    """The model that clients call and the steps that it consists of.
+
+    Raises:
+        ServerError: the server does not answer.
+    """
+    steps = client.config(name).get("ensemble_scheduling", {}).get("step", [])
+    return (name, *dict.fromkeys(step["model_name"] for step in steps))
+
+
+def executions(client: Client, name: str) -> dict[str, dict[str, int]]:
+    """For each model: how many texts it has answered, and in how many executions.
+
+    Fewer executions than texts mean that batches were formed.
+
+    Raises:
+        ServerError: the server does not answer.
+    """
+    counts = {}
+    for model in models(client, name):
+        statistics = client.statistics(model)
+        counts[model] = {key: int(statistics.get(field, 0)) for key, field in _COUNTS.items()}
+    return counts
+
+
+def stand_ins(configs: Sequence[Mapping[str, Json]], version: str, target: str) -> list[dict[str, str]]:
+    """In what the verified server differs from production.
+
+    Args:
+        configs: of the served models, with the protobuf's field names.
+        version: of the server that was used.
+        target: version of the server in the target's Triton release.
+    """
+    found = [("tritonserver", version, target)] if version != target else []
+    backends = {str(config.get("backend", "")) for config in configs}
+    for backend in sorted(backends & {folder.name for folder in templates.backends()}):
+        found.append((f"backend {backend}", "tritonsmith's Python-based backend", "NVIDIA's C++ backend"))
+    # Answers from the cache would be compared and measured in place of the model's.
+    if any(config.get("response_cache", {}).get("enable") for config in configs):
+        found.append(("response cache", "off", "as the server's --cache-config says"))
+    return [dict(zip(("what", "used", "production"), difference, strict=True)) for difference in found]

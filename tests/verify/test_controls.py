@@ -1,0 +1,51 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.verify.controls import derangement, make_controls
+from builder.verify.parity import decisions
+
+LABELLED = {
+    "LOGITS": np.array([[2, 0], [3, 0], [0, 2], [0, 1]], np.float32),
+    "PROBABILITIES": np.array([[0.9, 0.1], [0.95, 0.05], [0.1, 0.9], [0.3, 0.7]], np.float32),
+}
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=30))
+def test_no_entry_keeps_its_group_where_that_is_possible(groups):
+    groups = np.array(groups)
+    order = derangement(groups)
+    assert sorted(order) == list(range(len(groups)))
+    largest = int(np.bincount(groups).max())
+    kept = int((groups[order] == groups).sum())
+    assert kept == max(0, 2 * largest - len(groups))
+
+
+def test_shuffled_gives_every_text_another_label():
+    (shuffled,) = make_controls("single-label", LABELLED, {})
+    before, after = decisions("single-label", LABELLED), decisions("single-label", shuffled.expected)
+    assert (before != after).all()
+    assert sorted(after.ravel()) == sorted(before.ravel())
+
+
+def test_shuffled_keeps_the_outputs_of_a_sample_together():
+    (shuffled,) = make_controls("single-label", LABELLED, {})
+    pairs = {tuple(row) for row in np.hstack(list(LABELLED.values())).tolist()}
+    assert {tuple(row) for row in np.hstack(list(shuffled.expected.values())).tolist()} == pairs
+
+
+def test_one_label_everywhere_is_shuffled_too():
+    same = {name: values[:2] for name, values in LABELLED.items()}
+    (shuffled,) = make_controls("single-label", same, {})
+    assert (shuffled.expected["LOGITS"] == same["LOGITS"][::-1]).all()
+
+
+def test_a_control_that_changes_no_answer_cannot_show_anything():
+    wrong = {
+        "truncated": {"LOGITS": LABELLED["LOGITS"] + np.float32(1e-8)},
+        "other": {"LOGITS": LABELLED["LOGITS"] + 1},
+    }
+    controls = {control.name: control for control in make_controls("single-label", LABELLED, wrong)}
+    assert controls["truncated"].inapplicable == "no sample is answered differently by this mistake"
+    assert controls["other"].inapplicable == ""
+    assert controls["other"].expected["PROBABILITIES"] is LABELLED["PROBABILITIES"]
