@@ -1,0 +1,1 @@
+"""Third parties: the only code that starts processes and imports torch, ONNX, onnxruntime or a Triton client."""

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.errors import MachineError
+from builder.tools.atomic import disk_error, publish
+
+MAKE = """
+import sys, time
+from pathlib import Path
+from builder.tools.atomic import publish
+with publish(Path(sys.argv[1])) as folder:
+    if folder is not None:
+        print("made", flush=True)
+        (folder / "half").touch()
+        {rest}
+"""
+
+
+def test_it_appears_whole(tmp_path: Path) -> None:
+    with publish(tmp_path / "deep/it") as folder:
+        assert folder is not None
+        (folder / "file").write_text("x")
+        assert not (tmp_path / "deep/it").exists()
+    assert (tmp_path / "deep/it/file").read_text() == "x"
+    with publish(tmp_path / "deep/it") as folder:
+        assert folder is None
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with publish(tmp_path / "it") as folder:
+            assert folder is not None
+            (folder / "half").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == [".it.lock"]
+
+
+def test_a_killed_process_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    script = MAKE.format(rest="time.sleep(1000)")
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "it")], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"made\n"
+        child.kill()
+    assert not (tmp_path / "it").exists()
+    assert list(tmp_path.glob(".it.tmp-*"))  # the control: it had begun
+    with publish(tmp_path / "it") as folder:
+        assert folder is not None
+        assert list(folder.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".it.lock", "it"]
+
+
+def test_of_many_at_once_one_does_the_work(tmp_path: Path) -> None:
+    script = MAKE.format(rest="time.sleep(0.2)")
+    command = [sys.executable, "-c", script, str(tmp_path / "it")]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    said = [child.communicate(timeout=60)[0] for child in children]
+    assert sorted(said) == [b"", b"", b"", b"made\n"]
+    assert [child.returncode for child in children] == [0, 0, 0, 0]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"file/it: File exists"), publish(tmp_path / "file/it"):
+        pass
+
+
+def test_a_full_disk_is_named() -> None:
+    full = disk_error(Path("/c/it"), OSError(errno.ENOSPC, "No space left on device"))
+    assert (full.message, "TRITONSMITH_CACHE" in full.mend) == ("/c/it: no space left on the disk", True)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import functools
+import http.server
+import subprocess
+import threading
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from builder.errors import MachineError, NetworkError
+from builder.tools import pip
+
+
+def make_wheel(folder: Path, name: str, version: str, *, tag: str = "py3-none-any", size: int = 0) -> Path:
+    """A tiny wheel that pip takes for a real one; its module is ``size`` bytes long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", "#" * size)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the only source of packages, said in pip's own way."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_download_uses_the_settings_of_the_users_pip(index: Path, tmp_path: Path) -> None:
+    wheel = make_wheel(index, "tiny", "1.0")
+    assert pip.download("tiny==1.0", tmp_path / "to").read_bytes() == wheel.read_bytes()
+
+
+def test_settings_that_would_divert_an_installation_do_not(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(index, "tiny", "1.0")
+    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "elsewhere"))
+    venv.create(tmp_path / "venv", with_pip=False)
+    pip.install(["tiny==1.0"], tmp_path / "venv/bin/python")
+    assert list((tmp_path / "venv").glob("lib/*/site-packages/tiny.py"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_progress_is_told(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = make_wheel(index, "tiny", "1.0", size=1_000_000).stat().st_size
+    handler = functools.partial(Quiet, directory=index)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        told: list[tuple[str, int, int]] = []
+        pip.download("tiny==1.0", tmp_path / "to", progress=lambda *step: told.append(step))
+        server.shutdown()
+    assert told[0] == ("tiny==1.0", 0, size)
+    assert told[-1] == ("tiny==1.0", size, size)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_no_network(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"pip: tiny==1.0: Could not find a version .*from versions: none") as caught:
+        pip.download("tiny==1.0", tmp_path / "to")
+    assert "pip config list" in caught.value.mend
+
+
+def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # the discard port: nobody listens
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(NetworkError):
+        pip.download("tiny==1.0", tmp_path / "to")
+
+
+def test_a_version_that_is_not_there_is_not_the_networks_fault(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, "tiny", "1.0")
+    with pytest.raises(MachineError, match=r"from versions: 1.0") as caught:
+        pip.download("tiny==2.0", tmp_path / "to")
+    assert not isinstance(caught.value, NetworkError)
+    assert "no wheel of it for this Python" in caught.value.mend
+
+
+def test_a_python_without_pip(tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    script = "from pathlib import Path; from builder.tools import pip; pip.download('tiny', Path('to'))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [tmp_path / "venv/bin/python", "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True
+    )
+    assert b"MachineError: pip: tiny: this Python (" in done.stderr
+    assert b"venv/bin/python) has no pip\n  mend: run " in done.stderr
