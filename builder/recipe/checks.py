@@ -1,0 +1,130 @@
+"""What spans several keys. Each check reads values that are fine by themselves, and names both places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from builder.recipe.document import Problem, dotted, find, place_of
+from builder.recipe.suggest import did_you_mean
+from builder.recipe.tasks import TASKS, tolerance_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder.artifacts import Json
+    from builder.recipe.document import Keys, Node
+
+_MAX_BATCH: Final = ("serving", "max_batch_size")
+_SHAPES: Final = "shapes"
+_PARITY: Final = ("verify", "parity")
+
+_DEFAULTS: Final[dict[Keys, int]] = {(_SHAPES, "batch", "min"): 1, (_SHAPES, "batch", "max"): 32}
+
+_ORDERED: Final[tuple[tuple[Keys, Keys], ...]] = (
+    *(
+        ((_SHAPES, axis, low), (_SHAPES, axis, high))
+        for axis in ("batch", "sequence")
+        for low, high in (("min", "opt"), ("opt", "max"), ("min", "max"))
+    ),
+    (_MAX_BATCH, (_SHAPES, "batch", "max")),
+)
+"""Pairs of keys: the first must not be more than the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A recipe as written, less what is already known to be wrong."""
+
+    root: Node
+    data: Json
+    bad: frozenset[Keys]
+
+    def get(self, path: Keys) -> Json:
+        """The value at a path, or its default; None where it is wrong or left out."""
+        if any(path[: len(wrong)] == wrong for wrong in self.bad):
+            return None
+        value = self.data
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return _DEFAULTS.get(path) if value is None else value
+
+    def named(self, path: Keys) -> str:
+        """``shapes.batch.max (recipe.yaml:9:31)``, or that it is the default."""
+        node = find(self.root, path)
+        return f"{dotted(path)} ({node.place.text if node else 'the default'})"
+
+    def problem(self, path: Keys, message: str) -> Problem:
+        return Problem(place_of(self.root, path), message, path)
+
+    def key_problem(self, path: Keys, message: str) -> Problem:
+        return Problem(place_of(self.root, path, key=True), message, path)
+
+
+def check(view: View) -> list[Problem]:
+    """All problems that span several keys."""
+    return [problem for rule in _RULES for problem in rule(view)]
+
+
+def _order(view: View) -> Iterator[Problem]:
+    for low, high in _ORDERED:
+        least, most = view.get(low), view.get(high)
+        if least is None or most is None or least <= most:
+            continue
+        if find(view.root, low):
+            yield view.problem(low, f"{least} is more than {view.named(high)}, which is {most}")
+        else:
+            yield view.problem(high, f"{most} is less than {view.named(low)}, which is {least}")
+
+
+def _preferred_sizes(view: View) -> Iterator[Problem]:
+    path = ("serving", "dynamic_batching", "preferred_batch_size")
+    limit_path = _MAX_BATCH if view.get(_MAX_BATCH) is not None else (_SHAPES, "batch", "max")
+    limit = view.get(limit_path)
+    for index, size in enumerate(view.get(path) or ()):
+        if limit is not None and size > limit:
+            yield view.problem((*path, index), f"{size} is more than {view.named(limit_path)}, which is {limit}")
+
+
+def _lengths(view: View) -> Iterator[Problem]:
+    limit_path, buckets_path, longest_path = (
+        ("inputs", "max_length"),
+        ("inputs", "buckets"),
+        (_SHAPES, "sequence", "max"),
+    )
+    limit, buckets, longest = view.get(limit_path), view.get(buckets_path), view.get(longest_path)
+    if buckets and view.get(("inputs", "padding")) == "longest":
+        yield view.problem(buckets_path, f"of no use with {view.named(('inputs', 'padding'))}, which is 'longest'")
+    if limit is None:
+        return
+    if buckets and buckets[-1] != limit:
+        words = f"the last bucket must be {view.named(limit_path)}, which is {limit}; got {buckets[-1]}"
+        yield view.problem((*buckets_path, len(buckets) - 1), words)
+    if longest is not None and longest != limit:
+        yield view.problem(longest_path, f"must be {view.named(limit_path)}, which is {limit}; got {longest}")
+
+
+def _pairs(view: View) -> Iterator[Problem]:
+    task = TASKS.get(view.get(("task",)) or "")
+    if task and view.get(("inputs", "text_pair")) and not task.takes_pairs:
+        able = ", ".join(name for name, other in TASKS.items() if other.takes_pairs)
+        yield view.problem(
+            ("inputs", "text_pair"), f"{view.named(('task',))} is {task.name}, which takes one text; pairs: {able}"
+        )
+
+
+def _parity(view: View) -> Iterator[Problem]:
+    task, given = TASKS.get(view.get(("task",)) or ""), view.get(_PARITY) or {}
+    allowed = tolerance_keys(task) if task else ()
+    for key, value in given.items():
+        path = (*_PARITY, key)
+        if task and key not in allowed:
+            words = f"unknown key for {view.named(('task',))} {task.name}; allowed: {', '.join(allowed)}"
+            yield view.key_problem(path, f"{words}{did_you_mean(key, allowed)}")
+        elif path not in view.bad and not 0 <= value <= 1 and key != "max_difference":
+            yield view.problem(path, f"must be from 0 to 1, got the number {value}")
+        elif path not in view.bad and value < 0:
+            yield view.problem(path, f"must be at least 0, got the number {value}")
+
+
+_RULES: Final = (_order, _preferred_sizes, _lengths, _pairs, _parity)

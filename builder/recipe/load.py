@@ -1,0 +1,108 @@
+"""The way of a recipe: bytes → nodes → overrides → data → checked :class:`Recipe`, or every problem at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from builder.errors import RecipeError
+from builder.recipe.checks import View, check
+from builder.recipe.document import Node, Problem, find, place_of, refuse, to_data
+from builder.recipe.files import read_text
+from builder.recipe.overrides import apply
+from builder.recipe.problems import translate
+from builder.recipe.reader import parse
+from builder.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.artifacts import Json
+    from builder.recipe.document import Keys
+
+SIZE_LIMIT_BYTES: Final = 256 * 1024
+SAMPLES_LIMIT_BYTES: Final = 64 * 1024 * 1024
+
+_SAMPLES: Final = ("verify", "samples")
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads, completes and checks a recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: ``KEY=VALUE`` strings of ``--set``, written over the file before it is checked.
+
+    Raises:
+        RecipeError: the file cannot be read, or is wrong; the message has one line per problem, sorted by place.
+    """
+    path = Path(path)
+    text = _read(path)
+    problems: list[Problem] = []
+    root = apply(parse(text, str(path), problems), overrides, problems)
+    unfit: list[Problem] = []
+    data = to_data(root, unfit)
+    problems += unfit
+    if not isinstance(data, dict):
+        raise refuse([*problems, Problem(root.place, _no_mapping(data))])
+    folder = path.absolute().parent
+    recipe = _validate(root, data, folder, problems, {problem.path for problem in unfit})
+    problems += check(View(root, data, frozenset(problem.path for problem in problems)))
+    problems += _check_samples(root, folder)
+    if problems or recipe is None:
+        raise refuse(problems)
+    return recipe.placed(path.absolute(), tuple(overrides))
+
+
+def _validate(root: Node, data: Json, folder: Path, problems: list[Problem], known: set[Keys]) -> Recipe | None:
+    try:
+        # As JSON: strict about types ("3" is no number), and yet lists become tuples and strings become paths.
+        return Recipe.model_validate_json(json.dumps(data), context={"folder": folder})
+    except ValidationError as error:
+        problems += [problem for problem in translate(error, root, Recipe) if problem.path not in known]
+        return None
+
+
+def _check_samples(root: Node, folder: Path) -> list[Problem]:
+    """That the file of samples is there and is text: found now, and not when the model is built."""
+    node = find(root, _SAMPLES)
+    if node is None or not isinstance(node.value, str) or not node.value.strip():
+        return []
+    try:
+        text = read_text(folder / Path(node.value), limit_bytes=SAMPLES_LIMIT_BYTES)
+    except RecipeError as error:
+        return [Problem(place_of(root, _SAMPLES), error.message, _SAMPLES)]
+    return [] if text.strip() else [Problem(node.place, f"{folder / Path(node.value)}: holds no samples", _SAMPLES)]
+
+
+def _no_mapping(data: Json) -> str:
+    if data is None:
+        return "the file is empty; a recipe begins with schema_version, name, source and task"
+    return f"a recipe is a mapping of keys to values, got {'a list' if isinstance(data, list) else 'one value'}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path, limit_bytes=SIZE_LIMIT_BYTES)
+    except RecipeError as error:
+        raise RecipeError(f"{error.message}{_meant(path)}") from error
+
+
+def _meant(path: Path) -> str:
+    """What was probably meant instead of a path that is no file."""
+    try:
+        if path.is_dir():
+            names = sorted(child.name for child in path.iterdir() if child.suffix in {".yaml", ".yml"})
+            return f"; the folder holds {', '.join(names[:5])}" if names else ""
+        if path.exists() or not path.name:
+            return ""
+        near = [path.with_suffix(suffix) for suffix in (".yaml", ".yml")]
+        if not path.is_absolute():
+            near += [Path("recipes") / path.name, Path("recipes", path.name).with_suffix(".yaml")]
+        found = next((candidate for candidate in near if candidate.is_file()), None)
+    except (OSError, ValueError):
+        return ""
+    return f"; did you mean {found}?" if found else ""

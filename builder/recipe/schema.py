@@ -1,0 +1,177 @@
+"""The root of a recipe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic.json_schema import GenerateJsonSchema
+
+from builder.recipe.base import Frozen, FrozenMapping, Reserved, Section, wrong
+from builder.recipe.inputs import Inputs, Shapes
+from builder.recipe.serving import Serving
+from builder.recipe.source import AnySource
+from builder.recipe.suggest import did_you_mean, show
+from builder.recipe.targets import Target
+from builder.recipe.tasks import TASKS
+from builder.recipe.verify import Package, Verify
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core.core_schema import WithDefaultSchema
+
+    from builder.artifacts import Json
+
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+TARGET_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+_NAME: Final = re.compile(NAME_PATTERN)
+_TARGET: Final = re.compile(TARGET_PATTERN)
+
+
+def _check_name(value: str) -> str:
+    """What Triton (a folder, a part of its URLs), SageMaker (at most 63 characters) and file systems all take."""
+    if not _NAME.fullmatch(value):
+        raise wrong(
+            "must be 1 to 63 ASCII letters, digits, '.', '_' or '-', beginning with a letter or digit: it becomes a "
+            f"folder, a part of URLs and a file name; got {show(value)}"
+        )
+    if value.isdecimal():
+        raise wrong(f"must not be a number: hosts take a folder {value!r} for a version of a model")
+    return value
+
+
+def _check_task(value: str) -> str:
+    if value not in TASKS:
+        raise wrong(f"unknown task {show(value)}; allowed: {', '.join(TASKS)}{did_you_mean(value, TASKS)}")
+    return value
+
+
+def _check_target_name(value: str) -> str:
+    if not _TARGET.fullmatch(value):
+        raise wrong(
+            "a target's name must be 1 to 32 ASCII letters, digits, '_' or '-', beginning with a letter or digit: "
+            f"it becomes a part of file names; got {show(value)}"
+        )
+    return value
+
+
+def _check_version(value: Json) -> Json:
+    if type(value) is int and value != 1:
+        raise wrong(f"this tritonsmith reads version 1, got version {value}")
+    return value
+
+
+TargetName = Annotated[str, AfterValidator(_check_target_name)]
+
+
+def _at_least_one_key(schema: dict[str, Json]) -> None:
+    schema.pop("minLength", None)  # pydantic's word for it, which JSON schema has for strings alone
+    schema["minProperties"] = 1
+
+
+def _check_pipeline(value: Json) -> Json:
+    if isinstance(value, dict):
+        raise wrong("a pipeline of named steps is not yet supported; use auto, or leave it out", "not_yet")
+    return value
+
+
+class Recipe(Section):
+    """How a model is to be served by Triton."""
+
+    schema_version: Annotated[Literal[1], BeforeValidator(_check_version)]
+    """The version of this format: 1."""
+
+    name: Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
+    """What clients call: the name of the ensemble, and of the folder that holds it."""
+
+    description: str = ""
+    """What this is, for humans: changes nothing in the model repository."""
+
+    source: AnySource
+    """Where the model comes from: exactly one of hub, path, package, architecture."""
+
+    task: Annotated[str, AfterValidator(_check_task), Field(json_schema_extra={"enum": list(TASKS)})]
+    """What the model does."""
+
+    inputs: Inputs = Inputs()
+    """How text becomes tokens."""
+
+    shapes: Shapes = Shapes()
+    """The shapes that the exported model is checked at, and the optimisation profiles of engines."""
+
+    targets: Annotated[
+        FrozenMapping[TargetName, Target],
+        Field(min_length=1, json_schema_extra=_at_least_one_key),
+    ] = Frozen({"cpu": Target(runtime="onnxruntime")})
+    """What the archive is built for, by a name of your choice: one archive for each."""
+
+    serving: Serving = Serving()
+    """How Triton schedules and runs the model."""
+
+    pipeline: Annotated[Literal["auto"], BeforeValidator(_check_pipeline)] = "auto"
+    """The steps of the ensemble. auto: tokenize, then the model."""
+
+    verify: Verify = Verify()
+    """How the archive is proven."""
+
+    package: Package = Package()
+    """How the repository is packed."""
+
+    tuned: Reserved = None
+    """Reserved: a file with settings that a sweep wrote."""
+
+    handoff: Reserved = None
+    """Reserved: how the archive is handed to a host."""
+
+    models: Reserved = None
+    """Reserved: several models in one ensemble."""
+
+    sources: Reserved = None
+    """Reserved: one archive for each of several sources."""
+
+    _path: Path = PrivateAttr(default_factory=Path)
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def path(self) -> Path:
+        """The recipe's file, absolute."""
+        return self._path
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The ``--set`` strings, in order."""
+        return self._overrides
+
+    def placed(self, path: Path, overrides: tuple[str, ...]) -> Self:
+        """The same recipe, knowing its file and the overrides that are already in it."""
+        placed = self.model_copy()
+        placed._path, placed._overrides = path, overrides
+        return placed
+
+    def keyed(self) -> dict[str, Json]:
+        """All that may change the bytes of an archive or of its manifest, defaults included, as JSON data.
+
+        No description, no comment, no place of a file: of paths only the last name is left, and the content of what
+        they name is keyed by the stages that read it.
+        """
+        return self.model_dump(mode="json", exclude={"description"}, exclude_none=True)
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Leaves out the defaults that tell an editor nothing: null, and whole sections."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        if isinstance(schema.get("default"), str | int | float | bool | tuple):
+            return super().default_schema(schema)
+        return self.generate_inner(schema["schema"])
+
+
+def json_schema() -> dict[str, Json]:
+    """The JSON schema of recipes (draft 2020-12), for editors and CI.
+
+    What spans several keys is not in it: only :func:`~builder.recipe.load.load` checks everything.
+    """
+    schema = Recipe.model_json_schema(schema_generator=_SchemaGenerator)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "tritonsmith recipe"}

@@ -1,0 +1,191 @@
+"""Unpacking: safe by construction, because only plain files and folders are ever made."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import shutil
+import tarfile
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from builder.artifacts import File
+from builder.errors import ArchiveError
+from builder.tools.archive_names import LIMITS, Limits, check_name, disk_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BLOCK_BYTES: Final = 1 << 20
+_HEADER_BYTES: Final = 1 << 16  # of an extended header; ours have a few hundred
+_EXTENDED: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MEND: Final = "fetch the archive again, or build it again"
+
+
+def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[str, File]:
+    """Unpacks an archive and hashes its members in the same pass.
+
+    Args:
+        archive: a ``.tar.gz``, from anybody.
+        folder: where its members go; made if it does not exist, else it must be empty.
+        limits: how much it may hold.
+
+    Returns:
+        member name → file below ``folder``, sorted.
+
+    Raises:
+        ArchiveError: it is missing, damaged or cut off; it holds something other than files and folders, a path that is
+            absolute or leaves ``folder``, a name twice, or more than ``limits``. Nothing of it is left.
+        MachineError: the disk is full or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ArchiveError(f"{folder}: is not empty: an archive is unpacked into a folder of its own")
+        with _cleared_on_error(folder):
+            return _read(archive, limits, folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
+def read_members(archive: Path, *, limits: Limits = LIMITS) -> dict[str, File]:
+    """The members of an archive, hashed, without writing anything.
+
+    Returns:
+        member name → size and sha256, sorted; ``path`` is the name inside the archive's own path, and does not exist.
+
+    Raises:
+        ArchiveError: as :func:`unpack`.
+    """
+    try:
+        return _read(archive, limits, None)
+    except OSError as error:
+        raise disk_error(archive, error) from error
+
+
+@contextlib.contextmanager
+def _cleared_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _read(archive: Path, limits: Limits, folder: Path | None) -> dict[str, File]:
+    """Walks through an archive; with a folder, writes its members below it."""
+    members: dict[str, File] = {}
+    with _opened(archive) as tar:
+        total = 0
+        for index, info in enumerate(tar, start=1):
+            _check(archive, info)
+            total += info.size
+            if index > limits.members or total > limits.total_bytes:
+                raise ArchiveError(
+                    f"{archive}: holds more than {limits.members} members or {limits.total_bytes} bytes",
+                )
+            if info.isfile():
+                name = _new_name(archive, info, members)
+                members[name] = _take(archive, tar, info, folder)
+        _check_rest(archive, tar, limits.total_bytes)
+    return dict(sorted(members.items()))
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Yields the archive, to be read once from begin to end; what is wrong with its bytes is an ArchiveError."""
+    from isal import igzip_threaded, isal_zlib
+
+    try:
+        raw = archive.open("rb")
+    except OSError as error:
+        raise ArchiveError(f"{archive}: cannot be read: {error.strerror}", mend="check the path") from error
+    try:
+        with (
+            raw,
+            igzip_threaded.open(raw, "rb", threads=1, block_size=_BLOCK_BYTES) as stream,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_CarefulInfo) as tar,
+        ):
+            yield tar
+    except (gzip.BadGzipFile, EOFError, isal_zlib.error, tarfile.TarError) as error:
+        raise ArchiveError(f"{archive}: is damaged, cut off, or no .tar.gz: {error}", mend=_MEND) from error
+
+
+class _CarefulInfo(tarfile.TarInfo):
+    """A header that does not let an extended header fill the memory."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        if self.type in _EXTENDED and self.size > _HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+
+
+def _check(archive: Path, info: tarfile.TarInfo) -> None:
+    """Refuses whatever is not a plain file or folder inside the archive."""
+    if info.issym() or info.islnk():
+        raise ArchiveError(
+            f"{archive}: {info.name!r} is a link to {info.linkname!r}; only files and folders are allowed"
+        )
+    if info.type not in {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE}:
+        raise ArchiveError(
+            f"{archive}: {info.name!r} is a device, a pipe or a sparse file; only files and folders are allowed"
+        )
+    if name := _plain(info):
+        check_name(name, place=str(archive))
+    try:
+        tarfile.data_filter(info, "/unused")
+    except tarfile.FilterError as error:
+        raise ArchiveError(f"{archive}: {error}") from error
+
+
+def _plain(info: tarfile.TarInfo) -> str:
+    """The name without the ``./`` that ``tar -C folder .`` puts before each; empty for that folder itself."""
+    return "" if info.name == "." else info.name.removeprefix("./")
+
+
+def _new_name(archive: Path, info: tarfile.TarInfo, members: dict[str, File]) -> str:
+    name = _plain(info)
+    if name in members:
+        raise ArchiveError(f"{archive}: holds {name!r} twice")
+    return name
+
+
+def _take(archive: Path, tar: tarfile.TarFile, info: tarfile.TarInfo, folder: Path | None) -> File:
+    source = tar.extractfile(info)
+    assert source is not None  # a regular file
+    if folder is None:
+        digest = _copy(source, None)
+        return File(path=archive / _plain(info), sha256=digest, size=info.size)
+    path = folder / _plain(info)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as target:
+            digest = _copy(source, target)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArchiveError(f"{archive}: {info.name!r} is both a file and a folder") from error
+    return File(path=path.absolute(), sha256=digest, size=info.size)
+
+
+def _copy(source: IO[bytes], target: IO[bytes] | None) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(_BLOCK_BYTES):
+        digest.update(block)
+        if target is not None:
+            target.write(block)
+    return digest.hexdigest()
+
+
+def _check_rest(archive: Path, tar: tarfile.TarFile, limit: int) -> None:
+    """Reads to the end, where gzip's own checksum is compared; after the last member there is only padding."""
+    seen = 0
+    while block := tar.fileobj.read(_BLOCK_BYTES):  # type: ignore[union-attr]
+        seen += len(block)
+        if seen > limit or any(block):
+            raise ArchiveError(f"{archive}: something follows its last member, or a header is damaged", mend=_MEND)

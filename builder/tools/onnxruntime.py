@@ -1,0 +1,50 @@
+"""Running ONNX models with onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from builder.tools.opaque import Array
+
+
+class Session:
+    """A loaded model.
+
+    Args:
+        path: ``model.onnx``; its external data lies beside it (no symbolic links that leave the folder).
+
+    Raises:
+        ModelError: onnxruntime does not take the model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: warnings are about optimisations that did not apply
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot load the model: {_first_line(error)}") from error
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """The outputs, by name.
+
+        Raises:
+            ModelError: onnxruntime refuses the inputs, or fails.
+        """
+        try:
+            values = self._session.run(list(outputs), dict(inputs))
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        return dict(zip(outputs, values, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

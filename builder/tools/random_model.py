@@ -1,0 +1,194 @@
+"""Models with random weights: real architectures and sizes for benchmarks and tests, without a hub.
+
+The bytes depend on the configuration and the seed alone, not on the machine: numpy draws the weights one by one, and
+whatever is computed with torch is rounded coarsely before it is stored.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import ModelError
+from builder.tools import hf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder.tools.opaque import Array, HfConfig, HfModel, HfTokenizer
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_STD: Final = 0.02
+_LARGE_PARAMETERS: Final = 50_000_000
+_SPREAD: Final = 2.0  # standard deviation that the logits of a classifier are given
+_BIAS_STEP: Final = 0.125
+_BIAS_ROUNDS: Final = 400
+
+TEXTS: Final = (
+    "The train to the coast leaves at seven in the morning.",
+    "I would not recommend this restaurant to anyone, the soup was cold and the waiter rude.",
+    "A wonderful film!",
+    "Interest rates were raised by a quarter of a percentage point on Wednesday.",
+    "How do I reset my password?",
+    "no",
+    "Water boils at a lower temperature on top of a mountain, because the pressure of the air is lower there.",
+    "She played the second movement slower than anybody had dared to before, and the hall fell silent.",
+    "ERROR 404: page not found",
+    "Der Hund schläft unter dem Tisch.",
+    "La bibliothèque est fermée le lundi.",
+    "El mercado abre todos los días a las ocho.",
+    "Сегодня идёт дождь.",
+    "今日は天気がいいですね。",
+    "今天我们去公园散步。",
+    "שלום, מה שלומך?",
+    "مرحبا بكم في المكتبة",
+    "def add(a, b): return a + b",
+    "Buy now!!! Limited offer, 50% off everything.",
+    "The committee will meet again in March to discuss the report, the budget and the date of the next election.",
+    "my cat keeps knocking glasses off the table and i do not know what to do about it",
+    "42",
+    "Two thirds of the students passed the examination.",
+    "It rained for three weeks; then the river came.",
+    "Please call me back after six.",
+    "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen.",
+    "We lost again. Fourth time in a row.",
+    "Thank you so much for the flowers, they are lovely 🌷",
+    "The defendant pleaded not guilty to all charges.",
+    "Mix the flour with the butter, add two eggs, and let the dough rest for an hour.",
+    "Why is the sky blue?",
+    "Shares of the company fell sharply after the announcement, and trading was halted for an hour.",
+)
+"""Texts over which a random classifier's logits are spread, so that every label occurs."""
+
+
+def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Path, task: str, out: Path) -> None:
+    """Writes a model with seeded random weights: config.json, model.safetensors and the tokenizer's files.
+
+    For text-classification the last layer is scaled and shifted so that every label is the answer to some text:
+    otherwise nearly all random classifiers give one label to everything, and a comparison of labels proves nothing.
+
+    Args:
+        config: as in config.json; ``model_type`` is needed.
+        seed: same seed, same bytes.
+        tokenizer_folder: whose tokenizer files are copied.
+        task: sentence-embedding or text-classification.
+        out: an existing folder.
+
+    Raises:
+        ModelError: the configuration makes no model for the task, its vocabulary is smaller than the tokenizer's, or
+            no scaling makes every label occur.
+    """
+    made = _config(config)
+    tokenizer = hf.load_tokenizer(tokenizer_folder)
+    if len(tokenizer) > made.vocab_size:
+        raise ModelError(
+            f"source.architecture: vocab_size is {made.vocab_size}; allowed: {len(tokenizer)} or more, the size of the "
+            f"vocabulary of {tokenizer_folder}",
+        )
+    model = hf.build_model(made, task)
+    _fill(model, seed)
+    if task == "text-classification":
+        _spread_logits(model, made, tokenizer)
+    model.save_pretrained(out)
+    for name in hf.TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, out / name)
+
+
+def _fill(model: HfModel, seed: int) -> None:
+    """Replaces every parameter that torch drew at random; what is constant (biases, layer norms) stays."""
+    import numpy as np
+
+    parameters = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    count = sum(array.size for array in parameters.values())
+    if count > _LARGE_PARAMETERS:
+        log.info("drawing %d million random weights", count // 1_000_000)
+    random = np.random.Generator(np.random.PCG64(seed))
+    std = np.float32(getattr(model.config, "initializer_range", None) or _DEFAULT_STD)
+    for name in sorted(parameters):
+        array = parameters[name]
+        flat = array.reshape(-1)
+        if (flat.size > 1 and flat[0] != flat[-1]) or array.ndim > 1:
+            random.standard_normal(out=flat, dtype=np.float32)
+            flat *= std
+
+
+def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> None:
+    """Makes the logits over :data:`TEXTS` uncorrelated, centred and wide, then shifts them until all labels occur."""
+    import numpy as np
+
+    weight, bias = _last_linear(model, config.num_labels)
+    hidden = _logits(model, tokenizer)
+    covariance = np.atleast_2d(np.cov(hidden, rowvar=False))
+    scales, axes = np.linalg.eigh(covariance)
+    mixing = _rounded((axes / np.sqrt(np.maximum(scales, scales.max() * 1e-6))) @ axes.T * _SPREAD)
+    weight[:] = sum(mixing[:, [column]] * weight[[column]].astype(np.float64) for column in range(len(mixing)))
+    bias[:] = 0
+    bias[:] = -_on_grid(_logits(model, tokenizer).mean(axis=0))
+    if config.num_labels > 1 and config.problem_type not in {"regression", "multi_label_classification"}:
+        _shift_until_all_occur(model, tokenizer, bias)
+
+
+def _shift_until_all_occur(model: HfModel, tokenizer: HfTokenizer, bias: Array) -> None:
+    import numpy as np
+
+    logits = _logits(model, tokenizer) - bias
+    for _ in range(_BIAS_ROUNDS):
+        missing = np.setdiff1d(np.arange(len(bias)), (logits + bias).argmax(axis=1))
+        if not len(missing):
+            return
+        bias[missing[0]] += np.float32(_BIAS_STEP)
+    raise ModelError(
+        f"source.architecture: with this seed no scaling makes all {len(bias)} labels occur in {len(TEXTS)} texts",
+        mend=f"take fewer labels (up to about {len(TEXTS) // 4}), or another seed",
+    )
+
+
+def _logits(model: HfModel, tokenizer: HfTokenizer) -> Array:
+    """FP64 [texts, labels]."""
+    import numpy as np
+
+    rows, taken = [], inspect.signature(model.forward).parameters
+    for item in hf.encode(tokenizer, [(text,) for text in TEXTS], min(64, hf.positions(model, model.config) or 64)):
+        inputs = {name: np.asarray([value], np.int64) for name, value in item.items() if name in taken}
+        rows.append(hf.run_model(model, inputs, "logits")[0])
+    return np.asarray(rows, np.float64)
+
+
+def _config(values: Mapping[str, Any]) -> HfConfig:
+    from transformers import AutoConfig
+
+    rest = {key: value for key, value in values.items() if key not in {"model_type", "transformers_version"}}
+    try:
+        return AutoConfig.for_model(values["model_type"], **rest)
+    except Exception as error:
+        raise ModelError(f"source.architecture: transformers cannot make this configuration: {error}") from error
+
+
+def _last_linear(model: HfModel, labels: int) -> tuple[Array, Array]:
+    """Weight [labels, width] and bias [labels] of the layer that makes the logits, sharing memory with the model."""
+    import torch
+
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    last = next((layer for layer in reversed(layers) if layer.out_features == labels), None)
+    if last is None or last.bias is None:
+        raise ModelError(f"source.architecture: {type(model).__name__} has no last layer with a bias to scale")
+    return last.weight.detach().numpy(), last.bias.detach().numpy()
+
+
+def _rounded(values: Array) -> Array:
+    """To two significant digits of the largest: what differs between CPUs is far below."""
+    import numpy as np
+
+    unit = 10.0 ** (np.floor(np.log10(np.abs(values).max())) - 2)
+    return np.round(values / unit) * unit
+
+
+def _on_grid(values: Array) -> Array:
+    import numpy as np
+
+    return np.round(values / _BIAS_STEP) * _BIAS_STEP

@@ -1,0 +1,170 @@
+"""Wheels for the machine that will serve: fetched once with pip, kept in the cache, unpacked into model folders."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import re
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from builder.artifacts import File
+from builder.errors import InternalError, MachineError, NetworkError
+from builder.tools import pip
+from builder.tools.archive_names import check_name
+from builder.tools.atomic import disk_error, publish
+
+if TYPE_CHECKING:
+    from builder.tools.pip import Progress
+
+log = logging.getLogger(__name__)
+
+PLATFORMS: Final = ("manylinux_2_17_x86_64", "manylinux2014_x86_64")
+"""What all x86-64 Triton containers can run (glibc 2.17 and later): two names for the same."""
+
+_FILE_NAME: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-cp3(?P<minor>\d+)-abi3-(?P<platform>.+)\.whl")
+_UNUSED: Final = (".pyi", ".pyc")
+_BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A wheel with a stable ABI (abi3): one file for its Python and all later ones."""
+
+    project: str
+    version: str
+    python: tuple[int, int]  # of the machine that will serve
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.project}=={self.version}"
+
+    def fits(self, file_name: str) -> bool:
+        """Whether the wheel of that name is this one, and runs on the machine that will serve."""
+        match = _FILE_NAME.fullmatch(file_name)
+        return (
+            match is not None
+            and (match["name"], match["version"]) == (self.project, self.version)
+            and int(match["minor"]) <= self.python[1]
+            and bool(set(match["platform"].split(".")) & set(PLATFORMS))
+        )
+
+
+def installed_version(project: str) -> str:
+    """The version of a project in this environment: the one that the build was tested with.
+
+    Raises:
+        InternalError: it is not installed.
+    """
+    try:
+        return importlib.metadata.version(project)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InternalError(f"the package {project} is not installed") from error
+
+
+def fetch(wanted: Wanted, cache: Path, *, progress: Progress | None = None) -> File:
+    """The wheel, from the cache or with pip.
+
+    In the cache each wheel lies in a folder of its own that names its sha256: a file that no longer has it is fetched
+    again.
+
+    Args:
+        wanted: which wheel.
+        cache: the user's cache folder.
+        progress: told of the download.
+
+    Raises:
+        NetworkError: no index could be reached, or none has it.
+        MachineError: there is no such wheel for the serving machine, pip failed, or the disk is full.
+    """
+    wheels = cache / "wheels"
+    for path in sorted(wheels.glob("[!.]*/*.whl")):
+        if wanted.fits(path.name):
+            file = _describe(path)
+            if file.sha256 == path.parent.name:
+                return file
+            log.warning("%s: damaged, fetching it again", path)
+            shutil.rmtree(path.parent, ignore_errors=True)
+    return _download(wanted, wheels, progress)
+
+
+def unpack(wheel: File, folder: Path) -> tuple[str, ...]:
+    """Unpacks what a program needs of a wheel: its packages and its licence, no type stubs, no installer's records.
+
+    Args:
+        wheel: what :func:`fetch` returned.
+        folder: where it goes; put on ``sys.path`` by whoever imports from it.
+
+    Returns:
+        the relative POSIX paths of the files, sorted.
+
+    Raises:
+        MachineError: the wheel is damaged, or the disk is full.
+    """
+    try:
+        with zipfile.ZipFile(wheel.path) as archive:
+            members = [info.filename for info in archive.infolist() if not info.is_dir()]
+            names = sorted(name for name in members if _is_needed(name))
+            for name in names:
+                _extract(archive, name, folder)
+    except zipfile.BadZipFile as error:
+        raise MachineError(f"{wheel.path}: is no wheel: {error}", mend=f"remove {wheel.path.parent}") from error
+    return tuple(names)
+
+
+def _extract(archive: zipfile.ZipFile, name: str, folder: Path) -> None:
+    check_name(name, place=str(archive.filename))
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, target.open("xb") as stream:
+        shutil.copyfileobj(source, stream, _BLOCK_BYTES)
+
+
+def _is_needed(name: str) -> bool:
+    path = PurePosixPath(name)
+    if path.parts[0].endswith(".dist-info"):
+        return path.name == "METADATA" or "licenses" in path.parts or path.name.upper().startswith("LICENSE")
+    return path.suffix not in _UNUSED and "__pycache__" not in path.parts
+
+
+def _download(wanted: Wanted, wheels: Path, progress: Progress | None) -> File:
+    log.info("fetching the wheel of %s for Python %d.%d on Linux x86-64", wanted.requirement, *wanted.python)
+    try:
+        wheels.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=wheels, prefix=".download-") as temporary:
+            path = _ask_pip(wanted, Path(temporary), progress)
+            file = _describe(path)
+            with publish(wheels / file.sha256) as folder:
+                if folder is not None:
+                    path.rename(folder / path.name)
+            return replace(file, path=wheels.absolute() / file.sha256 / path.name)
+    except OSError as error:
+        raise disk_error(wheels, error) from error
+
+
+def _ask_pip(wanted: Wanted, folder: Path, progress: Progress | None) -> Path:
+    options = [f"--python-version={wanted.python[0]}.{wanted.python[1]}", "--implementation=cp", "--abi=abi3"]
+    options += [f"--platform={platform}" for platform in PLATFORMS]
+    try:
+        return pip.download(wanted.requirement, folder, options=options, progress=progress)
+    except NetworkError:
+        raise
+    except MachineError as error:
+        if "No matching distribution" not in error.message:
+            raise
+        # pip's own advice is about this machine; the wheel is for another.
+        raise MachineError(
+            error.message,
+            mend=f"install a version of {wanted.project} that has an abi3 wheel for Python "
+            f"{wanted.python[0]}.{wanted.python[1]} on Linux x86-64: the installed version is the one that is shipped",
+        ) from error
+
+
+def _describe(path: Path) -> File:
+    with path.open("rb") as stream:
+        return File(path.absolute(), hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size)

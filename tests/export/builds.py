@@ -1,0 +1,61 @@
+"""Runs the export stages on a folder, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.artifacts import Graph, OnnxModel, Reference, Sample, Source, TokenizerFiles
+from builder.core.digest import describe_folder
+from builder.core.execute import Executor
+from builder.export.bind import Bind
+from builder.export.check import Check
+from builder.export.reference import Refer
+from builder.export.tokenizer import Tokenizer
+from builder.export.trace import Trace
+from builder.tools.hf import load_arrays
+from tests.models import TEXTS
+
+
+@dataclass(frozen=True)
+class Export:
+    """All artifacts of one export."""
+
+    folder: Path
+    source: Source
+    tokenizer: TokenizerFiles
+    graph: Graph
+    model: OnnxModel
+    reference: Reference
+
+    @property
+    def expected(self) -> dict[str, Any]:
+        return load_arrays(self.reference.files["expected.safetensors"].path)
+
+
+def source_of(folder: Path) -> Source:
+    return Source("path", folder.name, None, None, describe_folder(folder))
+
+
+def trace(folder: Path, task: str, work: Path, max_length: int | None = None) -> tuple[Source, TokenizerFiles, Graph]:
+    source, executor = source_of(folder), Executor(work, "test")
+    tokenizer = executor.run(Tokenizer(task, max_length=max_length), source)
+    return source, tokenizer, executor.run(Trace(task), (source, tokenizer))
+
+
+def refer(
+    source: Source, tokenizer: TokenizerFiles, task: str, work: Path, samples: Sequence[Sample] = ()
+) -> Reference:
+    stage = Refer(task, batch=(1, 5), sequence=(2, tokenizer.max_length))
+    return Executor(work, "test").run(stage, (source, tokenizer, samples or [Sample(text) for text in TEXTS]))
+
+
+def export(folder: Path, task: str, work: Path, samples: Sequence[Sample] = ()) -> Export:
+    """Runs everything from the tokenizer to the check."""
+    source, tokenizer, graph = trace(folder, task, work)
+    model = Executor(work, "test").run(Bind(task), (graph, source))
+    reference = refer(source, tokenizer, task, work, samples)
+    checked = Executor(work, "test").run(Check(), (model, reference))
+    return Export(folder, source, tokenizer, graph, checked, reference)
