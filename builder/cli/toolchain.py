@@ -30,16 +30,23 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print one JSON do
 
 
 def _show(as_json: bool) -> None:
-    from builder.artifacts import to_json
     from builder.cli.console import print_json
     from builder.settings import settings
     from builder.tools import toolchain
 
     found = toolchain.status(settings().cache)
+    facts = {
+        "installed": found is not None,
+        "folder": str(found.root) if found else None,
+        "tritonserver": toolchain.SERVER_VERSION,
+        "perf_analyzer": toolchain.PERF_ANALYZER_VERSION,
+    }
     if as_json:
-        print_json(to_json(found))
+        print_json(facts)
         return
-    typer.echo(f"toolchain      {'installed' if found.installed else 'not installed'}")
-    typer.echo(f"folder         {found.folder}")
-    for name, version in found.versions.items():
-        typer.echo(f"{name:<14} {version}")
+    for name, value in facts.items():
+        typer.echo(f"{name:<14} {_word(value)}")
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)

@@ -1,0 +1,1 @@
+"""Measured comparisons of tritonsmith with its peers: ``scripts/bench``. See ``benchmarks/README.md``."""

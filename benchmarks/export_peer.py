@@ -1,0 +1,12 @@
+"""optimum's export without its validation: ``python -P export_peer.py MODEL FOLDER``, in optimum's environment.
+
+`optimum-cli export onnx` always compares its model with the original; tritonsmith does that in a stage of its own
+(``check``), which is not part of this benchmark. So both are measured.
+"""
+
+import sys
+
+from optimum.exporters.onnx import main_export  # type: ignore[import-not-found]
+
+if __name__ == "__main__":
+    main_export(sys.argv[1], sys.argv[2], task="feature-extraction", library_name="transformers", do_validation=False)

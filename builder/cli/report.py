@@ -1,0 +1,82 @@
+"""The table at the end of a build or a verification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from builder.cli.console import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from builder.artifacts import Json
+    from builder.pipeline import BuildResult
+
+_MEGABYTE = 1_000_000
+
+
+def render(result: BuildResult) -> None:
+    """Prints one archive's stages, parity, speed and identity to stdout."""
+    manifest = result.manifest
+    typer.echo(f"\n{manifest.name} for {manifest.target.name}: {result.status}")
+    for reason in manifest.measured.reasons:
+        typer.echo(f"  {reason}")
+    rows = [(stage, f"{seconds:.1f}") for stage, seconds in result.seconds.items()]
+    print_table("\nstages", ("stage", "seconds"), [*rows, ("all", f"{sum(result.seconds.values()):.1f}")])
+    measured = manifest.measured.model_dump(mode="json")
+    if measured["parity"]:
+        _render_parity(measured["parity"], manifest.gates.tolerances)
+    if measured["perf"]:
+        _render_perf(measured["perf"])
+    _render_archive(result)
+
+
+def _render_parity(parity: Mapping[str, Json], tolerances: Mapping[str, float]) -> None:
+    wanted = ", ".join(f"{name} {value:g}" for name, value in tolerances.items())
+    names = list(dict.fromkeys(name for way in parity["ways"].values() for name in way["figures"]))
+    rows = [
+        (f"asked {way}", str(seen["requests"]), *_cells(seen["figures"], names)) for way, seen in parity["ways"].items()
+    ]
+    for control, seen in parity["controls"].items():
+        note = "  (changes no answer)" if seen["inapplicable"] else ""
+        rows.append((f"control: {control}{note}", "", *_cells(seen["figures"], names)))
+    title = f"\nparity with the Hugging Face model on {parity['samples']} texts; tolerance: {wanted}; controls must miss it"
+    print_table(title, ("", "requests", *(name.replace("_", " ") for name in names)), rows)
+
+
+def _cells(figures: Mapping[str, Json], names: Iterable[str]) -> list[str]:
+    return [_figure(figures[name]) if name in figures else "-" for name in names]
+
+
+def _figure(value: float) -> str:
+    """Enough digits to tell a cosine of 0.9999999 from 1."""
+    if 0.99 < value < 1:
+        return f"{value:.9f}"
+    return f"{value:.6g}"
+
+
+def _render_perf(perf: Iterable[Mapping[str, Json]]) -> None:
+    keys = ("throughput_per_second", "p50_ms", "p95_ms", "p99_ms")
+    rows = [
+        (str(point["concurrency"]), *(f"{point[key]:.1f}" if point.get(key) is not None else "-" for key in keys), _note(point))
+        for point in perf
+    ]
+    head = ("concurrency", "per second", "p50 ms", "p95 ms", "p99 ms", "")
+    print_table("\nperf_analyzer, real texts, server and client on this machine", head, rows)
+
+
+def _note(point: Mapping[str, Json]) -> str:
+    return "" if point["status"] == "stable" else str(point["status"])
+
+
+def _render_archive(result: BuildResult) -> None:
+    archive = result.archive
+    typer.echo("\narchive")
+    typer.echo(f"  path     {archive.file.path.absolute()}")
+    typer.echo(f"  size     {archive.file.size / _MEGABYTE:.1f} MB packed, {archive.unpacked_size / _MEGABYTE:.1f} MB unpacked")
+    typer.echo(f"  tree     sha256:{archive.tree_digest}")
+    typer.echo(f"  file     sha256:{archive.file.sha256}")
+    for stand_in in result.manifest.verification.stand_ins:
+        typer.echo(f"  stand-in {stand_in}")

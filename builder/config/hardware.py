@@ -1,0 +1,39 @@
+"""Instances and threads: they follow the machine that will serve, never the one that builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.artifacts import Json
+
+
+def default_instances(vcpus: int) -> int:
+    """Copies of a model on a CPU: one for each four virtual CPUs, at least one.
+
+    Measured with all-MiniLM-L6-v2 on two cores: one instance with two threads has the best latency and the full
+    throughput (about 130 inferences/s); two instances with two threads each fight for the cores and reach half of it.
+    A few threads per instance keep a single request fast; more instances keep many requests from queueing.
+    """
+    return max(1, vcpus // 4)
+
+
+def threads_per_instance(vcpus: int, instances: int) -> int:
+    """Threads of each instance, so that all of them together never exceed the virtual CPUs, as far as that can be."""
+    return max(1, vcpus // instances)
+
+
+def tokenizer_threads(vcpus: int) -> int:
+    """Threads of the tokenizer step: one for each four virtual CPUs, at least one.
+
+    A text takes it a hundredth of the model's time, so it needs few; and on a small machine, threads of its own would
+    fight with the model's.
+    """
+    return max(1, vcpus // 4)
+
+
+def instance_count(groups: Sequence[Json]) -> int:
+    """Copies of a model in all of its instance groups; a group without a count has one (on a CPU)."""
+    return sum(group.get("count", 1) for group in groups) or 1

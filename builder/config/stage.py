@@ -1,0 +1,207 @@
+"""The config stage: facts of the graph, the tokenizer and the target → ``config.pbtxt`` of the three models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from builder.artifacts import ModelConfigs, to_json
+from builder.config import models, tokenize_step
+from builder.config.hardware import instance_count
+from builder.config.rules import check_ensemble, check_model, check_raw
+from builder.config.warmup import Warmup, warmup
+from builder.core.digest import describe_folder, digest_file
+from builder.errors import InternalError, ModelError, UserError
+from builder.tools import templates, triton_proto, wheels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder.artifacts import Json, OnnxModel, Reference, Tensor, TokenizerFiles
+    from builder.recipe import Recipe
+
+_PLACE = "serving.config"
+_MINIMUM_LENGTH = 2  # the default of shapes.sequence.min
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureInputs:
+    """What the stage reads."""
+
+    model: OnnxModel
+    tokenizer: TokenizerFiles
+    reference: Reference  # its samples are the warm-up data
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Writes the configs of an ensemble. :func:`configure` makes one from a recipe.
+
+    Args:
+        model_name: what clients call: the ensemble.
+        serving: the recipe's section, as JSON data.
+        inputs: the recipe's section, as JSON data.
+        max_batch_size: the largest batch that the model is checked at.
+        minimum_length: the least number of tokens that it is checked at.
+        vcpus: virtual CPUs of the machine that will serve.
+        release: the Triton release that will serve, ``25.09``.
+    """
+
+    model_name: str
+    serving: Mapping[str, Json]
+    inputs: Mapping[str, Json]
+    max_batch_size: int
+    minimum_length: int
+    vcpus: int
+    release: str
+    name: ClassVar[str] = "config"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: ConfigureInputs) -> Mapping[str, Json]:
+        return {
+            "model_name": self.model_name,
+            "serving": dict(self.serving),
+            "inputs": dict(self.inputs),
+            "max_batch_size": self.max_batch_size,
+            "minimum_length": self.minimum_length,
+            "vcpus": self.vcpus,
+            "release": self.release,
+            "tensors": [to_json(tensor) for tensor in (*inputs.model.inputs, *inputs.model.outputs)],
+            "tokenizer": {
+                key: value for key, value in to_json(inputs.tokenizer).items() if key not in {"files", "record"}
+            },
+            "tokenizer.json": inputs.tokenizer.files["tokenizer.json"].sha256,
+            "samples": inputs.reference.files["samples.jsonl"].sha256,
+            "step": digest_file(templates.path(tokenize_step.TEMPLATE)),
+            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tokenizers", "tritonclient")},
+        }
+
+    def requires(self, inputs: ConfigureInputs) -> None:
+        self.check()
+        taken = [tensor.name for tensor in inputs.model.inputs]
+        if set(taken) != set(inputs.tokenizer.input_names):
+            made = ", ".join(inputs.tokenizer.input_names)
+            raise InternalError(f"the graph takes {', '.join(taken)}, but the tokenizer makes {made}")
+        for tensor in (*inputs.model.inputs, *inputs.model.outputs):
+            _check_tensor(tensor)
+
+    def check(self) -> None:
+        """Checks the recipe's raw fields: all that can be known before anything is built.
+
+        Raises:
+            UserError: one of them is unknown, newer than the target's Triton, of a wrong type, or derived.
+        """
+        raw = self.serving["config"]
+        triton_proto.check(raw, release=self.release, place=_PLACE)
+        check_raw(raw, _PLACE)
+        for entry in raw.get("model_warmup", ()):
+            if any("input_data_file" in given for given in entry.get("inputs", {}).values()):
+                raise UserError(
+                    f"{_PLACE}.model_warmup: input_data_file names a file that is not in the repository",
+                    mend="take serving.model_warmup: auto, which ships real samples, or zero_data",
+                )
+
+    def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
+        facts = self._facts(inputs)
+        values = tokenize_step.settings(
+            inputs.tokenizer, self.inputs, minimum_length=self.minimum_length, default_padding="longest"
+        )
+        made = self._warmup(inputs, values)
+        configs = {
+            facts.name: models.ensemble(facts),
+            facts.tokenize_name: models.tokenize(facts),
+            facts.model_name: models.model(facts, made.entries),
+        }
+        check_model(configs[facts.model_name], "serving")
+        check_ensemble(configs[facts.name], configs)
+        for name, config in configs.items():
+            message = triton_proto.build(config, release=self.release, place="serving")
+            _write(out / name / "config.pbtxt", triton_proto.to_text(message).encode())
+        _write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
+        for name, content in made.files.items():
+            _write(out / facts.model_name / "warmup" / name, content)
+        return ModelConfigs(name=facts.name, files=describe_folder(out), record=_record(facts, configs, values))
+
+    def ensures(self, inputs: ConfigureInputs, output: ModelConfigs) -> None:
+        for name in output.record["models"]:
+            path = f"{name}/config.pbtxt"
+            text = output.files[path].path.read_text(encoding="utf-8")
+            message = triton_proto.parse_text(text, place=path)
+            if message.name != name or triton_proto.to_text(message) != text:
+                raise InternalError(f"{path}: does not survive a round trip")
+        clients = [tensor["name"] for tensor in output.record["outputs"]]
+        if clients != [tensor.name for tensor in inputs.model.outputs]:
+            raise InternalError(f"the ensemble's outputs are {clients}, not the graph's")
+
+    def _facts(self, inputs: ConfigureInputs) -> models.Facts:
+        order = {tensor.name: tensor for tensor in inputs.model.inputs}
+        return models.Facts(
+            name=self.model_name,
+            inputs=tuple(order[name] for name in inputs.tokenizer.input_names),
+            outputs=inputs.model.outputs,
+            text_pair=self.inputs["text_pair"],
+            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
+            vcpus=self.vcpus,
+            serving=self.serving,
+        )
+
+    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json]) -> Warmup:
+        if self.serving["model_warmup"] == "off" or "model_warmup" in self.serving["config"]:
+            return Warmup()
+        return warmup(
+            tokenize_step.load_encoder(inputs.tokenizer, values),
+            inputs.reference.files["samples.jsonl"].path,
+            text_pair=self.inputs["text_pair"],
+            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
+        )
+
+
+def configure(recipe: Recipe, target: str) -> Configure:
+    """The stage for one target of a recipe.
+
+    Raises:
+        UserError: ``serving.config`` holds what Triton does not know, or what the build derives.
+    """
+    hardware = recipe.targets[target].hardware
+    sequence = recipe.shapes.sequence
+    stage = Configure(
+        model_name=recipe.name,
+        serving=recipe.serving.model_dump(mode="json"),
+        inputs=recipe.inputs.model_dump(mode="json"),
+        max_batch_size=recipe.shapes.batch.max,
+        minimum_length=(sequence.min if sequence else None) or _MINIMUM_LENGTH,
+        vcpus=hardware.vcpus or len(os.sched_getaffinity(0)),
+        release=recipe.targets[target].triton,
+    )
+    stage.check()
+    return stage
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    """Triton batches along the first axis, of all inputs and all outputs."""
+    if not tensor.shape or tensor.shape[0] != -1:
+        raise ModelError(
+            f"{tensor.name} has the shape {list(tensor.shape)}: its first axis is not a dynamic batch axis"
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _record(facts: models.Facts, configs: Mapping[str, Json], values: Mapping[str, Json]) -> dict[str, Json]:
+    config = configs[facts.model_name]
+    return {
+        "models": [facts.name, facts.tokenize_name, facts.model_name],
+        "inputs": configs[facts.name]["input"],
+        "outputs": configs[facts.name]["output"],
+        "text_pair": facts.text_pair,
+        "max_batch_size": facts.max_batch_size,
+        "instances": instance_count(config["instance_group"]),
+        "parameters": {key: value.get("string_value") for key, value in config["parameters"].items()},
+        "padding": values["padding"],
+        "max_length": values["max_length"],
+    }

@@ -1,0 +1,86 @@
+"""The tokenizer step's own side: its settings, and its code, which the build runs too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import UserError
+from builder.tools import templates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from builder.artifacts import Json, TokenizerFiles
+
+TEMPLATE: Final = "steps/tokenize/model.py"
+SCHEMA: Final = 1
+DEFAULT_BUCKETS: Final = (16, 32, 64, 128, 256, 512)
+
+
+def settings(
+    tokenizer: TokenizerFiles, inputs: Mapping[str, Json], *, minimum_length: int, default_padding: str
+) -> dict[str, Json]:
+    """The content of ``settings.json``.
+
+    Args:
+        tokenizer: the tokenizer for serving.
+        inputs: the recipe's section.
+        minimum_length: the least number of tokens that the model takes.
+        default_padding: ``longest`` or ``buckets``, where the recipe says nothing.
+
+    Raises:
+        UserError: the buckets do not end at the greatest length.
+    """
+    return {
+        "schema": SCHEMA,
+        "input_names": list(tokenizer.input_names),
+        "text_pair": inputs["text_pair"],
+        "prompt": tokenizer.prompt,
+        "strip": tokenizer.strip,
+        "lower_case": tokenizer.lower_case,
+        "max_length": tokenizer.max_length,
+        "minimum_length": min(minimum_length, tokenizer.max_length),
+        "truncation_side": tokenizer.truncation_side,
+        "padding": inputs["padding"] or ("buckets" if inputs["buckets"] else default_padding),
+        "buckets": _buckets(inputs["buckets"], tokenizer.max_length),
+        "padding_side": tokenizer.padding_side,
+        "pad_token_id": tokenizer.pad_token_id,
+        "pad_token_type_id": tokenizer.pad_token_type_id,
+    }
+
+
+def _buckets(asked: Sequence[int] | None, max_length: int) -> list[int]:
+    """Ascending lengths that end at ``max_length``, so that every text has one."""
+    if asked is None:
+        return [*(bucket for bucket in DEFAULT_BUCKETS if bucket < max_length), max_length]
+    if asked[-1] != max_length:
+        raise UserError(
+            f"inputs.buckets: the last is {asked[-1]}; it must be {max_length}, the model's greatest length",
+            mend=f"end the list with {max_length}, or set inputs.max_length to {asked[-1]}",
+        )
+    return list(asked)
+
+
+def load_encoder(tokenizer: TokenizerFiles, values: Mapping[str, Json]) -> Any:  # noqa: ANN401 - a class of the template
+    """The ``Encoder`` that will serve: the same code, with the same settings, on the installed ``tokenizers``."""
+    return _template().load_encoder(tokenizer.files["tokenizer.json"].path.parent, dict(values))
+
+
+def to_json(values: Mapping[str, Json]) -> bytes:
+    """The bytes of ``settings.json``."""
+    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+@cache
+def _template() -> Any:  # noqa: ANN401 - a module
+    path: Path = templates.path(TEMPLATE)
+    spec = importlib.util.spec_from_file_location("tritonsmith_tokenize_step", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

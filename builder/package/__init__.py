@@ -1,0 +1,22 @@
+"""Files and configs → a model repository → an archive with its manifest."""
+
+from builder.package.delivery import Delivery, collect, deliver, manifest_path
+from builder.package.manifest import Manifest, describe, read_manifest, with_verdict, write_manifest
+from builder.package.pack import Pack
+from builder.package.repository import Package, PackageInputs, package
+
+__all__ = [
+    "Delivery",
+    "Manifest",
+    "Pack",
+    "Package",
+    "PackageInputs",
+    "collect",
+    "deliver",
+    "describe",
+    "manifest_path",
+    "package",
+    "read_manifest",
+    "with_verdict",
+    "write_manifest",
+]

@@ -1,0 +1,318 @@
+"""The manifest beside an archive: what it is, what it was made of and with, and how it was proven.
+
+The same build writes the same manifest, but for what is below ``measured``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from builder import __version__
+from builder.errors import ArchiveError
+from builder.recipe.tasks import tolerances
+from builder.tools.archive import disk_error
+
+if TYPE_CHECKING:
+    from builder.artifacts import Archive, File, Json, Measurement, Reference, Repository, Source, Verdict
+    from builder.recipe import Recipe
+
+SCHEMA_VERSION: Final = 1
+SUFFIX: Final = ".manifest.json"
+
+Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
+Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Size: TypeAlias = Annotated[int, Field(ge=0)]
+Facts: TypeAlias = dict[str, JsonValue]
+
+_TOOLS: Final = (
+    "huggingface_hub",
+    "isal",
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "onnxscript",
+    "protobuf",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "tritonclient",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileFacts(_Part):
+    """A file by its content."""
+
+    sha256: Sha256
+    size: Size  # bytes
+
+
+class RecipeFacts(_Part):
+    """What was asked."""
+
+    file: str  # name of the recipe's file
+    view: Facts  # all that can change the archive or this manifest, defaults included
+    overrides: tuple[str, ...]  # the --set values, which are in the view
+
+
+class TargetFacts(_Part):
+    """What the archive is for."""
+
+    name: str
+    runtime: str
+    precision: str
+    triton: str  # release: 25.09
+    vcpus: int | None  # None: those of the machine that built it
+
+
+class Gates(_Part):
+    """What the archive is held against."""
+
+    tolerances: dict[str, float]
+    constraints: dict[str, float]
+    concurrency: tuple[int, ...]  # requests in flight, of the speed measurements
+
+
+class SourceFacts(_Part):
+    """Where the model comes from."""
+
+    kind: str
+    model_id: str
+    revision: str | None
+    licence: str | None
+    files: dict[str, FileFacts]
+
+
+class ArchiveFacts(_Part):
+    """The archive."""
+
+    file: str
+    format: str
+    sha256: Sha256  # of the compressed bytes
+    size: Size
+    tree_digest: Sha256  # sha256 over (path, size, sha256) of all members: the archive's identity
+    unpacked_size: Size
+    members: dict[str, FileFacts]
+
+
+class ReferenceFacts(_Part):
+    """What the archive's answers are compared with."""
+
+    metric: str
+    outputs: tuple[str, ...]
+    controls: tuple[str, ...]
+    labels: tuple[str, ...]
+    samples: FileFacts
+    expected: FileFacts
+    record: Facts
+
+
+class Verification(_Part):
+    """How the archive was proven."""
+
+    status: Status
+    stand_ins: tuple[JsonValue, ...] = ()  # in what the verified server differs from production
+    overrides: tuple[JsonValue, ...] = ()  # configs that were changed at load
+
+
+class Measured(_Part):
+    """Figures: they belong to the machine and the hour."""
+
+    parity: Facts = {}
+    perf: tuple[Facts, ...] = ()
+    server: Facts = {}
+    hardware: Facts = {}
+    reasons: tuple[str, ...] = ()
+    figures: Facts = {}
+
+
+class Manifest(_Part):
+    """The content of ``<archive>.manifest.json``."""
+
+    schema_version: Literal[1] = 1
+    created_by: str = f"tritonsmith {__version__}"
+    name: str
+    task: str
+    target: TargetFacts
+    recipe: RecipeFacts
+    source: SourceFacts
+    archive: ArchiveFacts
+    repository: Facts  # models, tensors, instances, labels, wheels
+    reference: ReferenceFacts
+    tools: dict[str, str]
+    gates: Gates
+    verification: Verification = Verification(status="unverified")
+    measured: Measured = Measured()
+
+
+def describe(
+    recipe: Recipe,
+    target: str,
+    *,
+    source: Source,
+    repository: Repository,
+    archive: Archive,
+    reference: Reference,
+) -> Manifest:
+    """The manifest of an archive that nobody has verified yet."""
+    return Manifest(
+        name=recipe.name,
+        task=recipe.task,
+        target=_target(recipe, target),
+        recipe=RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.overrides),
+        source=SourceFacts(
+            kind=source.kind,
+            model_id=source.model_id,
+            revision=source.revision,
+            licence=source.licence,
+            files={name: _file(file) for name, file in sorted(source.files.items())},
+        ),
+        archive=ArchiveFacts(
+            file=archive.file.path.name,
+            format=archive.format,
+            sha256=archive.file.sha256,
+            size=archive.file.size,
+            tree_digest=archive.tree_digest,
+            unpacked_size=archive.unpacked_size,
+            members={name: _file(file) for name, file in sorted(repository.files.items())},
+        ),
+        repository=_plain(repository.record),
+        reference=ReferenceFacts(
+            metric=reference.metric,
+            outputs=reference.outputs,
+            controls=reference.controls,
+            labels=reference.labels,
+            samples=_file(reference.files["samples.jsonl"]),
+            expected=_file(reference.files["expected.safetensors"]),
+            record=_plain(reference.record),
+        ),
+        tools=_tools(),
+        gates=_gates(recipe, target, reference.metric),
+    )
+
+
+def with_verdict(manifest: Manifest, measurement: Measurement | None, verdict: Verdict) -> Manifest:
+    """The manifest after a verification; what an earlier one found is replaced."""
+    server = dict(measurement.server) if measurement else {}
+    verification = {
+        "status": verdict.status,
+        "stand_ins": server.pop("stand_ins", ()),
+        "overrides": server.pop("overrides", ()),
+    }
+    measured = {
+        "parity": measurement.parity if measurement else {},
+        "perf": measurement.perf if measurement else (),
+        "server": server,
+        "hardware": measurement.hardware if measurement else {},
+        "reasons": verdict.reasons,
+        "figures": verdict.figures,
+    }
+    data = manifest.model_dump(mode="json") | {"verification": verification, "measured": measured}
+    return Manifest.model_validate_json(json.dumps(data))
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes a manifest, whole or not at all.
+
+    Raises:
+        MachineError: the disk is full or cannot be written.
+    """
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            temporary = Path(stream.name)
+            try:
+                stream.write(text.encode() + b"\n")
+                stream.flush()
+                os.fchmod(stream.fileno(), 0o644)
+                os.fsync(stream.fileno())
+                temporary.rename(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a manifest.
+
+    Raises:
+        ArchiveError: it is missing, damaged, or of a later tritonsmith.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(
+            f"{path}: the archive's manifest cannot be read: {error.strerror}",
+            mend="keep the archive and the three files beside it together",
+        ) from error
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise ArchiveError(
+            f"{path}: {_problem(data, error)}", mend="fetch it again, or build the archive again"
+        ) from error
+
+
+def _problem(data: bytes, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if place == "schema_version":
+        return f"has schema version {first['input']!r}; this tritonsmith reads {SCHEMA_VERSION}"
+    if not place:
+        return f"is no manifest: {first['msg']} ({len(data)} bytes)"
+    return f"{place}: {first['msg']}, got {str(first['input'])[:60]!r}"
+
+
+def _file(file: File) -> FileFacts:
+    return FileFacts(sha256=file.sha256, size=file.size)
+
+
+def _target(recipe: Recipe, name: str) -> TargetFacts:
+    target = recipe.targets[name]
+    return TargetFacts(
+        name=name,
+        runtime=target.runtime,
+        precision=target.precision,
+        triton=target.triton,
+        vcpus=target.hardware.vcpus,
+    )
+
+
+def _gates(recipe: Recipe, target: str, metric: str) -> Gates:
+    """Written down, so that a later tritonsmith with other defaults repeats the same proof."""
+    return Gates(
+        tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},
+        constraints=recipe.verify.constraints.model_dump(exclude_none=True),
+        concurrency=recipe.verify.sweep.concurrency,
+    )
+
+
+def _plain(record: Json) -> Json:
+    """JSON data as a file would give it back: lists, no tuples."""
+    return json.loads(json.dumps(record))
+
+
+def _tools() -> dict[str, str]:
+    """Versions of what had a hand in it; what is not installed had none."""
+    versions = {"python": platform.python_version(), "tritonsmith": __version__}
+    for name in _TOOLS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return dict(sorted(versions.items()))

@@ -1,0 +1,60 @@
+"""The pack stage: a repository → one archive, named by what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import Archive
+from builder.core.digest import digest_tree
+from builder.errors import InternalError
+from builder.tools import archive, wheels
+from builder.tools.archive_write import BLOCK_BYTES, LEVEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder.artifacts import Json, Repository
+
+SUFFIX: Final = ".tar.gz"
+_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Packs a repository, straight from wherever its files lie.
+
+    Args:
+        target: the target's name, a part of the archive's.
+    """
+
+    target: str
+    name: ClassVar[str] = "pack"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: Repository) -> Mapping[str, Json]:
+        return {
+            "target": self.target,
+            "name": inputs.name,
+            "tree": digest_tree(inputs.files),
+            "compression": ["isal", wheels.installed_version("isal"), LEVEL, BLOCK_BYTES],
+        }
+
+    def requires(self, inputs: Repository) -> None:
+        if not inputs.files:
+            raise InternalError(f"repository {inputs.name} is empty")
+
+    def run(self, inputs: Repository, out: Path) -> Archive:
+        digest = digest_tree(inputs.files)
+        path = out / f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{SUFFIX}"
+        return Archive(
+            file=archive.pack(inputs.files, path),
+            tree_digest=digest,
+            unpacked_size=sum(file.size for file in inputs.files.values()),
+            format="triton",
+        )
+
+    def ensures(self, inputs: Repository, output: Archive) -> None:
+        if output.tree_digest != digest_tree(inputs.files) or output.file.path.stat().st_size != output.file.size:
+            raise InternalError(f"{output.file.path.name}: is not the archive of repository {inputs.name}")

@@ -1,0 +1,184 @@
+"""The package stage: configs, model, tokenizer and step → a Triton model repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder import __version__
+from builder.artifacts import File, Repository
+from builder.core.digest import describe_file, describe_folder, digest_file, digest_json
+from builder.errors import InternalError
+from builder.tools import templates, wheels
+from builder.tools.releases import release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.artifacts import Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
+    from builder.recipe import Recipe
+
+BUILD_FILE: Final = "1/build.json"
+BUILD_SCHEMA: Final = 1
+STEP: Final = "steps/tokenize/model.py"
+VENDORED: Final = "tokenizers"
+OLDEST_PYTHON: Final = (3, 10)  # of any container that we know, for those whose Python is unknown
+
+_JUNK: Final = ("__pycache__", ".ipynb_checkpoints", ".git", ".DS_Store")
+
+
+@dataclass(frozen=True, slots=True)
+class PackageInputs:
+    """What the stage reads."""
+
+    source: Source
+    model: OnnxModel
+    tokenizer: TokenizerFiles
+    configs: ModelConfigs
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Lays out a repository. :func:`package` makes one from a recipe.
+
+    Args:
+        target: the target's name.
+        task: the recipe's task.
+        recipe_digest: sha256 of what the recipe says of this repository.
+        python: minor version of the Python in the serving container.
+        cache: the user's cache folder, where wheels are kept; no part of the key.
+    """
+
+    target: str
+    task: str
+    recipe_digest: str
+    python: tuple[int, int]
+    cache: Path
+    name: ClassVar[str] = "package"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: PackageInputs) -> Mapping[str, Json]:
+        return {
+            "target": self.target,
+            "task": self.task,
+            "recipe": self.recipe_digest,
+            "tritonsmith": __version__,
+            "wheel": [VENDORED, wheels.installed_version(VENDORED), list(self.python), list(wheels.PLATFORMS)],
+            "step": digest_file(templates.path(STEP)),
+            "source": [inputs.source.kind, inputs.source.model_id, inputs.source.revision, inputs.source.licence],
+            "labels": list(inputs.labels),
+            "files": {
+                group: {name: file.sha256 for name, file in files.items()}
+                for group, files in (
+                    ("model", inputs.model.files),
+                    ("tokenizer", inputs.tokenizer.files),
+                    ("configs", inputs.configs.files),
+                )
+            },
+        }
+
+    def requires(self, inputs: PackageInputs) -> None:
+        if "model.onnx" not in inputs.model.files:
+            raise InternalError(f"the model has no model.onnx, only {', '.join(inputs.model.files)}")
+
+    def run(self, inputs: PackageInputs, out: Path) -> Repository:
+        name = inputs.configs.name
+        step, model = PurePosixPath(f"{name}-tokenize/1"), PurePosixPath(f"{name}-model/1")
+        wheel = self._write_step(out / step)
+        files: dict[str, File] = dict(inputs.configs.files)
+        files |= {str(step / path): file for path, file in inputs.tokenizer.files.items()}
+        files |= {str(model / path): file for path, file in inputs.model.files.items()}
+        files |= describe_folder(out)
+        build = out / name / BUILD_FILE
+        build.parent.mkdir(parents=True)
+        build.write_bytes(_pretty(self._build(inputs, {p: f for p, f in files.items() if "/vendor/" not in p})))
+        files[f"{name}/{BUILD_FILE}"] = describe_file(build)
+        return Repository(
+            name=name,
+            files=dict(sorted(files.items())),
+            record={**inputs.configs.record, "labels": list(inputs.labels), "wheels": {wheel.path.name: wheel.sha256}},
+        )
+
+    def ensures(self, inputs: PackageInputs, output: Repository) -> None:
+        """The layout that Triton and its hosts take: see ``_layout_problem``."""
+        names = inputs.configs.record["models"]
+        if problem := _layout_problem(list(output.files), names):
+            raise InternalError(f"repository {output.name}: {problem}")
+
+    def _write_step(self, folder: Path) -> File:
+        """The step's code, and the package that it needs."""
+        folder.mkdir(parents=True)
+        shutil.copyfile(templates.path(STEP), folder / "model.py")
+        wanted = wheels.Wanted(VENDORED, wheels.installed_version(VENDORED), self.python)
+        wheel = wheels.fetch(wanted, self.cache)
+        wheels.unpack(wheel, folder / "vendor")
+        return wheel
+
+    def _build(self, inputs: PackageInputs, files: Mapping[str, File]) -> Json:
+        """What identifies an unpacked archive. No time, no host, no path of the machine that built it."""
+        source = inputs.source
+        return {
+            "schema": BUILD_SCHEMA,
+            "name": inputs.configs.name,
+            "target": self.target,
+            "task": self.task,
+            "source": {
+                "kind": source.kind,
+                "model_id": source.model_id,
+                "revision": source.revision,
+                "licence": source.licence,
+            },
+            "recipe": self.recipe_digest,
+            "labels": list(inputs.labels),
+            "files": {path: file.sha256 for path, file in files.items()},
+            "tritonsmith": __version__,
+        }
+
+
+def package(recipe: Recipe, target: str, cache: Path) -> Package:
+    """The stage for one target of a recipe.
+
+    Raises:
+        UserError: the target's Triton release is unknown.
+    """
+    view = recipe.keyed()
+    # How an archive is proven, and what else is built from the recipe, is not in the archive.
+    view.pop("verify", None)
+    view["targets"] = {target: view["targets"][target]}
+    return Package(
+        target=target,
+        task=recipe.task,
+        recipe_digest=digest_json(view),
+        python=release(recipe.targets[target].triton).python or OLDEST_PYTHON,
+        cache=cache,
+    )
+
+
+def _pretty(value: Json) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _layout_problem(paths: list[str], models: list[str]) -> str:
+    """What a host would stumble over; empty where there is nothing.
+
+    One folder for each model and nothing else at the top; each with a config and a version ``1`` that is not empty
+    (Triton finds no version in an empty folder, and object stores lose it); nothing hidden, which hosts take for a
+    model.
+    """
+    tops = {path.split("/", 1)[0] for path in paths}
+    if tops != set(models):
+        return f"holds {sorted(tops)}, not {sorted(models)}"
+    for name in models:
+        if f"{name}/config.pbtxt" not in paths:
+            return f"{name} has no config.pbtxt"
+        if not any(path.startswith(f"{name}/1/") for path in paths):
+            return f"{name} has no version 1"
+    for path in paths:
+        parts = path.split("/")
+        if any(part in _JUNK or part.startswith(".") for part in parts):
+            return f"{path} is hidden, or left by a tool"
+    return ""

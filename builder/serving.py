@@ -1,0 +1,115 @@
+"""A running server on an archive or on anybody's repository: what ``tritonsmith serve`` does.
+
+Beside :mod:`builder.pipeline`, because nothing is built: an archive is unpacked as it ships, a repository is served
+where it lies.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from builder.core.workspace import workspace
+from builder.errors import ArchiveError, UserError
+from builder.package import manifest_path, read_manifest
+from builder.settings import settings
+from builder.tools import archive as archives
+from builder.tools import toolchain, triton_server
+from builder.tools.releases import release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder.tools.triton_server import Server
+
+DEFAULT_RELEASE: Final = "25.09"
+"""For repositories that nobody says a release of: the one that recipes default to."""
+
+_ENSEMBLE: Final = re.compile(r'^\s*platform\s*:\s*"ensemble"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports that were asked for; None: a free one."""
+
+    http: int | None = None
+    grpc: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server and the models that were loaded."""
+
+    server: Server
+    models: tuple[str, ...]
+
+
+@contextmanager
+def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]:
+    """Serves while the block runs.
+
+    Args:
+        path: an archive, or a model repository.
+        triton: the Triton release whose onnxruntime serves; None: the archive's, else the newest that tritonsmith knows.
+        ports: the ports to listen on.
+
+    Raises:
+        UserError: there is nothing at the path, or it is no archive and no repository.
+        ServerError: the server did not start, did not load a model, or ended.
+    """
+    cache = settings().cache
+    version = release(triton or _release_of(path)).onnxruntime
+    if version is None:
+        raise UserError(f"--triton: the onnxruntime of release {triton} is not known", mend="name another release")
+    with workspace(cache) as folder:
+        repository = path if path.is_dir() else _unpacked(path, folder / "repository")
+        models = loadable(repository)
+        tools = toolchain.install(cache)
+        environment = toolchain.python_environment(tools, cache, version)
+        options = triton_server.Options(http_port=ports.http, grpc_port=ports.grpc)
+        with triton_server.serve(
+            repository, toolchain=tools, environment=environment, load=models, options=options
+        ) as server:
+            yield Served(server, models)
+
+
+def loadable(repository: Path) -> tuple[str, ...]:
+    """The models to load: the ensembles, which bring their steps along, or else all models.
+
+    Raises:
+        UserError: the folder is no model repository.
+    """
+    folders = sorted(folder for folder in repository.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if (repository / "config.pbtxt").exists():
+        raise UserError(
+            f"{repository}: is one model's folder, not a model repository",
+            mend=f"serve the folder above it: {repository.absolute().parent}",
+        )
+    models = [folder.name for folder in folders if any(child.is_dir() and child.name.isdigit() for child in folder.iterdir())]
+    if not models:
+        raise UserError(
+            f"{repository}: holds no model: a model repository has <model>/<version>/ below it",
+            mend="name an archive that tritonsmith built, or a Triton model repository",
+        )
+    ensembles = [model for model in models if _is_ensemble(repository / model / "config.pbtxt")]
+    return tuple(ensembles or models)
+
+
+def _is_ensemble(config: Path) -> bool:
+    return config.is_file() and bool(_ENSEMBLE.search(config.read_text(encoding="utf-8", errors="replace")))
+
+
+def _release_of(path: Path) -> str:
+    """What the manifest beside an archive says; the default where there is none."""
+    manifest = manifest_path(path)
+    return read_manifest(manifest).target.triton if path.is_file() and manifest.is_file() else DEFAULT_RELEASE
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    if not path.exists():
+        raise ArchiveError(f"{path}: no such file or folder", mend="name an archive or a model repository")
+    archives.unpack(path, folder)
+    return folder

@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from builder.artifacts import Tensor
+from builder.config import Configure, ConfigureInputs, configure
+from builder.core.digest import digest_json, digest_tree
+from builder.errors import InternalError, ModelError, UserError
+from builder.recipe import load
+from builder.tools import triton_proto
+from tests.models import MAX_LENGTH, TEXTS
+from tests.parts import DIMENSIONS, INPUTS, Parts, make_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from builder.artifacts import ModelConfigs
+
+RECIPE = """
+schema_version: 1
+name: tiny
+source: {path: model}
+task: text-classification
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    return make_parts(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture
+def inputs(parts: Parts) -> ConfigureInputs:
+    return ConfigureInputs(parts.model, parts.tokenizer, parts.reference)
+
+
+@pytest.fixture
+def make_stage(tmp_path: Path) -> Callable[..., Configure]:
+    """The stage for a recipe: RECIPE and what is set on top of it."""
+
+    def make(*overrides: str) -> Configure:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(RECIPE, encoding="utf-8")
+        (tmp_path / "model").mkdir(exist_ok=True)
+        return configure(load(path, overrides), "cpu")
+
+    return make
+
+
+@pytest.fixture
+def run(make_stage: Callable[..., Configure], inputs: ConfigureInputs, tmp_path: Path) -> Callable[..., Made]:
+    def run(*overrides: str) -> Made:
+        stage = make_stage(*overrides)
+        out = tmp_path / f"out-{digest_json(list(overrides))[:8]}"
+        stage.requires(inputs)
+        output = stage.run(inputs, out)
+        stage.ensures(inputs, output)
+        return Made(output)
+
+    return run
+
+
+class Made:
+    """What the stage made."""
+
+    def __init__(self, output: ModelConfigs) -> None:
+        self.output = output
+
+    def text(self, name: str) -> str:
+        return self.output.files[f"{name}/config.pbtxt"].path.read_text(encoding="utf-8")
+
+    def config(self, name: str = "tiny-model") -> dict[str, Any]:
+        return triton_proto.to_json(triton_proto.parse_text(self.text(name), place=name))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        text = self.output.files["tiny-tokenize/1/settings.json"].path.read_text(encoding="utf-8")
+        return json.loads(text)  # type: ignore[no-any-return]
+
+    def parameters(self) -> dict[str, str]:
+        return {key: value["string_value"] for key, value in self.config()["parameters"].items()}
+
+
+def test_the_three_models(run: Callable[..., Made]) -> None:
+    """Golden: what the default recipe gives. A change here is a change of Configure.version."""
+    made = run()
+    tokens = [{"name": name, "data_type": "TYPE_INT64", "dims": [-1]} for name in INPUTS]
+    text = [{"name": "TEXT", "data_type": "TYPE_STRING", "dims": [1]}]
+    embedding = [{"name": "EMBEDDING", "data_type": "TYPE_FP32", "dims": [DIMENSIONS]}]
+    length = made.config()["model_warmup"][0]["inputs"]["input_ids"]["dims"][0]
+    warm = {name: {"data_type": "TYPE_INT64", "dims": [length], "input_data_file": name} for name in INPUTS}
+    assert made.config("tiny") == {
+        "name": "tiny",
+        "platform": "ensemble",
+        "max_batch_size": 32,
+        "input": text,
+        "output": embedding,
+        "ensemble_scheduling": {
+            "step": [
+                {
+                    "model_name": "tiny-tokenize",
+                    "model_version": -1,
+                    "input_map": {"TEXT": "TEXT"},
+                    "output_map": {name: name for name in sorted(INPUTS)},
+                },
+                {
+                    "model_name": "tiny-model",
+                    "model_version": -1,
+                    "input_map": {name: name for name in sorted(INPUTS)},
+                    "output_map": {"EMBEDDING": "EMBEDDING"},
+                },
+            ]
+        },
+    }
+    assert made.config("tiny-tokenize") == {
+        "name": "tiny-tokenize",
+        "backend": "python",
+        "max_batch_size": 32,
+        "input": text,
+        "output": tokens,
+        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+        "dynamic_batching": {},
+        "parameters": {"tokenizer_threads": {"string_value": "1"}},
+    }
+    assert made.config("tiny-model") == {
+        "name": "tiny-model",
+        "backend": "onnxruntime",
+        "default_model_filename": "model.onnx",
+        "max_batch_size": 32,
+        "input": tokens,
+        "output": embedding,
+        "instance_group": [{"count": 1}],  # KIND_AUTO, the default, is not written
+        "dynamic_batching": {},
+        "parameters": {
+            "inter_op_thread_count": {"string_value": "1"},
+            "intra_op_thread_count": {"string_value": "2"},
+        },
+        "model_warmup": [
+            {"name": "batch-1", "batch_size": 1, "inputs": warm},
+            {"name": "batch-8", "batch_size": 8, "inputs": warm},
+        ],
+    }
+    assert list(made.output.files) == [
+        "tiny/config.pbtxt",
+        "tiny-model/config.pbtxt",
+        *(f"tiny-model/warmup/{name}" for name in sorted(INPUTS)),
+        "tiny-tokenize/1/settings.json",
+        "tiny-tokenize/config.pbtxt",
+    ]
+
+
+def test_the_platform_is_found_as_multi_model_endpoints_look_for_it(run: Callable[..., Made]) -> None:
+    made = run()
+    assert 'platform: "ensemble"\n' in made.text("tiny")
+    assert not any('"ensemble"' in made.text(name) for name in ("tiny-tokenize", "tiny-model"))
+
+
+def test_equal_inputs_give_equal_bytes(
+    run: Callable[..., Made], make_stage: Callable[..., Configure], inputs: ConfigureInputs, tmp_path: Path
+) -> None:
+    again = make_stage().run(inputs, tmp_path / "again")
+    assert digest_tree(again.files) == digest_tree(run().output.files)
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "count", "expected"),
+    [
+        (1, None, (1, 1)),
+        (2, None, (1, 2)),
+        (8, None, (2, 4)),
+        (2, 2, (2, 1)),
+        (8, 1, (1, 8)),
+        (8, 3, (3, 2)),
+        (2, 6, (6, 1)),
+    ],
+)
+def test_instances_and_threads(
+    run: Callable[..., Made], vcpus: int, count: int | None, expected: tuple[int, int]
+) -> None:
+    overrides = [f"targets.cpu={{runtime: onnxruntime, hardware: {{vcpus: {vcpus}}}}}"]
+    overrides += [f"serving.instance_group=[{{count: {count}}}]"] if count else []
+    made = run(*overrides)
+    assert (made.config()["instance_group"][0]["count"], int(made.parameters()["intra_op_thread_count"])) == expected
+
+
+def test_local_hardware_is_that_of_this_machine_and_a_part_of_the_key(
+    make_stage: Callable[..., Configure], inputs: ConfigureInputs
+) -> None:
+    stage = make_stage("targets.cpu={runtime: onnxruntime, hardware: local}")
+    assert stage.vcpus == len(os.sched_getaffinity(0))
+    other = replace(stage, vcpus=stage.vcpus + 1)
+    assert stage.fingerprint(inputs) != other.fingerprint(inputs)
+
+
+def test_who_sets_threads_gets_them(run: Callable[..., Made]) -> None:
+    made = run("serving.parameters={intra_op_thread_count: '7', execution_mode: '1'}")
+    assert made.parameters() == {"intra_op_thread_count": "7", "inter_op_thread_count": "1", "execution_mode": "1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("{max_queue_delay_microseconds: 500}", {"max_queue_delay_microseconds": 500}),
+        (
+            "{preferred_batch_size: [4, 8], preserve_ordering: true}",
+            {"preferred_batch_size": [4, 8], "preserve_ordering": True},
+        ),
+        ("{}", {}),
+        ("false", {"preferred_batch_size": [1]}),
+    ],
+)
+def test_the_scheduler_is_always_explicit(run: Callable[..., Made], asked: str, expected: dict[str, Any]) -> None:
+    made = run(f"serving.dynamic_batching={asked}")
+    assert made.config()["dynamic_batching"] == expected
+    assert "dynamic_batching {" in made.text("tiny-model")
+    assert made.config("tiny-tokenize")["dynamic_batching"] == (expected if asked == "false" else {})
+
+
+def test_cache_version_policy_and_batch_size(run: Callable[..., Made]) -> None:
+    made = run(
+        "serving.response_cache.enable=true",
+        "serving.version_policy={specific: {versions: [1]}}",
+        "serving.max_batch_size=4",
+    )
+    for name in ("tiny", "tiny-tokenize", "tiny-model"):
+        assert made.config(name)["max_batch_size"] == 4
+        assert made.config(name)["version_policy"] == {"specific": {"versions": [1]}}
+        assert ("response_cache" in made.config(name)) == (name == "tiny")
+    assert [entry["batch_size"] for entry in made.config()["model_warmup"]] == [1, 4]
+
+
+def test_one_row_is_warmed_up_once(run: Callable[..., Made]) -> None:
+    made = run("shapes.batch={min: 1, opt: 1, max: 1}")
+    assert [entry["batch_size"] for entry in made.config()["model_warmup"]] == [1]
+
+
+def test_warm_up_is_a_real_text_of_middling_length(run: Callable[..., Made], parts: Parts) -> None:
+    made = run()
+    [length] = made.config()["model_warmup"][0]["inputs"]["input_ids"]["dims"]
+    stored = {
+        name: np.frombuffer(made.output.files[f"tiny-model/warmup/{name}"].path.read_bytes(), dtype="<i8")
+        for name in INPUTS
+    }
+    tokens = [parts.tokens((text,)) for text in TEXTS]
+    assert any(all(np.array_equal(one[name][0], stored[name]) for name in INPUTS) for one in tokens)
+    assert length == sorted(max(2, one["input_ids"].shape[1]) for one in tokens)[len(TEXTS) // 2]
+
+
+def test_warm_up_off(run: Callable[..., Made]) -> None:
+    made = run("serving.model_warmup=off")
+    assert "model_warmup" not in made.config()
+    assert not any("warmup" in path for path in made.output.files)
+
+
+def test_a_text_with_line_separators_of_unicode_is_one_sample(
+    tmp_path: Path, make_stage: Callable[..., Configure]
+) -> None:
+    parts = make_parts(tmp_path / "parts", samples=[{"text": "a\u2028b\u0085c"}])
+    made = make_stage().run(ConfigureInputs(parts.model, parts.tokenizer, parts.reference), tmp_path / "out")
+    stored = made.files["tiny-model/warmup/input_ids"].path.read_bytes()
+    wanted = parts.tokens(("a\u2028b\u0085c",))["input_ids"]
+    np.testing.assert_array_equal(np.frombuffer(stored, "<i8"), wanted[0])
+
+
+def test_pairs(tmp_path: Path, make_stage: Callable[..., Configure]) -> None:
+    parts = make_parts(tmp_path / "parts", samples=[{"text": "one", "text_pair": "two"}])
+    stage = make_stage("inputs.text_pair=true")
+    made = Made(stage.run(ConfigureInputs(parts.model, parts.tokenizer, parts.reference), tmp_path / "out"))
+    for name in ("tiny", "tiny-tokenize"):
+        assert [tensor["name"] for tensor in made.config(name)["input"]] == ["TEXT", "TEXT_PAIR"]
+    assert made.config("tiny")["ensemble_scheduling"]["step"][0]["input_map"] == {
+        "TEXT": "TEXT",
+        "TEXT_PAIR": "TEXT_PAIR",
+    }
+    assert made.settings["text_pair"] is True
+    stored = np.frombuffer(made.output.files["tiny-model/warmup/token_type_ids"].path.read_bytes(), "<i8")
+    np.testing.assert_array_equal(stored, parts.tokens(("one", "two"))["token_type_ids"][0])
+
+
+def test_settings_of_the_step(run: Callable[..., Made]) -> None:
+    assert run().settings == {
+        "schema": 1,
+        "input_names": list(INPUTS),
+        "text_pair": False,
+        "prompt": "",
+        "strip": False,
+        "lower_case": False,
+        "max_length": MAX_LENGTH,
+        "minimum_length": 2,
+        "truncation_side": "right",
+        "padding": "longest",
+        "buckets": [16, 32, MAX_LENGTH],
+        "padding_side": "right",
+        "pad_token_id": 0,
+        "pad_token_type_id": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "padding", "buckets"),
+    [
+        (["inputs.padding=buckets"], "buckets", [16, 32, MAX_LENGTH]),
+        ([f"inputs.buckets=[8, {MAX_LENGTH}]"], "buckets", [8, MAX_LENGTH]),
+    ],
+)
+def test_buckets(run: Callable[..., Made], overrides: list[str], padding: str, buckets: list[int]) -> None:
+    made = run(*overrides)
+    assert (made.settings["padding"], made.settings["buckets"]) == (padding, buckets)
+    assert made.config()["model_warmup"][0]["inputs"]["input_ids"]["dims"][0] in buckets
+
+
+def test_buckets_must_reach_the_greatest_length(run: Callable[..., Made]) -> None:
+    with pytest.raises(UserError, match=rf"inputs\.buckets: the last is 40; it must be {MAX_LENGTH}"):
+        run("inputs.buckets=[8, 40]")
+
+
+def test_the_least_length_is_the_recipes(run: Callable[..., Made]) -> None:
+    assert run("shapes.sequence={min: 5}").settings["minimum_length"] == 5
+
+
+def test_raw_fields_are_merged_last(run: Callable[..., Made]) -> None:
+    made = run(
+        "serving.dynamic_batching={max_queue_delay_microseconds: 500}",
+        "serving.parameters={intra_op_thread_count: '3'}",
+        "serving.config={dynamic_batching: {max_queue_delay_microseconds: 7, default_queue_policy: {max_queue_size: 9}}"
+        ", parameters: {intra_op_thread_count: {string_value: '4'}}, optimization: {graph: {level: 1}}}",
+    )
+    assert made.config()["dynamic_batching"] == {
+        "max_queue_delay_microseconds": 7,
+        "default_queue_policy": {"max_queue_size": 9},
+    }
+    assert made.parameters()["intra_op_thread_count"] == "4"
+    assert made.config()["optimization"] == {"graph": {"level": 1}}
+    assert "optimization" not in made.config("tiny-tokenize")
+
+
+def test_threads_follow_raw_instances_too(run: Callable[..., Made]) -> None:
+    assert run("serving.config={instance_group: [{count: 2}]}").parameters()["intra_op_thread_count"] == "1"
+
+
+def test_raw_warm_up_replaces_ours(run: Callable[..., Made]) -> None:
+    words = ", ".join(f"{name}: {{data_type: TYPE_INT64, dims: [4], zero_data: true}}" for name in INPUTS)
+    made = run(f"serving.config={{model_warmup: [{{name: mine, batch_size: 2, inputs: {{{words}}}}}]}}")
+    assert [entry["name"] for entry in made.config()["model_warmup"]] == ["mine"]
+    assert not any("warmup" in path for path in made.output.files)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{dynamic_batchin: {}}", r"^serving\.config\.dynamic_batchin: Triton's ModelConfig has no field"),
+        ("{max_batch_size: 4}", r"^serving\.config\.max_batch_size: cannot be set here"),
+        ("{name: other}", r"^serving\.config\.name: cannot be set here"),
+        ("{sequence_batching: {}, dynamic_batching: {}}", "exclude each other"),
+        (
+            "{model_warmup: [{name: w, batch_size: 1, inputs: {a: {input_data_file: x}}}]}",
+            r"model_warmup: input_data_file names a file that is not in the repository",
+        ),
+        (
+            "{instance_group: [{kind: KIND_TPU}]}",
+            r"serving\.config\.instance_group\[0\]\.kind: 'KIND_TPU' is not a value",
+        ),
+    ],
+)
+def test_wrong_raw_fields_are_refused_before_anything_is_built(
+    make_stage: Callable[..., Configure], config: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_stage(f"serving.config={config}")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{sequence_batching: {}}", "serving: dynamic_batching and sequence_batching exclude each other"),
+        (
+            "{dynamic_batching: {preferred_batch_size: [64]}}",
+            "serving: .*holds 64; allowed: 1 to max_batch_size, which is 32",
+        ),
+        ("{parameters: {intra_op_thread_cuont: {string_value: '1'}}}", "did you mean 'intra_op_thread_count'"),
+    ],
+)
+def test_what_the_merged_config_says_is_checked_again(run: Callable[..., Made], config: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(f"serving.config={config}")
+
+
+METRICS = "serving.config={model_metrics: {metric_control: []}}"
+
+
+def test_a_field_that_the_target_does_not_know(make_stage: Callable[..., Configure]) -> None:
+    old = "targets.cpu={runtime: onnxruntime, triton: '24.10'}"
+    with pytest.raises(
+        UserError, match=r"serving\.config\.model_metrics: Triton 24\.10 does not know it: .* since 24\.11"
+    ):
+        make_stage(old, METRICS)
+    make_stage(METRICS)
+    make_stage(old)
+
+
+def test_a_graph_that_is_not_the_tokenizers(make_stage: Callable[..., Configure], inputs: ConfigureInputs) -> None:
+    fewer = replace(inputs, model=replace(inputs.model, inputs=inputs.model.inputs[:1]))
+    with pytest.raises(InternalError, match="the graph takes token_type_ids, but the tokenizer makes input_ids"):
+        make_stage().requires(fewer)
+
+
+@pytest.mark.parametrize("shape", [(8, -1), ()])
+def test_a_graph_without_a_batch_axis(
+    make_stage: Callable[..., Configure], inputs: ConfigureInputs, shape: tuple[int, ...]
+) -> None:
+    fixed = replace(inputs, model=replace(inputs.model, outputs=(Tensor("EMBEDDING", "FP32", shape),)))
+    with pytest.raises(ModelError, match=r"EMBEDDING has the shape .*: its first axis is not a dynamic batch axis"):
+        make_stage().requires(fixed)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "serving.max_batch_size=4",
+        "serving.model_warmup=off",
+        "inputs.padding=buckets",
+        "targets.cpu={runtime: onnxruntime, hardware: {vcpus: 4}}",
+        "targets.cpu={runtime: onnxruntime, triton: '25.08'}",
+        "shapes.sequence={min: 3}",
+    ],
+)
+def test_the_key_holds_what_changes_the_bytes(
+    make_stage: Callable[..., Configure], inputs: ConfigureInputs, override: str
+) -> None:
+    assert digest_json(make_stage(override).fingerprint(inputs)) != digest_json(make_stage().fingerprint(inputs))
+
+
+def test_the_key_holds_nothing_else(make_stage: Callable[..., Configure], inputs: ConfigureInputs) -> None:
+    other = make_stage("description=other words", "verify.sweep.concurrency=[2]")
+    assert digest_json(other.fingerprint(inputs)) == digest_json(make_stage().fingerprint(inputs))
+
+
+def test_the_key_holds_tokenizer_samples_and_tensors(
+    make_stage: Callable[..., Configure], inputs: ConfigureInputs, tmp_path: Path
+) -> None:
+    other = make_parts(tmp_path / "other", kind="byte-level", samples=[{"text": "other"}])
+    keys = {
+        digest_json(make_stage().fingerprint(changed))
+        for changed in (
+            inputs,
+            replace(inputs, tokenizer=other.tokenizer),
+            replace(inputs, tokenizer=replace(inputs.tokenizer, prompt="query: ")),
+            replace(inputs, reference=other.reference),
+            replace(inputs, model=replace(inputs.model, outputs=(Tensor("EMBEDDING", "FP32", (-1, 9)),))),
+        )
+    }
+    assert len(keys) == 5
