@@ -41,17 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = given.out or (None if given.quick else RESULTS)
     names = list(BENCHMARKS) if not given.names or "all" in given.names else list(dict.fromkeys(given.names))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # unwinds: folders are removed, servers end
-    try:
-        for name in names:
+    code = EXIT_DONE
+    for name in names:
+        try:
             result = _run(name, Options(given.rounds, given.quick))
+        except TritonsmithError as error:
+            sys.stderr.write(f"bench: {name}: {error}\n")
+            code = code or error.exit_code
+        except KeyboardInterrupt:
+            sys.stderr.write("bench: interrupted\n")
+            return EXIT_INTERRUPTED
+        else:
             _report(result, out, quick=given.quick)
-    except TritonsmithError as error:
-        sys.stderr.write(f"bench: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("bench: interrupted\n")
-        return EXIT_INTERRUPTED
-    return EXIT_DONE
+    return code
 
 
 def _run(name: str, options: Options) -> Result:

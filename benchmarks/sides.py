@@ -136,7 +136,7 @@ def start(stack: ExitStack, folder: Path, *, vcpus: int, threads: int) -> Pair:
 
 def _build(folder: Path, vcpus: int) -> Path:
     """Runs ``tritonsmith build`` and unpacks the archive; returns the repository."""
-    say(f"building the archive for {vcpus} vCPUs")
+    say(f"building the archive for {vcpus} vCPU{'s' if vcpus > 1 else ''}")
     program, wanted = Path(sys.executable).with_name("tritonsmith"), f"targets.cpu.hardware.vcpus={vcpus}"
     built = process.run(
         [program, "build", RECIPE, "--no-verify", "--json", "--set", wanted, "--out", folder / "archives"],

@@ -30,12 +30,12 @@ def run(name: str, options: Options) -> Result:
         "tritonsmith": Path(sys.executable).with_name("tritonsmith"),
         "optimum-cli": optimum.environment_folder() / "bin" / "optimum-cli",
     }
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    seconds: dict[str, list[float]] = {side: [] for side in commands}
     say(f"startup: {rounds} rounds of --help")
-    for number, name in interleave(list(commands), rounds + _WARM_UPS):
-        wall = cost([commands[name], "--help"], what=f"{name} --help").wall_seconds
+    for number, side in interleave(list(commands), rounds + _WARM_UPS):
+        wall = cost([commands[side], "--help"], what=f"{side} --help").wall_seconds
         if number >= _WARM_UPS:
-            seconds[name].append(wall)
+            seconds[side].append(wall)
     row = Comparison(
         what="`--help`",
         unit="s",

@@ -261,7 +261,9 @@ def _sequence(recipe: Recipe, max_length: int) -> tuple[int, int]:
     return min((stated.min if stated else None) or SHORTEST, longest), longest
 
 
-def _target(recipe: Recipe, target: str, exported: _Exported, executor: Executor, destination: _Destination) -> Delivery:
+def _target(
+    recipe: Recipe, target: str, exported: _Exported, executor: Executor, destination: _Destination
+) -> Delivery:
     """The half of the pipeline that is done for each target."""
     reference = exported.reference
     inputs = ConfigureInputs(exported.model, exported.tokenizer, reference)
@@ -280,7 +282,8 @@ def _target(recipe: Recipe, target: str, exported: _Exported, executor: Executor
 
 def _proven(manifest: Manifest, archive: Archive, reference: Reference, executor: Executor, cache: Path) -> Manifest:
     """Measures and judges an archive; the manifest with the verdict."""
-    facts = ArchiveFacts(
+    facts = manifest.model_dump(mode="json", include={"repository", "recipe"})
+    inputs = ArchiveFacts(
         name=manifest.name,
         archive=archive.file,
         samples=reference.files["samples.jsonl"],
@@ -290,11 +293,11 @@ def _proven(manifest: Manifest, archive: Archive, reference: Reference, executor
         metric=reference.metric,
         outputs=reference.outputs,
         controls=reference.controls,
-        max_batch_size=manifest.repository["max_batch_size"],
-        text_pair=manifest.recipe.view["inputs"]["text_pair"],
+        max_batch_size=facts["repository"]["max_batch_size"],
+        text_pair=facts["recipe"]["view"]["inputs"]["text_pair"],
     )
     gates = manifest.gates
-    measurement = executor.run(Measure(cache, gates.concurrency), facts)
+    measurement = executor.run(Measure(cache, gates.concurrency), inputs)
     verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
     return with_verdict(manifest, measurement, verdict)
 

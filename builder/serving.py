@@ -53,7 +53,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
 
     Args:
         path: an archive, or a model repository.
-        triton: the Triton release whose onnxruntime serves; None: the archive's, else the newest that tritonsmith knows.
+        triton: the Triton release whose onnxruntime serves; None: the archive's, else :data:`DEFAULT_RELEASE`.
         ports: the ports to listen on.
 
     Raises:
@@ -88,7 +88,7 @@ def loadable(repository: Path) -> tuple[str, ...]:
             f"{repository}: is one model's folder, not a model repository",
             mend=f"serve the folder above it: {repository.absolute().parent}",
         )
-    models = [folder.name for folder in folders if any(child.is_dir() and child.name.isdigit() for child in folder.iterdir())]
+    models = [folder.name for folder in folders if _has_version(folder)]
     if not models:
         raise UserError(
             f"{repository}: holds no model: a model repository has <model>/<version>/ below it",
@@ -96,6 +96,10 @@ def loadable(repository: Path) -> tuple[str, ...]:
         )
     ensembles = [model for model in models if _is_ensemble(repository / model / "config.pbtxt")]
     return tuple(ensembles or models)
+
+
+def _has_version(folder: Path) -> bool:
+    return any(child.is_dir() and child.name.isdigit() for child in folder.iterdir())
 
 
 def _is_ensemble(config: Path) -> bool:

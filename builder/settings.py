@@ -1,11 +1,10 @@
 """The only reader of the process environment.
 
-| variable | meaning | default |
-| --- | --- | --- |
-| ``TRITONSMITH_CACHE`` | folder for builds in progress, the toolchain and downloaded models | ``$XDG_CACHE_HOME/tritonsmith`` or ``~/.cache/tritonsmith`` |
-| ``HF_ENDPOINT`` | address of the model hub or of its mirror | ``https://huggingface.co`` |
-| ``HF_TOKEN``, ``HF_TOKEN_PATH``, ``HF_HOME`` | token for gated and private models, or the file that holds it | ``$HF_HOME/token`` |
-| ``CI`` | plain progress lines, never a redrawn terminal | unset |
+* ``TRITONSMITH_CACHE``: folder for builds in progress, the toolchain and downloaded models; by default
+  ``$XDG_CACHE_HOME/tritonsmith`` or ``~/.cache/tritonsmith``.
+* ``HF_ENDPOINT``: address of the model hub or of its mirror; by default ``https://huggingface.co``.
+* ``HF_TOKEN``, or the file that ``HF_TOKEN_PATH`` names, by default ``$HF_HOME/token``: for gated and private models.
+* ``CI``: plain progress lines, never a redrawn terminal.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class LocalHub:
     sent: dict[str, bytes] = field(default_factory=dict)  # what is sent instead of a file
     page: bytes | None = None  # an answer to everything, as a captive portal gives it
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
+    user_agents: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         hub = self
@@ -98,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         hub, path = self.hub, unquote(urlsplit(self.path).path)
+        hub.user_agents.add(self.headers.get("User-Agent", ""))
         hub.requests.append((self.command, path, self.headers.get("Range")))
         if hub.page is not None:
             self._send(200, hub.page, {"Content-Type": "text/html"}, body=body)

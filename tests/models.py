@@ -6,13 +6,15 @@ They are written in the Hugging Face format and read by the code under test like
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from builder.tools import hf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 TEXTS = (
     "The train to the coast leaves at seven in the morning.",
@@ -193,7 +195,9 @@ def add_sentence_transformers_files(
     write_json(folder / "modules.json", listed)
     values = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True} if pooling is None else pooling
     write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, **values})
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False, **(transformer or {})})
+    write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False, **(transformer or {})}
+    )
     write_json(folder / "config_sentence_transformers.json", dict(settings or {}))
     return folder
 

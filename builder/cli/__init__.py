@@ -60,7 +60,7 @@ def _options(
 
 
 # typer vendors click and exports one class of its usage errors: the others are found through it.
-_ClickError = typer.BadParameter.__mro__[2]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except _ClickError as error:
         error.show()  # type: ignore[attr-defined]
         code = EXIT_USER_ERROR
-    except Exception:  # noqa: BLE001
+    except Exception:
         traceback.print_exc()
         typer.echo("tritonsmith: this is a bug of tritonsmith; please report it with the lines above", err=True)
         code = EXIT_INTERNAL_ERROR

@@ -42,7 +42,10 @@ def _render_parity(parity: Mapping[str, Json], tolerances: Mapping[str, float]) 
     for control, seen in parity["controls"].items():
         note = "  (changes no answer)" if seen["inapplicable"] else ""
         rows.append((f"control: {control}{note}", "", *_cells(seen["figures"], names)))
-    title = f"\nparity with the Hugging Face model on {parity['samples']} texts; tolerance: {wanted}; controls must miss it"
+    title = (
+        f"\nparity with the Hugging Face model on {parity['samples']} texts; "
+        f"tolerance: {wanted}; controls must miss it"
+    )
     print_table(title, ("", "requests", *(name.replace("_", " ") for name in names)), rows)
 
 
@@ -60,11 +63,14 @@ def _figure(value: float) -> str:
 def _render_perf(perf: Iterable[Mapping[str, Json]]) -> None:
     keys = ("throughput_per_second", "p50_ms", "p95_ms", "p99_ms")
     rows = [
-        (str(point["concurrency"]), *(f"{point[key]:.1f}" if point.get(key) is not None else "-" for key in keys), _note(point))
-        for point in perf
+        (str(point["concurrency"]), *(_one_decimal(point.get(key)) for key in keys), _note(point)) for point in perf
     ]
     head = ("concurrency", "per second", "p50 ms", "p95 ms", "p99 ms", "")
     print_table("\nperf_analyzer, real texts, server and client on this machine", head, rows)
+
+
+def _one_decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _note(point: Mapping[str, Json]) -> str:
@@ -73,10 +79,21 @@ def _note(point: Mapping[str, Json]) -> str:
 
 def _render_archive(result: BuildResult) -> None:
     archive = result.archive
+    manifest_json = result.manifest.model_dump(mode="json")
     typer.echo("\narchive")
     typer.echo(f"  path     {archive.file.path.absolute()}")
-    typer.echo(f"  size     {archive.file.size / _MEGABYTE:.1f} MB packed, {archive.unpacked_size / _MEGABYTE:.1f} MB unpacked")
+    packed, unpacked = archive.file.size / _MEGABYTE, archive.unpacked_size / _MEGABYTE
+    typer.echo(f"  size     {packed:.1f} MB packed, {unpacked:.1f} MB unpacked")
     typer.echo(f"  tree     sha256:{archive.tree_digest}")
     typer.echo(f"  file     sha256:{archive.file.sha256}")
-    for stand_in in result.manifest.verification.stand_ins:
-        typer.echo(f"  stand-in {stand_in}")
+    _render_differences(manifest_json["verification"])
+
+
+def _render_differences(verification: Mapping[str, Json]) -> None:
+    """In what the server that verified differs from the one that will serve."""
+    if verification["stand_ins"] or verification["overrides"]:
+        typer.echo("\nverified with, instead of what serves in production")
+    for stand_in in verification["stand_ins"]:
+        typer.echo(f"  {stand_in['what']}: {stand_in['used']} for {stand_in['production']}")
+    for override in verification["overrides"]:
+        typer.echo(f"  override at load: {override}")

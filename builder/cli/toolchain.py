@@ -49,4 +49,6 @@ def _show(as_json: bool) -> None:
 
 
 def _word(value: object) -> str:
-    return {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

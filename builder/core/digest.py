@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.artifacts import File
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.artifacts import Json, Tree
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from builder.artifacts import from_json, to_json
@@ -35,7 +35,7 @@ class Executor:
 
     folder: Path
     prefix: str
-    reporter: Reporter = Silent()
+    reporter: Reporter = field(default_factory=Silent)
 
     def run(self, stage: Stage[InT, OutT], inputs: InT) -> OutT:
         """Runs one stage and publishes its output, whole or not at all.

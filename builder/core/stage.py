@@ -1,4 +1,4 @@
-"""The contract of a stage: ``fingerprint → requires → run → ensures``, executed in one place (:mod:`builder.core.execute`)."""
+"""The contract of a stage: ``fingerprint → requires → run → ensures``; :mod:`builder.core.execute` runs it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
 
-InT = TypeVar("InT", contravariant=True)
-OutT = TypeVar("OutT", covariant=True)
+InT_contra = TypeVar("InT_contra", contravariant=True)
+OutT = TypeVar("OutT")
 
 
-class Stage(Protocol[InT, OutT]):
+class Stage(Protocol[InT_contra, OutT]):
     """One step of the pipeline: a typed input → files below ``out`` → a typed output.
 
     A stage is a frozen dataclass whose fields are its options. It gets artifacts, never other stages' modules.
@@ -26,14 +26,14 @@ class Stage(Protocol[InT, OutT]):
     version: ClassVar[int]
     """Raised whenever the bytes that the stage writes may change."""
 
-    def fingerprint(self, inputs: InT) -> Mapping[str, Json]:
+    def fingerprint(self, inputs: InT_contra) -> Mapping[str, Json]:
         """All that can change the output's bytes: options, input digests, versions of the libraries that it uses."""
 
-    def requires(self, inputs: InT) -> None:
-        """Checks what must hold before the stage runs, and raises a :class:`~builder.errors.UserError` if it does not."""
+    def requires(self, inputs: InT_contra) -> None:
+        """Checks what must hold before the stage runs; raises a :class:`~builder.errors.UserError` if it does not."""
 
-    def run(self, inputs: InT, out: Path) -> OutT:
+    def run(self, inputs: InT_contra, out: Path) -> OutT:
         """Does the work. Writes only below ``out``, an empty folder, and returns files there or files of its input."""
 
-    def ensures(self, inputs: InT, output: OutT) -> None:
+    def ensures(self, inputs: InT_contra, output: OutT) -> None:
         """Checks what must hold after the stage ran. If it raises, nothing is published."""

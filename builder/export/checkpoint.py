@@ -9,6 +9,7 @@ from builder.errors import ModelError
 from builder.export.model_files import in_folder, weight_files
 from builder.tools import safetensors_values, torch_heads
 from builder.tools.heads import Dense, LayerNorm
+from builder.tools.mapped import MappedFiles
 from builder.tools.safetensors_header import TensorSpan, read_header
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def candidates(parameter: str, head: Head, base_model_prefix: str) -> Iterator[s
 def match(module: TorchModule, names: Iterable[str], head: Head, tree: Tree) -> dict[str, str]:
     """Which stored tensor each parameter is.
 
-    A name alone does not prove it, because transformers changes some tensors while it loads them: values are compared.
+    transformers maps most tensors from the file as they are: then the memory itself says which it is. The others, which
+    were converted or copied, are found by name, and proven by their values, because transformers changes some tensors
+    while it loads them.
 
     Args:
         module: the traced module, loaded.
@@ -93,14 +96,22 @@ def match(module: TorchModule, names: Iterable[str], head: Head, tree: Tree) -> 
         are not stored are left out: the architecture computes them.
     """
     stored = stored_tensors(tree, head)
-    prefix = str(getattr(module.model, "base_model_prefix", ""))
+    places = {(str(tree[at.file].path.resolve()), at.span.begin): key for key, at in stored.items()}
+    mapped, prefix = MappedFiles(), str(getattr(module.model, "base_model_prefix", ""))
     found: dict[str, str] = {}
     for name, state in torch_heads.states(module, names).items():
-        keys = (key for key in candidates(name, head, prefix) if key in stored)
-        place = next((key for key in keys if _holds(tree, stored[key], state.array)), None)
-        if place is not None or state.is_parameter:
-            found[name] = place or ""
+        key = places.get(mapped.place(state.array) or ("", 0))
+        if key is None or not _is_whole(stored[key], state.array):
+            keys = (key for key in candidates(name, head, prefix) if key in stored)
+            key = next((key for key in keys if _holds(tree, stored[key], state.array)), None)
+        if key is not None or state.is_parameter:
+            found[name] = key or ""
     return found
+
+
+def _is_whole(stored: Stored, array: Array) -> bool:
+    """Whether an array that begins where a stored tensor begins is all of it, and not a part or a view of it."""
+    return bool(stored.span.shape == array.shape) and stored.span.end - stored.span.begin == array.nbytes
 
 
 def _holds(tree: Tree, stored: Stored, array: Array) -> bool:

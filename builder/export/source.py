@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Source
 from builder.core.digest import describe_folder
 from builder.errors import InternalError, ModelError
+from builder.export.licence import CARD, licence_of_card
 from builder.export.model_files import digests, has_tokenizer, in_folder
 from builder.export.source_files import PICKLE, PICKLE_INDEX, LocalFolder, collect
 from builder.export.versions import versions
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CARD: Final = "README.md"
-_CARD_LIMIT_BYTES: Final = 1 << 20
-_FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*$", re.DOTALL | re.MULTILINE)
 _SNAPSHOT: Final = re.compile(r"models--(.+)/snapshots/([0-9a-f]{40})")
 
 
@@ -88,7 +86,7 @@ class Resolve:
             kind=inputs.kind,
             model_id=model_id,
             revision=revision,
-            licence=_licence_of_card(files.get(CARD)) or _licence_of_package(inputs),
+            licence=licence_of_card(files.get(CARD)) or _licence_of_package(inputs),
             files=dict(sorted(files.items())),
         )
 
@@ -263,33 +261,6 @@ def _converted(files: Tree, folder: str, out: Path) -> dict[str, File]:
     pickled_weights.convert([files[name].path for name in pickles], made)
     rest = {name: file for name, file in files.items() if name not in {*pickles, in_folder(folder, PICKLE_INDEX)}}
     return rest | {in_folder(folder, name): file for name, file in describe_folder(made).items()}
-
-
-def _licence_of_card(card: File | None) -> str | None:
-    """What the YAML at the head of the model card says: an SPDX-like id, or the name of a licence of its own."""
-    if card is None or card.size > _CARD_LIMIT_BYTES:
-        return None
-    head = _FRONT_MATTER.match(card.path.read_text(encoding="utf-8", errors="replace"))
-    facts = _yaml(head[1]) if head else None
-    if not isinstance(facts, dict):
-        return None
-    licence = facts.get("license")
-    if licence == "other" and facts.get("license_name"):
-        licence = facts["license_name"]
-    named = licence if isinstance(licence, list) else [licence]
-    return ", ".join(str(name) for name in named if name) or None
-
-
-def _yaml(text: str) -> Json:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    reader = YAML(typ="safe", pure=True)
-    reader.allow_duplicate_keys = True
-    try:
-        return reader.load(text)
-    except (YAMLError, ValueError, RecursionError):
-        return None  # a card is prose for humans: a licence that cannot be read is one that is not stated
 
 
 def _licence_of_package(source: AnySource) -> str | None:

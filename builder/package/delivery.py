@@ -111,6 +111,7 @@ def _place(file: File, target: Path) -> File:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}:
                 raise
             _copy(file.path, temporary)
+        temporary.chmod(temporary.stat().st_mode | 0o444)  # for everybody who may fetch it, however it was made
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

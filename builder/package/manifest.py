@@ -157,6 +157,16 @@ class Manifest(_Part):
     verification: Verification = Verification(status="unverified")
     measured: Measured = Measured()
 
+    @property
+    def max_batch_size(self) -> int:
+        """Texts in one request at most."""
+        return int(str(self.repository["max_batch_size"]))
+
+    @property
+    def text_pair(self) -> bool:
+        """Whether a request holds two texts."""
+        return self.repository["text_pair"] is True
+
 
 def describe(
     recipe: Recipe,

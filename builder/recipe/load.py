@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -91,6 +92,12 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{error.message}{_meant(path)}") from error
 
 
+def _alike(path: Path) -> Path | None:
+    names = [child.name for child in path.parent.iterdir() if child.suffix in {".yaml", ".yml"}]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return path.parent / near[0] if near else None
+
+
 def _meant(path: Path) -> str:
     """What was probably meant instead of a path that is no file."""
     try:
@@ -102,7 +109,7 @@ def _meant(path: Path) -> str:
         near = [path.with_suffix(suffix) for suffix in (".yaml", ".yml")]
         if not path.is_absolute():
             near += [Path("recipes") / path.name, Path("recipes", path.name).with_suffix(".yaml")]
-        found = next((candidate for candidate in near if candidate.is_file()), None)
+        found = next((candidate for candidate in near if candidate.is_file()), None) or _alike(path)
     except (OSError, ValueError):
         return ""
     return f"; did you mean {found}?" if found else ""

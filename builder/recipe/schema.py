@@ -44,7 +44,7 @@ def _check_name(value: str) -> str:
 
 def _check_task(value: str) -> str:
     if value not in TASKS:
-        raise wrong(f"unknown task {show(value)}; allowed: {', '.join(TASKS)}{did_you_mean(value, TASKS)}")
+        raise wrong(f"unknown task {value!r}; allowed: {', '.join(TASKS)}{did_you_mean(value, TASKS)}")
     return value
 
 

@@ -51,6 +51,7 @@ def disk_error(path: Path, error: OSError) -> MachineError:
     where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return MachineError(
-            f"{path}: no space left on the disk", mend="free some space, or choose a folder on a larger disk"
+            f"{path}: no space left on the disk",
+            mend="free some space, or set TRITONSMITH_CACHE (work in progress) or --out (archives) to a larger disk",
         )
     return MachineError(f"{path}: {error.strerror or error}{where}")

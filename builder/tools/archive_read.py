@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import shutil
 import tarfile
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self, cast
 
 from builder.artifacts import File
 from builder.errors import ArchiveError
@@ -103,6 +103,12 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
     """Yields the archive, to be read once from begin to end; what is wrong with its bytes is an ArchiveError."""
     from isal import igzip_threaded, isal_zlib
 
+    damage: tuple[type[Exception], ...] = (
+        gzip.BadGzipFile,
+        EOFError,
+        cast("type[Exception]", isal_zlib.error),
+        tarfile.TarError,
+    )
     try:
         raw = archive.open("rb")
     except OSError as error:
@@ -114,7 +120,7 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
             tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_CarefulInfo) as tar,
         ):
             yield tar
-    except (gzip.BadGzipFile, EOFError, isal_zlib.error, tarfile.TarError) as error:
+    except damage as error:
         raise ArchiveError(f"{archive}: is damaged, cut off, or no .tar.gz: {error}", mend=_MEND) from error
 
 
@@ -185,7 +191,7 @@ def _copy(source: IO[bytes], target: IO[bytes] | None) -> str:
 def _check_rest(archive: Path, tar: tarfile.TarFile, limit: int) -> None:
     """Reads to the end, where gzip's own checksum is compared; after the last member there is only padding."""
     seen = 0
-    while block := tar.fileobj.read(_BLOCK_BYTES):  # type: ignore[union-attr]
+    while block := tar.fileobj.read(_BLOCK_BYTES):
         seen += len(block)
         if seen > limit or any(block):
             raise ArchiveError(f"{archive}: something follows its last member, or a header is damaged", mend=_MEND)

@@ -271,7 +271,7 @@ def _write_members(tree: Tree, blocks: _Blocks) -> None:
         member = _Member(name, tree[name])
         blocks.write(_header(name, member.size))
         with member.path.open("rb", buffering=0) as source:
-            blocks.read_from(source, member)  # type: ignore[arg-type]
+            blocks.read_from(source, member)
         blocks.write(bytes(-member.size % tarfile.BLOCKSIZE))
     blocks.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of the archive (POSIX.1-2017, pax)
     blocks.write(bytes(-blocks.size % tarfile.RECORDSIZE))

@@ -117,7 +117,7 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager") -> H
     if hasattr(config, "use_cache"):
         config.use_cache = False  # keys and values of decoders: not asked for, and outputs that a trace would have
     auto = _auto_class(config, task)
-    with _reading(folder, "the model"), _quiet():
+    with _reading(folder, "the model"), quiet():
         model, info = auto.from_pretrained(
             folder,
             config=config,
@@ -147,7 +147,7 @@ def build_model(config: HfConfig, task: str) -> HfModel:
     import torch
 
     auto = _auto_class(config, task)
-    with _reading(None, "the architecture"), _quiet():
+    with _reading(None, "the architecture"), quiet():
         return auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
 
 
@@ -175,7 +175,7 @@ def encode(tokenizer: HfTokenizer, texts: Sequence[tuple[str, ...]], max_length:
     """Tokens of each text (or pair of texts) by the Hugging Face tokenizer, truncated, not padded."""
     if not texts:
         return []
-    with _quiet():
+    with quiet():
         encoded = tokenizer(
             [text[0] for text in texts],
             [text[1] for text in texts] if len(texts[0]) > 1 else None,
@@ -321,7 +321,7 @@ def _reading(folder: Path | None, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps transformers' progress bars and advice off the terminal: what matters is raised or recorded by us."""
     from transformers.utils import logging as transformers_logging
 

@@ -93,7 +93,8 @@ def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Pa
     _fill(model, seed)
     if task == "text-classification":
         _spread_logits(model, made, tokenizer)
-    model.save_pretrained(out)
+    with hf.quiet():
+        model.save_pretrained(out)
     for name in hf.TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, out / name)
@@ -122,21 +123,21 @@ def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> 
     import numpy as np
 
     weight, bias = _last_linear(model, config.num_labels)
-    hidden = _logits(model, tokenizer)
-    covariance = np.atleast_2d(np.cov(hidden, rowvar=False))
+    bias[:] = 0
+    logits = _logits(model, tokenizer)
+    covariance = np.atleast_2d(np.cov(logits, rowvar=False))
     scales, axes = np.linalg.eigh(covariance)
     mixing = _rounded((axes / np.sqrt(np.maximum(scales, scales.max() * 1e-6))) @ axes.T * _SPREAD)
     weight[:] = sum(mixing[:, [column]] * weight[[column]].astype(np.float64) for column in range(len(mixing)))
-    bias[:] = 0
-    bias[:] = -_on_grid(_logits(model, tokenizer).mean(axis=0))
+    logits = logits @ mixing.T  # the layer is linear
+    bias[:] = -_on_grid(logits.mean(axis=0))
     if config.num_labels > 1 and config.problem_type not in {"regression", "multi_label_classification"}:
-        _shift_until_all_occur(model, tokenizer, bias)
+        _shift_until_all_occur(logits, bias)
 
 
-def _shift_until_all_occur(model: HfModel, tokenizer: HfTokenizer, bias: Array) -> None:
+def _shift_until_all_occur(logits: Array, bias: Array) -> None:
     import numpy as np
 
-    logits = _logits(model, tokenizer) - bias
     for _ in range(_BIAS_ROUNDS):
         missing = np.setdiff1d(np.arange(len(bias)), (logits + bias).argmax(axis=1))
         if not len(missing):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.artifacts import Graph, OnnxModel, Reference, Sample, Source, TokenizerFiles
 from builder.core.digest import describe_folder
@@ -17,6 +15,10 @@ from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.tools.hf import load_arrays
 from tests.models import TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The bind stage: weights stay in the model's own files; what cannot stay there is embedded, and the record says why."""
+"""The bind stage: weights stay in the model's own files; what cannot is embedded, and the record says why."""
 
 import dataclasses
 import shutil
@@ -53,7 +53,7 @@ def test_a_sharded_checkpoint_binds_to_the_same_graph(bert, folder, tmp_path):
         file = f"model-{index:05}-of-00002.safetensors"
         save_file({name: weights[name] for name in part}, folder / file, metadata={"format": "pt"})
         shards |= dict.fromkeys(part, file)
-    write_json(folder / "model.safetensors.index.json", {"weight_map": shards})
+    write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": shards})
 
     model = bind(bert, folder, tmp_path)
 
@@ -94,7 +94,9 @@ def test_what_is_too_large_to_embed_goes_into_a_data_file(bert, folder, tmp_path
 
 def test_a_tensor_that_loading_changes_is_taken_from_the_loaded_model(bert, folder, tmp_path):
     first, *rest = bert.graph.parameters
-    graph = dataclasses.replace(bert.graph, parameters={first: "", **{name: bert.graph.parameters[name] for name in rest}})
+    graph = dataclasses.replace(
+        bert.graph, parameters={first: "", **{name: bert.graph.parameters[name] for name in rest}}
+    )
 
     model = bind(dataclasses.replace(bert, graph=graph), folder, tmp_path)
 
@@ -106,7 +108,10 @@ def test_a_tensor_that_loading_changes_is_taken_from_the_loaded_model(bert, fold
 def test_a_checkpoint_with_prefix_and_names_of_old_binds_too(tmp_path):
     folder = make_model("bert", TASK, tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
-    old = {f"bert.{key}".replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): weights[key] for key in weights}
+    old = {
+        f"bert.{key}".replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): weights[key]
+        for key in weights
+    }
     save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
 
     built = export(folder, TASK, tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -39,7 +40,13 @@ def frozen(bert, tmp_path_factory):
     path = tmp_path_factory.mktemp("frozen") / "model.onnx"
     with torch.no_grad(), pytest.warns(FutureWarning):
         program = torch.onnx.export(
-            head, example, dynamo=True, optimize=False, input_names=list(names), output_names=["EMBEDDING"], verbose=False
+            head,
+            example,
+            dynamo=True,
+            optimize=False,
+            input_names=list(names),
+            output_names=["EMBEDDING"],
+            verbose=False,
         )
     onnx_graph.save(program.model, path)
     return dataclasses.replace(bert.model, files={"model.onnx": describe_file(path)})
@@ -54,7 +61,8 @@ def test_other_weights_fail_with_shape_output_and_figure(bert, tmp_path):
     copy = tmp_path / "model.safetensors"
     shutil.copyfile(bert.model.files["model.safetensors"].path, copy)
     weights = load_file(copy)
-    weights["encoder.layer.1.output.dense.bias"] = weights["encoder.layer.1.output.dense.bias"] + 0.1
+    name = "encoder.layer.1.output.LayerNorm.bias"
+    weights[name] = weights[name] + np.linspace(0, 1, 32, dtype=np.float32)
     save_file(weights, copy, metadata={"format": "pt"})
     model = dataclasses.replace(bert.model, files={**bert.model.files, "model.safetensors": describe_file(copy)})
 

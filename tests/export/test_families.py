@@ -83,6 +83,8 @@ def test_the_reference_is_what_the_pipeline_answers(exported, family):
 
     answers = ask(list(TEXTS), truncation=True, max_length=MAX_LENGTH)
 
-    answered = [[{item["label"]: item["score"] for item in row}[label] for label in built.reference.labels] for row in answers]
+    answered = [
+        [{item["label"]: item["score"] for item in row}[label] for label in built.reference.labels] for row in answers
+    ]
     assert built.reference.metric == "single-label"
     assert np.abs(np.asarray(answered) - built.expected["PROBABILITIES"]).max() < 1e-5

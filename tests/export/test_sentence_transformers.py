@@ -11,8 +11,8 @@ from builder.core.digest import describe_folder
 from builder.errors import ModelError
 from builder.export import sentence_transformers
 from builder.export.tokenizer import Tokenizer
-from builder.tools.hf import load_arrays
 from builder.tools.heads import Dense, LayerNorm, Normalize, Pooling, Truncate
+from builder.tools.hf import load_arrays
 from tests.export.builds import refer, source_of
 from tests.models import TEXTS, add_sentence_transformers_files, make_model, write_json
 
@@ -116,7 +116,11 @@ def test_a_default_prompt_is_put_before_every_text(folder):
         ("sentence_bert_config.json", lambda x: {**x, "processor_kwargs": {"use_fast": False}}, "processor_kwargs"),
         ("config_sentence_transformers.json", lambda x: {**x, "model_type": "SparseEncoder"}, "SparseEncoder"),
         ("config_sentence_transformers.json", lambda x: {**x, "quantize": True}, "quantize: True"),
-        ("config_sentence_transformers.json", lambda x: {**x, "default_prompt_name": "q"}, "default_prompt_name is 'q'"),
+        (
+            "config_sentence_transformers.json",
+            lambda x: {**x, "default_prompt_name": "q"},
+            "default_prompt_name is 'q'",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(folder, file, change, message):

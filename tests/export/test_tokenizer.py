@@ -136,7 +136,9 @@ def test_a_damaged_tokenizer_is_refused(bert, tmp_path):
 
 def test_a_tokenizer_without_padding_is_refused(bert, tmp_path):
     config = json.loads((bert / "tokenizer_config.json").read_text())
-    write_json(bert / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": None})
+    write_json(
+        bert / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": None}
+    )
 
     with pytest.raises(ModelError, match="no padding token"):
         run(bert, tmp_path)

@@ -93,7 +93,12 @@ def test_its_key_holds_the_architecture_and_not_the_weights(exported, tmp_path):
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-4:] = b"\0\0\0\0"
     (folder / "model.safetensors").write_bytes(weights)
-    labels = {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {}, "dtype": "float16", "transformers_version": "9"}
+    labels = {
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+        "label2id": {},
+        "dtype": "float16",
+        "transformers_version": "9",
+    }
     write_json(folder / "config.json", {**config, **labels})
     (folder / "README.md").write_text("words")
     assert key() == before

@@ -41,6 +41,12 @@ def test_four_files_with_one_stem(built: Built, tmp_path: Path) -> None:
     assert describe_file(delivered.archive.file.path) == delivered.archive.file
 
 
+def test_everybody_may_read_it(built: Built, tmp_path: Path) -> None:
+    built.parts.reference.files["expected.safetensors"].path.chmod(0o600)
+    hand_out(built, tmp_path)
+    assert {path.stat().st_mode & 0o444 for path in tmp_path.iterdir()} == {0o444}
+
+
 def test_what_was_delivered_is_found_again(built: Built, tmp_path: Path) -> None:
     delivered = hand_out(built, tmp_path)
     found = collect(delivered.archive.file.path)

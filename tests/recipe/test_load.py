@@ -11,6 +11,7 @@ from builder.errors import RecipeError
 from builder.recipe import load
 from builder.recipe.load import SIZE_LIMIT_BYTES
 from builder.recipe.source import ArchitectureSource, HubSource, PackageFolder, PackageSource, PathSource
+from builder.tools import releases
 from tests.recipe.conftest import MINIMAL
 
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
@@ -205,8 +206,17 @@ class TestWrongValues:
     def test_an_unknown_task_lists_the_tasks(self, bad):
         assert bad(base=MINIMAL.replace("embedding", "embeding")) == [
             (
-                "recipe.yaml:4:7: task: unknown task the string 'sentence-embeding'; allowed: sentence-embedding, "
+                "recipe.yaml:4:7: task: unknown task 'sentence-embeding'; allowed: sentence-embedding, "
                 "text-classification; did you mean 'sentence-embedding'?"
+            )
+        ]
+
+    def test_a_triton_release_that_nobody_knows(self, bad):
+        known = f'"{releases.names()[0]}" to "{releases.names()[-1]}"'
+        assert bad('targets: {cpu: {runtime: onnxruntime, triton: "25.9"}}\n') == [
+            (
+                f"recipe.yaml:5:47: targets.cpu.triton: must be a Triton release, from {known}; got the string '25.9'; "
+                "did you mean '25.09'?"
             )
         ]
 
@@ -244,6 +254,9 @@ class TestFiles:
             load(tmp_path / "no.yaml")
         with pytest.raises(RecipeError, match=r"no: no such file; did you mean .*no\.yml\?"):
             load(tmp_path / "no")
+        (tmp_path / "embedder.yaml").write_text(MINIMAL, encoding="utf-8")
+        with pytest.raises(RecipeError, match=r"embeder\.yaml: no such file; did you mean .*embedder\.yaml\?"):
+            load(tmp_path / "embeder.yaml")
 
     def test_a_folder(self, tmp_path):
         (tmp_path / "a.yaml").write_text(MINIMAL, encoding="utf-8")
@@ -258,10 +271,9 @@ class TestFiles:
             load(path)
 
     def test_a_path_that_no_file_can_have(self):
-        with pytest.raises(RecipeError, match="cannot be read"):
-            load("a\0b")
-        with pytest.raises(RecipeError, match="cannot be read"):
-            load("a" * 5000)
+        for name in ("a\0b", "a" * 5000, "", "no/such/folder/x"):
+            with pytest.raises(RecipeError, match=r"no such file|cannot be read|not a file"):
+                load(name)
 
     def test_an_empty_file(self, bad):
         empty = "recipe.yaml:1:1: the file is empty; a recipe begins with schema_version, name, source and task"

@@ -81,6 +81,7 @@ class TestGoodHub:
         """No telemetry, and no second service beside it."""
         with LocalHub(dict(FILES)) as server:
             hub_of(server, tmp_path).open("owner/name", REVISION).fetch(FILES)
+        assert all(agent.startswith("tritonsmith/") and "torch" not in agent for agent in server.user_agents)
         paths = {path.split("/")[1] for _, path, _ in server.requests}
         assert paths == {"api", "owner", "blobs"}
         assert {path for _, path, _ in server.requests if path.startswith("/api/")} == {

@@ -13,12 +13,24 @@ from builder.errors import InternalError, MachineError, NetworkError
 from builder.settings import settings
 from builder.tools import wheels
 from builder.tools.wheels import Wanted
-from tests.tools.test_pip import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TAG = "cp39-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64"
+
+
+def make_wheel(folder: Path, version: str, tag: str = TAG) -> Path:
+    """A tiny wheel that pip takes for a real one."""
+    path = folder / f"tiny-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("tiny.py", "")
+        wheel.writestr(f"tiny-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
+        wheel.writestr(f"tiny-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"tiny-{version}.dist-info/RECORD", "")
+    return path
+
+
 TINY = Wanted("tiny", "1.0", (3, 12))
 
 
@@ -53,7 +65,7 @@ def test_which_wheel_fits(file_name: str, fits: bool) -> None:
 
 
 def test_a_wheel_is_fetched_once(index: Path, tmp_path: Path) -> None:
-    source = make_wheel(index, "tiny", "1.0", TAG)
+    source = make_wheel(index, "1.0")
     fetched = wheels.fetch(TINY, tmp_path / "cache")
     source.unlink()  # pip would find nothing now
     assert wheels.fetch(TINY, tmp_path / "cache") == fetched
@@ -62,7 +74,7 @@ def test_a_wheel_is_fetched_once(index: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_wheel_is_fetched_again(index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make_wheel(index, "tiny", "1.0", TAG)
+    make_wheel(index, "1.0")
     fetched = wheels.fetch(TINY, tmp_path / "cache")
     fetched.path.write_bytes(b"damaged")
     assert wheels.fetch(TINY, tmp_path / "cache") == fetched
@@ -71,28 +83,28 @@ def test_a_damaged_wheel_is_fetched_again(index: Path, tmp_path: Path, caplog: p
 
 
 def test_a_wheel_of_another_machine_is_not_taken(index: Path, tmp_path: Path) -> None:
-    make_wheel(index, "tiny", "1.0", "cp39-abi3-manylinux2014_aarch64")
+    make_wheel(index, "1.0", "cp39-abi3-manylinux2014_aarch64")
     with pytest.raises(NetworkError, match=r"pip: tiny==1\.0: "):
         wheels.fetch(TINY, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache/wheels").iterdir() if path.is_dir()] == []
 
 
 def test_a_version_that_is_not_there_is_told_for_the_serving_machine(index: Path, tmp_path: Path) -> None:
-    make_wheel(index, "tiny", "0.9", TAG)
+    make_wheel(index, "0.9")
     with pytest.raises(MachineError, match=r"pip: tiny==1\.0: ") as caught:
         wheels.fetch(TINY, tmp_path / "cache")
     assert "Python 3.12 on Linux x86-64" in caught.value.mend
 
 
 def test_a_cache_that_cannot_be_written(index: Path, tmp_path: Path) -> None:
-    make_wheel(index, "tiny", "1.0", TAG)
+    make_wheel(index, "1.0")
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(MachineError, match=r"cache/wheels: Not a directory"):
         wheels.fetch(TINY, tmp_path / "cache")
 
 
 def test_only_what_a_program_needs_is_unpacked(index: Path, tmp_path: Path) -> None:
-    path = make_wheel(index, "tiny", "1.0", TAG)
+    path = make_wheel(index, "1.0")
     with zipfile.ZipFile(path, "a") as wheel:
         for name in ("tiny/a.so", "tiny/a.pyi", "tiny/__pycache__/a.pyc", "tiny-1.0.dist-info/licenses/LICENSE"):
             wheel.writestr(name, "x")
@@ -102,7 +114,7 @@ def test_only_what_a_program_needs_is_unpacked(index: Path, tmp_path: Path) -> N
 
 
 def test_a_wheel_that_is_none(index: Path, tmp_path: Path) -> None:
-    make_wheel(index, "tiny", "1.0", TAG)
+    make_wheel(index, "1.0")
     fetched = wheels.fetch(TINY, tmp_path / "cache")
     fetched.path.write_bytes(b"no zip")
     with pytest.raises(MachineError, match="is no wheel"):

@@ -1,0 +1,155 @@
+"""The command as a user runs it, on a recipe of a tiny real model."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builder.settings import settings
+from tests.models import make_model
+
+RECIPE = """\
+schema_version: 1
+name: tiny
+source: {path: model}
+task: sentence-embedding
+inputs: {max_length: 48}
+shapes: {batch: {max: 8}}
+targets: {cpu: {runtime: onnxruntime, hardware: {vcpus: 2}, triton: "25.09"}}
+verify: {sweep: {concurrency: [2]}}
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Command:
+    """``tritonsmith`` in a folder of its own, with a cache of its own whose toolchain is the user's."""
+
+    folder: Path
+
+    @property
+    def cache(self):
+        return self.folder / "cache"
+
+    @property
+    def recipe(self):
+        return self.folder / "tiny.yaml"
+
+    def start(self, *arguments):
+        environment = {**os.environ, "TRITONSMITH_CACHE": str(self.cache), "CI": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "builder", *map(str, arguments)],
+            cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def __call__(self, *arguments):
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=240)
+        return Done(process.returncode, out, err)
+
+    def interrupt(self, number, when, *arguments, victim=None):
+        """Runs the command until a line of its talk holds ``when``; then it, or its ``victim``, gets a signal."""
+        process = self.start(*arguments)
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if when in line:
+                os.kill(process.pid if victim is None else self._find(victim), number)
+                break
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Done(process.returncode, out, "".join(seen) + err)
+
+    def _find(self, program):
+        (pid,) = [pid for pid, line in self.processes() if line.split()[0].endswith(f"/{program}")]
+        return pid
+
+    def processes(self):
+        """Processes whose command line names this folder: (pid, command line)."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                if str(self.folder) in line:
+                    yield int(entry.name), line
+
+    def settled(self, timeout_seconds=10.0):
+        """What is still running after a while: nothing may be."""
+        deadline = time.monotonic() + timeout_seconds
+        while (found := list(self.processes())) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    return make_model("bert", "sentence-embedding", tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture
+def command(tmp_path, tiny_model, toolchain, server_environment):
+    return _command(tmp_path, tiny_model)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, tiny_model, toolchain, server_environment):
+    """An archive that nobody has verified yet."""
+    made = _command(tmp_path_factory.mktemp("built"), tiny_model)
+    done = made("build", made.recipe, "--no-verify", "--json")
+    assert done.code == 0, done.err
+    return Path(done.json["archives"][0]["archive"])
+
+
+@pytest.fixture
+def archive(tmp_path, built):
+    """A copy of that archive with all that lies beside it, and other tolerances if asked."""
+
+    def copy(parity=None):
+        shutil.copytree(built.parent, tmp_path / "copy")
+        path = tmp_path / "copy" / built.name
+        manifest = path.with_name(path.name.replace(".tar.gz", ".manifest.json"))
+        content = json.loads(manifest.read_text())
+        content["gates"]["tolerances"].update(parity or {})
+        manifest.write_text(json.dumps(content))
+        return path
+
+    return copy
+
+
+def _command(folder, model):
+    (folder / "model").symlink_to(model)
+    (folder / "tiny.yaml").write_text(RECIPE)
+    made = Command(folder)
+    made.cache.mkdir()
+    for name in ("toolchain", "environments", "wheels"):
+        shared = settings().cache / name
+        shared.mkdir(exist_ok=True)
+        (made.cache / name).symlink_to(shared)
+    return made
+
+
+TERMINATE, KILL, INTERRUPT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
