@@ -19,6 +19,7 @@ from builder.errors import (
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
     EXIT_USER_ERROR,
+    RecipeError,
     TritonsmithError,
 )
 
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except TritonsmithError as error:
-        typer.echo(f"tritonsmith: {error}", err=True)
+        # A recipe's mistakes begin with file:line:column, which editors and CI make into links.
+        typer.echo(f"{error}" if isinstance(error, RecipeError) else f"tritonsmith: {error}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("tritonsmith: interrupted", err=True)

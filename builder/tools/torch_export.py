@@ -59,7 +59,7 @@ def export(module: TorchModule, example: Mapping[str, Array], outputs: Sequence[
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """A trace makes millions of small objects that live until its end: looking for garbage takes a fifth of its time."""
+    """A trace makes millions of small objects that live to its end: to look for garbage takes a fifth of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
