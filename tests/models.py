@@ -148,6 +148,28 @@ FAMILIES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "albert": ("unigram", "PreTrainedTokenizerFast", {**_SIZES, "embedding_size": 16, **_BERT, "pad_token_id": 1}),
 }
 
+OTHERS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    # Not tiny copies of a common family, but each with a trait of its own.
+    "t5": (  # sentence-transformers takes its encoder alone
+        "unigram",
+        "PreTrainedTokenizerFast",
+        {
+            **{"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+            **{"pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0},
+        },
+    ),
+    "nomic_bert": ("wordpiece", "BertTokenizer", {**_SIZES, **_BERT}),  # query, key and value are stored as one tensor
+    "bart": (  # a classifier that looks for the end-of-sequence token
+        "byte-level",
+        "PreTrainedTokenizerFast",
+        {
+            **{"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48},
+            **{"encoder_attention_heads": 4, "decoder_attention_heads": 4, "max_position_embeddings": MAX_LENGTH},
+            **{"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "init_std": 0.2},
+        },
+    ),
+}
+
 
 def make_tokenizer(kind: str, folder: Path, class_name: str = "PreTrainedTokenizerFast", **settings: Any) -> Path:
     """Writes tokenizer.json and tokenizer_config.json of a tokenizer that was trained on :data:`TEXTS`."""
@@ -161,7 +183,7 @@ def make_tokenizer(kind: str, folder: Path, class_name: str = "PreTrainedTokeniz
 
 def make_model(family: str, task: str, folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Writes a tiny model of a family; ``config`` goes into its config.json."""
-    kind, class_name, base = FAMILIES[family]
+    kind, class_name, base = {**FAMILIES, **OTHERS}[family]
     folder.mkdir(parents=True, exist_ok=True)
     inputs = ["input_ids", "attention_mask"]
     if base.get("type_vocab_size", 2) > 1 and family in {"bert", "electra", "albert"}:

@@ -40,4 +40,3 @@ def build(
         for result in results:
             render(result)
     raise typer.Exit(pipeline.exit_code(results, asked_unverified=no_verify))
-

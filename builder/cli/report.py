@@ -43,8 +43,7 @@ def _render_parity(parity: Mapping[str, Json], tolerances: Mapping[str, float]) 
         note = "  (changes no answer)" if seen["inapplicable"] else ""
         rows.append((f"control: {control}{note}", "", *_cells(seen["figures"], names)))
     title = (
-        f"\nparity with the Hugging Face model on {parity['samples']} texts; "
-        f"tolerance: {wanted}; controls must miss it"
+        f"\nparity with the Hugging Face model on {parity['samples']} texts; tolerance: {wanted}; controls must miss it"
     )
     print_table(title, ("", "requests", *(name.replace("_", " ") for name in names)), rows)
 

@@ -69,6 +69,8 @@ def collect(path: Path) -> Delivery:
     """
     if not path.name.endswith(ARCHIVE_SUFFIX):
         raise ArchiveError(f"{path}: is no archive; the name of one ends with {ARCHIVE_SUFFIX}")
+    if not path.is_file():
+        raise ArchiveError(f"{path}: no such file")
     stem = path.name.removesuffix(ARCHIVE_SUFFIX)
     beside = manifest_path(path)
     manifest = read_manifest(beside)

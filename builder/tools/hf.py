@@ -148,7 +148,8 @@ def build_model(config: HfConfig, task: str) -> HfModel:
 
     auto = _auto_class(config, task)
     with _reading(None, "the architecture"), quiet():
-        return auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+        make = getattr(auto, "from_config", None) or auto._from_config  # an AutoModel…, or one of _ENCODERS
+        return make(config, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def architecture(folder: Path, task: str) -> Architecture:
@@ -316,7 +317,8 @@ def _reading(folder: Path | None, what: str) -> Iterator[None]:
     except (TritonsmithError, MemoryError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).replace(str(folder), "the model").split()) or type(error).__name__
+        text = str(error) if folder is None else str(error).replace(str(folder), "the model")
+        reason = " ".join(text.split()) or type(error).__name__
         raise ModelError(f"{what} cannot be loaded by transformers: {reason[:500]}") from error
 
 

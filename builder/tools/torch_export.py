@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,18 @@ def export(module: TorchModule, example: Mapping[str, Array], outputs: Sequence[
                 verbose=False,
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:600]
-            raise ModelError(f"{type(error).__name__}: torch cannot trace the model: {reason}") from error
+            raise ModelError(
+                f"torch cannot trace the model: {_reason(error)}",
+                mend="take another architecture: this one does what torch.export cannot follow",
+            ) from error
     return program.model
+
+
+def _reason(error: BaseException) -> str:
+    """The first paragraph of what the exporter stumbled over; its own message around that is advice on torch itself."""
+    error = error.__cause__ or error
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n\n")[0]
+    return f"{type(error).__name__}: {' '.join(text.split())[:400]}"
 
 
 @contextlib.contextmanager

@@ -105,6 +105,14 @@ def test_a_tensor_that_loading_changes_is_taken_from_the_loaded_model(bert, fold
     check(model, bert, folder, tmp_path)
 
 
+def test_tensors_that_are_stored_as_one_are_embedded(exported):
+    """nomic_bert stores query, key and value as one tensor, which transformers takes apart."""
+    built = exported("nomic_bert", TASK)
+
+    assert built.model.record["embedded"]["transformers changes it when it loads"]["count"] == 6
+    assert built.model.record["bound"] == len(built.graph.parameters) - 6
+
+
 def test_a_checkpoint_with_prefix_and_names_of_old_binds_too(tmp_path):
     folder = make_model("bert", TASK, tmp_path / "model")
     weights = load_file(folder / "model.safetensors")

@@ -59,7 +59,7 @@ def test_takes_only_the_inputs_that_the_model_uses(exported, family, inputs):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "modernbert", "t5"])
 def test_the_reference_is_what_sentence_transformers_answers(exported, family):
     from sentence_transformers import SentenceTransformer
 
@@ -74,7 +74,7 @@ def test_the_reference_is_what_sentence_transformers_answers(exported, family):
     assert np.abs(answered - built.expected["control.truncated.EMBEDDING"]).max() > 0.01
 
 
-@pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert", "bart"])
 def test_the_reference_is_what_the_pipeline_answers(exported, family):
     from transformers import pipeline
 
