@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONCURRENCIES = (1, 4, 16)
 _ROUNDS = 5
-_RETRIES = 3  # when perf_analyzer finds no stable window
+_ATTEMPTS = 3  # when perf_analyzer finds no stable window, or the other server does not keep still
 _IDLE_CORES = 0.02  # what the server that waits may spend
 _WINDOW_MILLISECONDS = {1: 2000, 4: 3000, 16: 6000}
 """By concurrency: the requests of a batch are answered together, so a window has to hold many batches, or it holds one
@@ -149,7 +149,7 @@ def _measure(
     points = [(concurrency, name) for concurrency in CONCURRENCIES for name in (OURS, PEER)]
     for number, (concurrency, name) in interleave(points, rounds):
         side, other = pair.of(name)
-        for attempt in range(1, _RETRIES + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             waiting = Waiting(other)
             point = perf_analyzer.measure(
                 toolchain.install(settings().cache),
@@ -161,11 +161,11 @@ def _measure(
                 windows=_window(concurrency, quick=quick),
             )
             one = _Measured(number + 1, name, point, waiting.cores(), attempt)
-            _check(one)
             shown = f"{point.throughput_per_second:.1f} inferences/s" if point.throughput_per_second else point.status
             say(f"round {number + 1} of {rounds}, concurrency {concurrency}, {name}: {shown}")
-            if point.status == "stable":
+            if point.status == "stable" and one.waiting_cores <= _IDLE_CORES:
                 break
+        _check(one)
         measured.append(one)
     return measured
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from builder.package.manifest import FileFacts
 
+_TOGETHER: Final = "keep the archive and the three files beside it together"
 _BESIDE: Final = {"samples.jsonl": ".samples.jsonl", "expected.safetensors": ".expected.safetensors"}
 
 
@@ -70,7 +71,7 @@ def collect(path: Path) -> Delivery:
     if not path.name.endswith(ARCHIVE_SUFFIX):
         raise ArchiveError(f"{path}: is no archive; the name of one ends with {ARCHIVE_SUFFIX}")
     if not path.is_file():
-        raise ArchiveError(f"{path}: no such file")
+        raise ArchiveError(f"{path}: no such file", mend=_TOGETHER)
     stem = path.name.removesuffix(ARCHIVE_SUFFIX)
     beside = manifest_path(path)
     manifest = read_manifest(beside)
@@ -98,7 +99,7 @@ def collect(path: Path) -> Delivery:
 
 def _stated(path: Path, sha256: str, size: int) -> File:
     if not path.is_file():
-        raise ArchiveError(f"{path}: no such file", mend="keep the archive and the three files beside it together")
+        raise ArchiveError(f"{path}: no such file", mend=_TOGETHER)
     return File(path=path.absolute(), sha256=sha256, size=size)
 
 

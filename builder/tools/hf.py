@@ -153,7 +153,7 @@ def build_model(config: HfConfig, task: str) -> HfModel:
 
 
 def architecture(folder: Path, task: str) -> Architecture:
-    """Facts about the architecture: it is built on the ``meta`` device, without weights.
+    """Facts about the architecture: it is built without weights, on the ``meta`` device if it lets itself be.
 
     Raises:
         ModelError: as :func:`load_model`.
@@ -161,7 +161,10 @@ def architecture(folder: Path, task: str) -> Architecture:
     import torch
 
     config = load_config(folder)
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            model = build_model(config, task)
+    except ModelError:  # some compute with values while they are built
         model = build_model(config, task)
     return Architecture(
         class_name=type(model).__name__,
