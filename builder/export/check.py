@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.errors import ModelError
 from builder.export.versions import versions
 from builder.tools.files import materialise
-from builder.tools.hf import load_arrays
 from builder.tools.onnxruntime import Session
+from builder.tools.safetensors_values import load_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

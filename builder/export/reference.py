@@ -18,6 +18,7 @@ from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
 from builder.tools import hf
 from builder.tools.heads import Pooling, Step
+from builder.tools.safetensors_values import save_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ class Refer:
     def run(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], out: Path) -> Reference:
         source, files, samples = inputs
         head = read_head(source.files, self.task)
-        with transformer_folder(source, head.folder, weights=True, below=out) as folder:
+        with transformer_folder(source, head.folder, weights=True, below=out) as folder, hf.one_thread():
             tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case)
             # Not eager attention, which is what is traced: what transformers itself would take.
             model = hf.load_model(folder, self.task, attention=None)
@@ -84,7 +85,7 @@ class Refer:
             probes = make_probes(shapes, files, tokenizer, model.config)
             tensors = {**answers, **_probe_tensors(asked, probes)}
         _write_samples(samples, out / "samples.jsonl")
-        hf.save_arrays(tensors, out / "expected.safetensors")
+        save_arrays(tensors, out / "expected.safetensors")
         return Reference(
             files={name: describe_file(out / name) for name in ("expected.safetensors", "samples.jsonl")},
             outputs=head.outputs,
@@ -92,7 +93,6 @@ class Refer:
             record={
                 "samples": len(samples),
                 "dtype": "FP32",
-                "threads": hf.threads(),
                 "probes": [[probe.batch, probe.sequence] for probe in probes],
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
@@ -145,6 +145,12 @@ def _answers(asked: _Asked, samples: Sequence[Sample]) -> tuple[dict[str, Array]
     """Expected outputs of the samples, and of each negative control; and the controls' names."""
     texts = asked.texts(samples)
     tokens = asked.tokens(texts, asked.files.max_length)
+    if not all(item["input_ids"] for item in tokens):
+        empty = next(index for index, item in enumerate(tokens) if not item["input_ids"])
+        raise ModelError(
+            f"sample {empty + 1} ({samples[empty].text[:40]!r}) gives no tokens: the model has no answer to it",
+            mend="leave it out of verify.samples: such texts are refused when the model is served",
+        )
     thirds = [asked.third(text, item) for text, item in zip(texts, tokens, strict=True)]
     runs = {"": (tokens, asked.head.steps), "truncated": (thirds, asked.head.steps)}
     if isinstance(asked.head.steps[0], Pooling):

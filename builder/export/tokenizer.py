@@ -12,7 +12,7 @@ from builder.errors import InternalError, ModelError
 from builder.export.model_files import digests, has_tokenizer, in_folder, transformer_folder
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
-from builder.tools import hf
+from builder.tools import hf, tokenizer_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Tokenizer:
             architecture = hf.architecture(folder, self.task)
         max_length, limits = self._max_length(tokenizer, head, architecture.positions)
         path = out / "tokenizer.json"
-        path.write_text(hf.serialise_tokenizer(tokenizer), encoding="utf-8")
+        path.write_text(tokenizer_file.serialise(tokenizer), encoding="utf-8")
         result = TokenizerFiles(
             files={path.name: describe_file(path)},
             input_names=_input_names(tokenizer, architecture),
@@ -165,7 +165,7 @@ def _agree(tokenizer: HfTokenizer, path: Path, files: TokenizerFiles, *, with_pa
     )
     for texts in ([(text,) for text in _HARD_TEXTS], pairs):
         expected = hf.encode(tokenizer, texts, files.max_length)
-        actual = hf.encode_by_file(path, texts, files.max_length, files.truncation_side)
+        actual = tokenizer_file.encode(path, texts, files.max_length, files.truncation_side)
         for text, wanted, got in zip(texts, expected, actual, strict=True):
             _compare(text, wanted, got, files.input_names)
 

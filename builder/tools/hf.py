@@ -257,11 +257,22 @@ def load_arrays(path: Path) -> dict[str, Array]:
     return dict(load_file(path))
 
 
-def threads() -> int:
-    """How many threads torch computes with."""
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread while the block runs.
+
+    The last bits of a sum depend on how many threads share it, and so would the expected answers on the machine that
+    builds. Nor is it slower where it matters: two threads that waited for each other on two virtual cores took ten
+    times as long.
+    """
     import torch
 
-    return int(torch.get_num_threads())
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _lower_case(backend: HfTokenizer) -> None:

@@ -1,4 +1,4 @@
-"""Values of stored tensors, through a memory map: only the pages that are asked for are read."""
+"""Values of stored tensors, through a memory map: only the pages that are asked for are read. And whole files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from builder.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from builder.tools.opaque import Array
@@ -76,6 +77,20 @@ def holds(path: Path, span: TensorSpan, array: Array) -> bool:
     if array.dtype == np.float32 and span.dtype in {"BF16", "F16", "F64"}:
         stored = as_float32(stored, span.dtype)
     return bool(stored.dtype == flat.dtype and np.array_equal(stored, flat, equal_nan=flat.dtype.kind == "f"))
+
+
+def save_arrays(arrays: Mapping[str, Array], path: Path) -> None:
+    """Writes numpy arrays as a safetensors file."""
+    from safetensors.numpy import save_file
+
+    save_file(dict(sorted(arrays.items())), path)
+
+
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Reads a safetensors file as numpy arrays."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
 
 
 def _sample(size: int) -> Array:

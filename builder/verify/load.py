@@ -68,20 +68,32 @@ def sweep(
     points = []
     for level in concurrency:
         log.info("measuring at concurrency %d", level)
-        point = perf_analyzer.measure(
-            toolchain,
-            address=asker.server.grpc_address,
-            model=asker.model,
-            rows=[_row(sample, asker.text_pair) for sample in load],
-            concurrency=level,
-            folder=folder / f"concurrency-{level}",
-            windows=windows or fitting_windows(seconds, level),
-        )
-        if point.status != "stable":
-            asker.check_server()
+        chosen = windows or fitting_windows(seconds, level)
+        point = _measure(asker, toolchain, load, level, folder / f"concurrency-{level}", chosen)
+        if point.status == "unstable":
+            # Something else had its turn on the machine, most likely: once more, and then it is what it is.
+            log.info("%s; measuring again", describe(point))
+            point = _measure(asker, toolchain, load, level, folder / f"concurrency-{level}-again", chosen)
         log.info("%s", describe(point))
         points.append(point)
     return tuple(points)
+
+
+def _measure(
+    asker: Asker, toolchain: Toolchain, load: Sequence[Sample], level: int, folder: Path, windows: Windows
+) -> Point:
+    point = perf_analyzer.measure(
+        toolchain,
+        address=asker.server.grpc_address,
+        model=asker.model,
+        rows=[_row(sample, asker.text_pair) for sample in load],
+        concurrency=level,
+        folder=folder,
+        windows=windows,
+    )
+    if point.status != "stable":
+        asker.check_server()
+    return point
 
 
 def warm_up(asker: Asker, load: Sequence[Sample]) -> float:

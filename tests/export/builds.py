@@ -13,7 +13,7 @@ from builder.export.check import Check
 from builder.export.reference import Refer
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
-from builder.tools.hf import load_arrays
+from builder.tools.safetensors_values import load_arrays
 from tests.models import TEXTS
 
 if TYPE_CHECKING:

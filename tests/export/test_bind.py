@@ -1,6 +1,7 @@
 """The bind stage: weights stay in the model's own files; what cannot is embedded, and the record says why."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -113,28 +114,16 @@ def test_tensors_that_are_stored_as_one_are_embedded(exported):
     assert built.model.record["bound"] == len(built.graph.parameters) - 6
 
 
-def test_a_checkpoint_with_prefix_and_names_of_old_binds_too(tmp_path):
-    folder = make_model("bert", TASK, tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    old = {
-        f"bert.{key}".replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): weights[key]
-        for key in weights
-    }
-    save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
-
-    built = export(folder, TASK, tmp_path)
-
-    assert built.model.record["embedded"] == {}
-    assert built.graph.parameters["model.embeddings.LayerNorm.weight"] == "bert.embeddings.LayerNorm.gamma"
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_weights_in_subfolders_get_a_name_of_their_own(tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    folder = add_sentence_transformers_files(
-        make_model("bert", TASK, tmp_path / "model"), modules=("Dense", "LayerNorm", "Dense", "Normalize")
-    )
+    folder = tmp_path / "model"
+    make_model("bert", TASK, folder / "0_Transformer")
+    add_sentence_transformers_files(folder, modules=("Dense", "LayerNorm", "Dense", "Normalize"))
+    modules = json.loads((folder / "modules.json").read_text())
+    write_json(folder / "modules.json", [{**modules[0], "path": "0_Transformer"}, *modules[1:]])
+    (folder / "sentence_bert_config.json").rename(folder / "0_Transformer/sentence_bert_config.json")
     random = np.random.default_rng(0)
 
     def weights(**shapes):
@@ -153,12 +142,13 @@ def test_weights_in_subfolders_get_a_name_of_their_own(tmp_path):
     built = export(folder, TASK, tmp_path)
 
     assert sorted(built.model.files) == [
+        "0_Transformer.model.safetensors",
         "2_Dense.model.safetensors",
         "3_LayerNorm.model.safetensors",
         "4_Dense.model.safetensors",
         "model.onnx",
-        "model.safetensors",
     ]
+    assert built.tokenizer.max_length == 32
     assert built.model.outputs[0].shape == (-1, 8)
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     answered = model.encode(["one text", "and another"], show_progress_bar=False)

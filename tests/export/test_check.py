@@ -14,6 +14,7 @@ from builder.errors import ModelError
 from builder.export.check import Check
 from builder.tools import hf, onnx_graph, torch_heads
 from builder.tools.heads import Normalize, Pooling
+from builder.tools.safetensors_values import save_arrays
 
 TASK = "sentence-embedding"
 
@@ -87,7 +88,7 @@ def test_the_record_holds_the_differences(bert):
 def test_a_reference_without_probes_proves_nothing(bert, tmp_path):
     arrays = {name: value for name, value in bert.expected.items() if not name.startswith("probe.")}
     path = tmp_path / "expected.safetensors"
-    hf.save_arrays(arrays, path)
+    save_arrays(arrays, path)
     reference = dataclasses.replace(bert.reference, files={"expected.safetensors": describe_file(path)})
 
     with pytest.raises(ModelError, match="no probes"):

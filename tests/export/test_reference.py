@@ -11,10 +11,11 @@ from builder.core.execute import Executor
 from builder.errors import ModelError
 from builder.export.probes import make_probes, probe_shapes
 from builder.export.reference import Refer
+from builder.export.tokenizer import Tokenizer
 from builder.tools import hf
-from builder.tools.hf import load_arrays
-from tests.export.builds import refer
-from tests.models import TEXTS
+from builder.tools.safetensors_values import load_arrays
+from tests.export.builds import refer, source_of
+from tests.models import TEXTS, make_model, write_json
 
 TASK = "text-classification"
 
@@ -79,10 +80,6 @@ def test_controls_differ_from_the_answers(exported):
 def test_other_problems_than_single_label(tmp_path, config, metric, outputs):
     from transformers import pipeline
 
-    from builder.export.tokenizer import Tokenizer
-    from tests.export.builds import source_of
-    from tests.models import make_model
-
     folder = make_model("distilbert", TASK, tmp_path / "model", **config)
     tokenizer = Executor(tmp_path, "test").run(Tokenizer(TASK), source_of(folder))
     reference = refer(source_of(folder), tokenizer, TASK, tmp_path)
@@ -122,6 +119,18 @@ def test_a_sequence_that_the_tokenizer_never_makes_is_refused(bert):
 
     with pytest.raises(ModelError, match=r"shapes\.sequence\.max is 49; allowed: up to 48"):
         stage.requires((bert.source, bert.tokenizer, [Sample("a")]))
+
+
+def test_a_sample_without_tokens_is_refused(tmp_path):
+    folder = make_model("roberta", TASK, tmp_path / "model")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    write_json(folder / "tokenizer.json", {**state, "post_processor": None})
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
+    tokenizer = Executor(tmp_path, "test").run(Tokenizer(TASK), source_of(folder))
+
+    with pytest.raises(ModelError, match=r"sample 2 \(''\) gives no tokens"):
+        refer(source_of(folder), tokenizer, TASK, tmp_path, [Sample("text"), Sample("")])
 
 
 def test_no_samples_are_refused(bert):

@@ -12,7 +12,7 @@ from builder.errors import ModelError
 from builder.export import sentence_transformers
 from builder.export.tokenizer import Tokenizer
 from builder.tools.heads import Dense, LayerNorm, Normalize, Pooling, Truncate
-from builder.tools.hf import load_arrays
+from builder.tools.safetensors_values import load_arrays
 from tests.export.builds import refer, source_of
 from tests.models import TEXTS, add_sentence_transformers_files, make_model, write_json
 

@@ -10,6 +10,7 @@ from tokenizers import normalizers
 from builder.core.execute import Executor
 from builder.errors import ModelError
 from builder.export.tokenizer import Tokenizer
+from builder.tools import tokenizer_file
 from tests.export.builds import source_of
 from tests.models import FAMILIES, MAX_LENGTH, add_sentence_transformers_files, make_model, write_json
 
@@ -76,14 +77,12 @@ def test_gives_exactly_the_tokens_of_auto_tokenizer(models, tmp_path, family):
 
 
 def test_a_tokenizer_that_its_file_cannot_hold_is_refused(bert, tmp_path, monkeypatch):
-    from builder.tools import hf
-
     def wrong(tokenizer):
         copy = FileTokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         copy.normalizer = normalizers.Strip()
         return copy.to_str()
 
-    monkeypatch.setattr(hf, "serialise_tokenizer", wrong)
+    monkeypatch.setattr(tokenizer_file, "serialise", wrong)
 
     with pytest.raises(ModelError, match=r"tokenizer\.json differ in input_ids for"):
         run(bert, tmp_path)

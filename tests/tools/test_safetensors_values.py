@@ -1,5 +1,7 @@
 """Values of stored tensors, as torch reads them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import save_file
 
 from builder.errors import ModelError
 from builder.tools.safetensors_header import read_header
-from builder.tools.safetensors_values import as_float32, holds, values
+from builder.tools.safetensors_values import as_float32, holds, load_arrays, save_arrays, values
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -65,8 +67,13 @@ def test_large_tensors_are_compared_by_samples(stored):
 
 def test_an_unexpected_dtype_is_refused(stored):
     path, header, _ = stored
-    from dataclasses import replace
-
     with pytest.raises(ModelError, match="F8_E4M3"):
         values(path, replace(header["odd"], dtype="F8_E4M3"))
     assert not holds(path, replace(header["odd"], dtype="F8_E4M3"), np.zeros(3, np.uint8))
+
+
+def test_arrays_survive_a_file(tmp_path):
+    save_arrays({"b": np.arange(3), "a": np.ones((2, 2), np.float32)}, tmp_path / "x.safetensors")
+
+    read = load_arrays(tmp_path / "x.safetensors")
+    assert {name: value.tolist() for name, value in read.items()} == {"a": [[1, 1], [1, 1]], "b": [0, 1, 2]}
