@@ -197,37 +197,6 @@ def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Pa
     random_model.make_random_model(config, seed, tokenizer_folder, task, out)
 
 
-def serialise_tokenizer(tokenizer: HfTokenizer) -> str:
-    """``tokenizer.json`` of a fast tokenizer as it is in effect, padding and truncation cleared.
-
-    Raises:
-        ModelError: special tokens in a text are split, which the file cannot hold.
-    """
-    from tokenizers import Tokenizer
-
-    if getattr(tokenizer, "split_special_tokens", False):
-        raise ModelError("tokenizer_config.json: split_special_tokens is set, which a tokenizer.json cannot hold")
-    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    copy.no_padding()
-    copy.no_truncation()
-    return str(copy.to_str(pretty=False))
-
-
-def encode_by_file(
-    path: Path, texts: Sequence[tuple[str, ...]], max_length: int, truncation_side: str
-) -> list[dict[str, list[int]]]:
-    """As :func:`encode`, by a ``tokenizer.json`` alone."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(max_length, strategy="longest_first", direction=truncation_side)
-    encoded = tokenizer.encode_batch([text if len(text) > 1 else text[0] for text in texts])
-    return [
-        {"input_ids": item.ids, "attention_mask": item.attention_mask, "token_type_ids": item.type_ids}
-        for item in encoded
-    ]
-
-
 def run_model(model: HfModel, inputs: Mapping[str, Array], output: str) -> Array:
     """One output (``last_hidden_state``, ``logits``) of the model as a numpy array, FP32.
 
@@ -243,23 +212,9 @@ def run_model(model: HfModel, inputs: Mapping[str, Array], output: str) -> Array
         return model(**tensors, return_dict=True)[output].numpy()
 
 
-def save_arrays(arrays: Mapping[str, Array], path: Path) -> None:
-    """Writes numpy arrays as a safetensors file."""
-    from safetensors.numpy import save_file
-
-    save_file(dict(sorted(arrays.items())), path)
-
-
-def load_arrays(path: Path) -> dict[str, Array]:
-    """Reads a safetensors file as numpy arrays."""
-    from safetensors.numpy import load_file
-
-    return dict(load_file(path))
-
-
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """torch computes with one thread while the block runs.
+    """Lets torch compute with one thread while the block runs.
 
     The last bits of a sum depend on how many threads share it, and so would the expected answers on the machine that
     builds. Nor is it slower where it matters: two threads that waited for each other on two virtual cores took ten
