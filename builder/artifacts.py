@@ -55,6 +55,7 @@ class Source:
     revision: str | None  # commit on the hub, version of the package
     licence: str | None  # as the model states it
     files: dict[str, File]
+    remote_code: bool = False  # the recipe allows to run the model's own Python files, which are among ``files``
 
 
 @dataclass(frozen=True, slots=True)

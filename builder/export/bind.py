@@ -103,7 +103,7 @@ class Bind:
         if changed:
             head = read_head(source.files, self.task)
             with transformer_folder(source, head.folder, weights=True, below=out) as folder:
-                values |= hf.parameter_values(hf.load_model(folder, self.task), changed)
+                values |= hf.parameter_values(hf.load_model(folder, self.task, remote_code=source.remote_code), changed)
         return {name: values[name] for name in graph.parameters if name in values}
 
 

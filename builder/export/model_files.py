@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import ModelError
@@ -78,14 +78,20 @@ def weight_files(tree: Tree, folder: str) -> tuple[str, ...]:
 def transformer_folder(source: Source, folder: str, *, weights: bool, below: Path) -> Iterator[Path]:
     """A temporary folder as ``from_pretrained`` wants it: configuration and tokenizer files, weights if asked.
 
-    It holds symbolic links, and nothing that could execute: no pickle, no Python.
+    It holds symbolic links, and nothing that could execute: no pickle, and Python only where the recipe allows it.
     """
     names = [name for name in (*TOKENIZER_FILES, "config.json") if in_folder(folder, name) in source.files]
     paths = {name: source.files[in_folder(folder, name)].path for name in names}
+    paths |= {PurePosixPath(name).name: source.files[name].path for name in code_files(source)}
     if weights:
         paths |= _weights(source.files, folder)
     with tempfile.TemporaryDirectory(dir=below, prefix=".model-") as temporary:
         yield tools_files.link(paths, Path(temporary))
+
+
+def code_files(source: Source) -> tuple[str, ...]:
+    """Names of the model's own Python files; none unless the recipe allows to run them."""
+    return tuple(name for name in source.files if name.endswith(".py")) if source.remote_code else ()
 
 
 def has_tokenizer(tree: Tree, folder: str) -> bool:

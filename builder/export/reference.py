@@ -76,9 +76,9 @@ class Refer:
         source, files, samples = inputs
         head = read_head(source.files, self.task)
         with transformer_folder(source, head.folder, weights=True, below=out) as folder, hf.one_thread():
-            tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case)
+            tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case, remote_code=source.remote_code)
             # Not eager attention, which is what is traced: what transformers itself would take.
-            model = hf.load_model(folder, self.task, attention=None)
+            model = hf.load_model(folder, self.task, attention=None, remote_code=source.remote_code)
             asked = _Asked(model, tokenizer, files, head, numpy_heads.step_weights(source.files, head.steps))
             answers, controls = _answers(asked, samples)
             shapes = probe_shapes(self.batch, self.sequence)

@@ -64,7 +64,7 @@ class Resolve:
                 return {**facts, "hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
             case ArchitectureSource(architecture=architecture):
                 return {**facts, "task": self.task, **_architecture_facts(architecture)}
-        files = collect(LocalFolder(_folder(inputs)), allow_pickle=inputs.allow_pickle)
+        files = _collect(LocalFolder(_folder(inputs)), inputs)
         model_id, revision = _identity(inputs)
         facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
         return {**facts, **({"versions": versions("torch", "safetensors")} if _pickled(files) else {})}
@@ -78,7 +78,7 @@ class Resolve:
                 _tokenizer(architecture)
 
     def run(self, inputs: AnySource, out: Path) -> Source:
-        files = collect(self._origin(inputs, out), allow_pickle=inputs.allow_pickle)
+        files = _collect(self._origin(inputs, out), inputs)
         for folder in _pickled(files):
             files = _converted(files, folder, out)
         model_id, revision = _identity(inputs)
@@ -88,6 +88,7 @@ class Resolve:
             revision=revision,
             licence=licence_of_card(files.get(CARD)) or _licence_of_package(inputs),
             files=dict(sorted(files.items())),
+            remote_code=inputs.trust_remote_code,
         )
 
     def ensures(self, inputs: AnySource, output: Source) -> None:
@@ -109,6 +110,10 @@ class Resolve:
                 )
                 return LocalFolder(made, resolve=False)
         return LocalFolder(_folder(inputs))
+
+
+def _collect(origin: Origin, inputs: AnySource) -> dict[str, File]:
+    return collect(origin, allow_pickle=inputs.allow_pickle, allow_code=inputs.trust_remote_code)
 
 
 def _identity(source: AnySource) -> tuple[str, str | None]:
@@ -207,7 +212,7 @@ def _config(architecture: Architecture) -> dict[str, Json]:
     if "auto_map" in config:
         raise ModelError(
             f"{place}: auto_map: the architecture is Python code of its own",
-            mend="take an architecture that is in transformers; running a model's code is not yet supported",
+            mend="take an architecture that is in transformers",
         )
     return config
 

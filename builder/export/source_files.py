@@ -99,12 +99,13 @@ def _digest(version: tuple[Path, int, int]) -> str:
     return digest_file(path)
 
 
-def collect(origin: Origin, *, allow_pickle: bool) -> dict[str, File]:
+def collect(origin: Origin, *, allow_pickle: bool, allow_code: bool = False) -> dict[str, File]:
     """The files of a model that matter, checked, in sorted order.
 
     Args:
         origin: where they are.
         allow_pickle: takes pickled weights (as they are) where there are no safetensors.
+        allow_code: takes the Python files beside config.json, for a model that brings its own code.
 
     Raises:
         ModelError: a file is missing or damaged, or would run code.
@@ -114,7 +115,10 @@ def collect(origin: Origin, *, allow_pickle: bool) -> dict[str, File]:
     for folder in folders:
         files |= origin.fetch(name for name in _small(origin, folder) if name not in files)
     _check_pointers(files)
-    _check_settings(files, folders[0], origin)
+    _check_settings(files, folders[0], origin, allow_code=allow_code)
+    if allow_code:
+        names = origin.names(folders[0])
+        files |= origin.fetch(in_folder(folders[0], name) for name in names if name.endswith(".py"))
     for folder in folders:
         files |= _weights(origin, folder, allow_pickle=allow_pickle, needed=folder == folders[0])
     return dict(sorted(files.items()))
@@ -149,7 +153,7 @@ def _inside(path: str) -> bool:
     return not path.startswith("/") and ".." not in PurePosixPath(path).parts
 
 
-def _check_settings(files: Tree, folder: str, origin: Origin) -> None:
+def _check_settings(files: Tree, folder: str, origin: Origin, *, allow_code: bool) -> None:
     config = in_folder(folder, "config.json")
     if config not in files:
         adapter = "adapter_config.json" in origin.names(folder)
@@ -160,15 +164,28 @@ def _check_settings(files: Tree, folder: str, origin: Origin) -> None:
             else "name the folder that save_pretrained() wrote",
         )
     for name in (config, in_folder(folder, "tokenizer_config.json")):
-        if "auto_map" in read_object(files, name):
-            raise ModelError(
-                f"{name}: auto_map: the model brings Python code of its own",
-                mend="take a model whose architecture is in transformers; running a model's code is not yet supported",
-            )
+        _check_code(name, read_object(files, name).get("auto_map"), allow_code=allow_code)
     if not has_tokenizer(files, folder):
         raise ModelError(
             f"{in_folder(folder, 'tokenizer.json')}: the model has no tokenizer files",
             mend="save the tokenizer into the same folder: AutoTokenizer.from_pretrained(…).save_pretrained(folder)",
+        )
+
+
+def _check_code(name: str, auto_map: object, *, allow_code: bool) -> None:
+    """Refuses a model that brings Python code, unless the recipe allows it; and code of other repositories, always."""
+    if auto_map is None:
+        return
+    if not allow_code:
+        raise ModelError(
+            f"{name}: auto_map: the model brings Python code of its own",
+            mend="take a model whose architecture is in transformers; or read the code, and if you trust it, "
+            "allow it with source.allow.remote_code: true",
+        )
+    if "--" in str(auto_map):
+        raise ModelError(
+            f"{name}: auto_map: the code is in another repository: {auto_map}",
+            mend="copy that code beside config.json, and drop the part up to -- from auto_map",
         )
 
 

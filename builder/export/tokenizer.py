@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import TokenizerFiles
 from builder.core.digest import describe_file
 from builder.errors import InternalError, ModelError
-from builder.export.model_files import digests, has_tokenizer, in_folder, transformer_folder
+from builder.export.model_files import code_files, digests, has_tokenizer, in_folder, transformer_folder
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
 from builder.tools import hf, tokenizer_file
@@ -59,7 +59,7 @@ class Tokenizer:
         return {
             "task": self.task,
             "max_length": self.max_length,
-            "files": digests(inputs.files, [*names, *head.files]),
+            "files": digests(inputs.files, [*names, *head.files, *code_files(inputs)]),
             "versions": versions("transformers", "tokenizers", "torch"),
         }
 
@@ -74,8 +74,8 @@ class Tokenizer:
     def run(self, inputs: Source, out: Path) -> TokenizerFiles:
         head = read_head(inputs.files, self.task)
         with transformer_folder(inputs, head.folder, weights=False, below=out) as folder:
-            tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case)
-            architecture = hf.architecture(folder, self.task)
+            tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case, remote_code=inputs.remote_code)
+            architecture = hf.architecture(folder, self.task, remote_code=inputs.remote_code)
         max_length, limits = self._max_length(tokenizer, head, architecture.positions)
         path = out / "tokenizer.json"
         path.write_text(tokenizer_file.serialise(tokenizer), encoding="utf-8")

@@ -9,7 +9,7 @@ from builder.artifacts import Graph
 from builder.core.digest import describe_file, digest_json
 from builder.errors import InternalError, ModelError
 from builder.export import checkpoint
-from builder.export.model_files import in_folder, read_object, transformer_folder, weight_files
+from builder.export.model_files import code_files, digests, in_folder, read_object, transformer_folder, weight_files
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
 from builder.tools import hf, onnx_graph, torch_export, torch_heads
@@ -53,6 +53,7 @@ class Trace:
             "task": self.task,
             "opset": self.opset,
             "config": _config_facts(source, head),
+            "code": digests(source.files, code_files(source)),
             "head": [[type(step).__name__, str(step)] for step in head.steps],
             "header": digest_json(checkpoint.header_facts(source.files, head)),
             "inputs": list(tokenizer.input_names),
@@ -70,7 +71,7 @@ class Trace:
         source, tokenizer = inputs
         head = read_head(source.files, self.task)
         with transformer_folder(source, head.folder, weights=True, below=out) as folder:
-            module = _module(source, tokenizer, head, hf.load_model(folder, self.task))
+            module = _module(source, tokenizer, head, hf.load_model(folder, self.task, remote_code=source.remote_code))
             graph = torch_export.export(module, _example(module.model, tokenizer), head.outputs, self.opset)
             parameters = checkpoint.match(module, onnx_graph.initializer_names(graph), head, source.files)
         onnx_graph.clean(graph, parameters)

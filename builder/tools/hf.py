@@ -1,4 +1,7 @@
-"""Hugging Face transformers: tokenizers and models from a local folder, never from a hub, never with remote code."""
+"""Hugging Face transformers: tokenizers and models from a local folder, never from a hub.
+
+A model's own Python code runs only where ``remote_code`` is True, which only a recipe's ``source.allow`` can say.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Architecture:
     token_types: bool  # whether it tells token types apart
 
 
-def load_config(folder: Path) -> HfConfig:
+def load_config(folder: Path, *, remote_code: bool = False) -> HfConfig:
     """The model's ``PretrainedConfig``.
 
     Raises:
@@ -72,15 +75,16 @@ def load_config(folder: Path) -> HfConfig:
     with _reading(folder, "config.json"):
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
 
 
-def load_tokenizer(folder: Path, *, lower_case: bool = False) -> HfTokenizer:
+def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool = False) -> HfTokenizer:
     """The model's ``PreTrainedTokenizerFast``.
 
     Args:
         folder: where its files are.
         lower_case: puts lower-casing before its normalizer, as sentence-transformers 6.2 does for ``do_lower_case``.
+        remote_code: whether the folder's own Python files may run.
 
     Raises:
         ModelError: the files cannot be read, or they make a slow tokenizer.
@@ -88,7 +92,9 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> HfTokenizer:
     with _reading(folder, "the tokenizer"):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=remote_code
+        )
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer is a {type(tokenizer).__name__}, written in Python: it cannot be served",
@@ -99,7 +105,9 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> HfTokenizer:
     return tokenizer
 
 
-def load_model(folder: Path, task: str, *, attention: str | None = "eager") -> HfModel:
+def load_model(
+    folder: Path, task: str, *, attention: str | None = "eager", remote_code: bool = False
+) -> HfModel:
     """The model for a task, FP32, in evaluation mode. Weights in safetensors files are mapped: read when they are used.
 
     Args:
@@ -107,13 +115,14 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager") -> H
         task: sentence-embedding or text-classification.
         attention: transformers' name of an implementation, or None for the one that it takes by itself. Only "eager" is
             to be traced: scaled-dot-product attention exports NaN guards that keep onnxruntime from fusing it.
+        remote_code: whether the folder's own Python files may run.
 
     Raises:
         ModelError: the architecture has no such task, the checkpoint lacks weights for it, or it cannot be loaded.
     """
     import torch
 
-    config = load_config(folder)
+    config = load_config(folder, remote_code=remote_code)
     if hasattr(config, "use_cache"):
         config.use_cache = False  # keys and values of decoders: not asked for, and outputs that a trace would have
     auto = _auto_class(config, task)
@@ -122,7 +131,7 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager") -> H
             folder,
             config=config,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=remote_code,
             use_safetensors=True,
             dtype=torch.float32,
             attn_implementation=attention,
@@ -138,7 +147,7 @@ def parameter_values(model: HfModel, names: Iterable[str]) -> dict[str, Array]:
     return {name: state[name.removeprefix("model.")].contiguous().numpy() for name in names}
 
 
-def build_model(config: HfConfig, task: str) -> HfModel:
+def build_model(config: HfConfig, task: str, *, remote_code: bool = False) -> HfModel:
     """An untrained model, FP32, in evaluation mode.
 
     Raises:
@@ -149,10 +158,11 @@ def build_model(config: HfConfig, task: str) -> HfModel:
     auto = _auto_class(config, task)
     with _reading(None, "the architecture"), quiet():
         make = getattr(auto, "from_config", None) or auto._from_config  # an AutoModel…, or one of _ENCODERS
-        return make(config, dtype=torch.float32, attn_implementation="eager").eval()
+        trusted = {"trust_remote_code": True} if remote_code else {}
+        return make(config, dtype=torch.float32, attn_implementation="eager", **trusted).eval()
 
 
-def architecture(folder: Path, task: str) -> Architecture:
+def architecture(folder: Path, task: str, *, remote_code: bool = False) -> Architecture:
     """Facts about the architecture: it is built without weights, on the ``meta`` device if it lets itself be.
 
     Raises:
@@ -160,12 +170,12 @@ def architecture(folder: Path, task: str) -> Architecture:
     """
     import torch
 
-    config = load_config(folder)
+    config = load_config(folder, remote_code=remote_code)
     try:
         with torch.device("meta"):
-            model = build_model(config, task)
+            model = build_model(config, task, remote_code=remote_code)
     except ModelError:  # some compute with values while they are built
-        model = build_model(config, task)
+        model = build_model(config, task, remote_code=remote_code)
     return Architecture(
         class_name=type(model).__name__,
         forward_inputs=tuple(inspect.signature(model.forward).parameters),
@@ -251,6 +261,8 @@ def _auto_class(config: HfConfig, task: str) -> HfModel:
     if task == "sentence-embedding" and config.model_type in _ENCODERS:
         return getattr(transformers, _ENCODERS[config.model_type])
     name, mapping = _AUTO_CLASSES[task]
+    if name in (getattr(config, "auto_map", None) or {}):
+        return getattr(transformers, name)  # the model brings a class of its own for the task
     if config.model_type not in getattr(modeling_auto, mapping):
         raise ModelError(
             f"config.json: model_type {config.model_type!r} has no {task} model in transformers "

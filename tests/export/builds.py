@@ -37,12 +37,14 @@ class Export:
         return load_arrays(self.reference.files["expected.safetensors"].path)
 
 
-def source_of(folder: Path) -> Source:
-    return Source("path", folder.name, None, None, describe_folder(folder))
+def source_of(folder: Path, *, remote_code: bool = False) -> Source:
+    return Source("path", folder.name, None, None, describe_folder(folder), remote_code)
 
 
-def trace(folder: Path, task: str, work: Path, max_length: int | None = None) -> tuple[Source, TokenizerFiles, Graph]:
-    source, executor = source_of(folder), Executor(work, "test")
+def trace(
+    folder: Path, task: str, work: Path, max_length: int | None = None, *, remote_code: bool = False
+) -> tuple[Source, TokenizerFiles, Graph]:
+    source, executor = source_of(folder, remote_code=remote_code), Executor(work, "test")
     tokenizer = executor.run(Tokenizer(task, max_length=max_length), source)
     return source, tokenizer, executor.run(Trace(task), (source, tokenizer))
 
@@ -54,9 +56,11 @@ def refer(
     return Executor(work, "test").run(stage, (source, tokenizer, samples or [Sample(text) for text in TEXTS]))
 
 
-def export(folder: Path, task: str, work: Path, samples: Sequence[Sample] = ()) -> Export:
+def export(
+    folder: Path, task: str, work: Path, samples: Sequence[Sample] = (), *, remote_code: bool = False
+) -> Export:
     """Runs everything from the tokenizer to the check."""
-    source, tokenizer, graph = trace(folder, task, work)
+    source, tokenizer, graph = trace(folder, task, work, remote_code=remote_code)
     model = Executor(work, "test").run(Bind(task), (graph, source))
     reference = refer(source, tokenizer, task, work, samples)
     checked = Executor(work, "test").run(Check(), (model, reference))
