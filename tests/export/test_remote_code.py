@@ -30,8 +30,8 @@ from .configuration_mine import MineConfig
 class MineModel(BertModel):
     config_class = MineConfig
 
-    def forward(self, *args, **kwargs):
-        output = super().forward(*args, **kwargs)
+    def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
+        output = super().forward(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **kwargs)
         output.last_hidden_state = output.last_hidden_state * 2 + 1
         return output
 """
