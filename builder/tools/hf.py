@@ -92,9 +92,7 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool 
     with _reading(folder, "the tokenizer"):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer is a {type(tokenizer).__name__}, written in Python: it cannot be served",
@@ -105,9 +103,7 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool 
     return tokenizer
 
 
-def load_model(
-    folder: Path, task: str, *, attention: str | None = "eager", remote_code: bool = False
-) -> HfModel:
+def load_model(folder: Path, task: str, *, attention: str | None = "eager", remote_code: bool = False) -> HfModel:
     """The model for a task, FP32, in evaluation mode. Weights in safetensors files are mapped: read when they are used.
 
     Args:

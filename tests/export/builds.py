@@ -56,9 +56,7 @@ def refer(
     return Executor(work, "test").run(stage, (source, tokenizer, samples or [Sample(text) for text in TEXTS]))
 
 
-def export(
-    folder: Path, task: str, work: Path, samples: Sequence[Sample] = (), *, remote_code: bool = False
-) -> Export:
+def export(folder: Path, task: str, work: Path, samples: Sequence[Sample] = (), *, remote_code: bool = False) -> Export:
     """Runs everything from the tokenizer to the check."""
     source, tokenizer, graph = trace(folder, task, work, remote_code=remote_code)
     model = Executor(work, "test").run(Bind(task), (graph, source))
