@@ -1,4 +1,4 @@
-"""The README is true: its recipe is the one that is built, its errors are the ones that are told, its client was run."""
+"""The README is true: its recipe is what the demo builds, its errors are what is told, its client was run."""
 
 import re
 import subprocess
