@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from builder import __version__
-from builder.cli import build, doctor, plan, schema, serve, toolchain, verify
+from builder.cli import build, doctor, plan, schema, serve, store, toolchain, verify
 from builder.errors import (
     EXIT_INTERNAL_ERROR,
     EXIT_INTERRUPTED,
@@ -42,6 +42,7 @@ app.command("verify")(verify.verify)
 app.command("serve")(serve.serve)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.add_typer(store.app, name="store")
 app.add_typer(toolchain.app, name="toolchain")
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from builder.cli.plan import SET_HELP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.artifacts import Json
 
 
 def build(
@@ -20,23 +25,28 @@ def build(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
     """Build the archives of the recipes, prove each on a real tritonserver, and measure it."""
-    from builder import pipeline
+    from builder import building
     from builder.cli.console import console, print_json
     from builder.cli.report import render
     from builder.recipe import load
 
     loaded = [load(path, overrides or ()) for path in recipes]
-    for recipe in loaded:
-        pipeline.selected_targets(recipe, target or ())
     with console(verbose=verbose) as shown:
-        results = [
-            result
-            for recipe in loaded
-            for result in pipeline.build(recipe, target or (), out=out, verify=not no_verify, reporter=shown)
-        ]
+        built = building.build_all(loaded, target or (), out=out, verify=not no_verify, reporter=shown)
     if as_json:
-        print_json({"archives": [result.as_json() for result in results]})
+        print_json({"archives": [result.as_json() for result in built.results], "failed": _failures(built.errors)})
     else:
-        for result in results:
+        for result in built.results:
             render(result)
-    raise typer.Exit(pipeline.exit_code(results, asked_unverified=no_verify))
+    for node, error in list(built.errors.items())[:-1]:
+        typer.echo(f"tritonsmith: {node}: {error}", err=True)
+    for error in list(built.errors.values())[-1:]:
+        raise error
+    raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
+
+
+def _failures(errors: Mapping[str, Exception]) -> list[Json]:
+    return [
+        {"node": node, "message": getattr(error, "message", str(error)), "mend": getattr(error, "mend", "")}
+        for node, error in errors.items()
+    ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOCK = "lock"
+_LOCK: Final = "lock"
+_YOUNG_SECONDS: Final = 60.0
+"""Files of this age may belong to a process that has not locked them yet."""
 
 
 @contextmanager
 def workspace(cache: Path) -> Iterator[Path]:
-    """Yields an empty folder below ``cache/builds`` and removes it afterwards.
+    """Yields an empty folder below ``cache/builds`` and removes it afterwards. ``cache`` is the store's folder.
 
     The folder holds a locked file while its owner lives: the kernel drops the lock when the process dies, however it
     dies, and the next build removes what it left.
@@ -41,6 +44,8 @@ def workspace(cache: Path) -> Iterator[Path]:
             f"cache folder {cache}: {error.strerror or error}",
             mend="make room or give it write permission, or set TRITONSMITH_CACHE to another folder",
         ) from error
+    from filelock import FileLock
+
     lock = FileLock(folder / _LOCK)
     lock.acquire(timeout=0)
     try:
@@ -53,8 +58,13 @@ def workspace(cache: Path) -> Iterator[Path]:
 
 
 def sweep(builds: Path) -> None:
-    """Removes the folders of builds whose process is gone; those of running builds stay."""
+    """Removes the folders and files of builds whose process is gone; those of running builds stay."""
+    from filelock import FileLock, Timeout
+
     for folder in builds.iterdir():
+        if not folder.is_dir():
+            _sweep_file(folder)
+            continue
         lock = FileLock(folder / _LOCK)
         try:
             # A folder without its lock file is one that another build is making at this moment.
@@ -65,6 +75,18 @@ def sweep(builds: Path) -> None:
                 _remove(folder)
         except (Timeout, OSError):
             continue
+
+
+def _sweep_file(path: Path) -> None:
+    """Removes a copy that was being made: whoever makes one holds a lock on it."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(descriptor).st_mtime > _YOUNG_SECONDS:
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _remove(folder: Path) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import Json, Repository
+    from builder.artifacts import File, Json, Repository
 
 SUFFIX: Final = ".tar.gz"
 _DIGITS: Final = 16
@@ -53,8 +53,13 @@ class Pack:
             tree_digest=digest,
             unpacked_size=sum(file.size for file in inputs.files.values()),
             format="triton",
+            name=path.name,
         )
+
+    def reads(self, inputs: Repository) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing unseen: every member is hashed while it is packed."""
+        return []
 
     def ensures(self, inputs: Repository, output: Archive) -> None:
         if output.tree_digest != digest_tree(inputs.files) or output.file.path.stat().st_size != output.file.size:
-            raise InternalError(f"{output.file.path.name}: is not the archive of repository {inputs.name}")
+            raise InternalError(f"{output.name}: is not the archive of repository {inputs.name}")

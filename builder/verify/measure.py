@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from builder.artifacts import Measurement, to_json
+from builder.artifacts import Measurement
+from builder.core.codec import to_json
 from builder.core.digest import digest_tree
+from builder.core.versions import version
 from builder.errors import ArchiveError
 from builder.tools import archive as archives
 from builder.tools import hardware, toolchain, triton_client, triton_server
@@ -24,7 +26,7 @@ from builder.verify.server_facts import describe_server, executions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import Json, Sample
+    from builder.artifacts import File, Json, Sample
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
     from builder.verify.parity import Answers
@@ -55,6 +57,7 @@ class Measure:
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 1
+    alone: ClassVar[bool] = True
 
     cache: Path
     concurrency: tuple[int, ...] = (1, 4, 16)
@@ -70,6 +73,7 @@ class Measure:
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
             "toolchain": toolchain.digest(),
+            "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
             "hardware": hardware.detect().fingerprint,
         }
 
@@ -120,6 +124,15 @@ class Measure:
 
     def ensures(self, inputs: ArchiveFacts, output: Measurement) -> None:
         """Nothing beyond the types: figures are judged by the next stage."""
+
+    def reads(self, inputs: ArchiveFacts) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing that :meth:`requires` has not hashed."""
+        return []
+
+    def is_final(self, output: Measurement) -> bool:
+        """Whether the same would be seen again: a request that failed may be answered the next time."""
+        answered = not any(way["failures"] for way in output.parity["ways"].values())
+        return answered and not any(point["status"] == "failed" for point in output.perf)
 
     def _sweep(
         self, asker: ask.Asker, tools: Toolchain, parity: Mapping[str, Json], out: Path

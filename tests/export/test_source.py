@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import ModelError
 from builder.export.source import Resolve
 from builder.recipe.source import (
@@ -84,7 +85,7 @@ def resolve(tmp_path: Path) -> Callable[..., Source]:
     def resolve(source: AnySource, task: str = "sentence-embedding") -> Source:
         folder = Path(tmp_path, f"out{len(list(tmp_path.glob('out*')))}")
         folder.mkdir()
-        return Executor(folder, "test").run(Resolve(task), source)
+        return Executor(Store.at(folder), "test").run(Resolve(task), source)
 
     return resolve
 
@@ -301,7 +302,7 @@ class TestPathRefusals:
         folder = tmp_path / "published"
         folder.mkdir()
         with pytest.raises(ModelError):
-            Executor(folder, "test").run(Resolve("sentence-embedding"), PathSource(path=model))
+            Executor(Store.at(folder), "test").run(Resolve("sentence-embedding"), PathSource(path=model))
         assert not (folder / "source").exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from builder.core.digest import describe_file, digest_json, digest_tree
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import InternalError, MachineError
 from builder.package import Pack
 from builder.tools import archive
@@ -30,9 +31,9 @@ def test_its_members_have_the_digest_of_its_name(built: Built) -> None:
 
 
 def test_packing_again_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
-    again = Executor(tmp_path, "tiny").run(Pack("cpu"), built.repository)
+    again = Executor(Store.at(tmp_path), "tiny").run(Pack("cpu"), built.repository)
     assert again.file.sha256 == built.archive.file.sha256
-    other = Executor(tmp_path / "other", "tiny").run(Pack("other"), built.repository)
+    other = Executor(Store.at(tmp_path / "other"), "tiny").run(Pack("other"), built.repository)
     assert other.file.path.name.startswith("tiny-other-")
 
 
@@ -43,7 +44,7 @@ def test_a_file_that_changed_is_not_published(built: Built, tmp_path: Path) -> N
     repository = replace(built.repository, files={**built.repository.files, name: describe_file(path)})
     path.write_text("after!")
     with pytest.raises(MachineError, match="has changed while the build ran"):
-        Executor(tmp_path / "stages", "tiny").run(Pack("cpu"), repository)
+        Executor(Store.at(tmp_path / "stages"), "tiny").run(Pack("cpu"), repository)
     assert not (tmp_path / "stages" / "pack").exists()
 
 
