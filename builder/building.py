@@ -215,7 +215,7 @@ def _store(cache: Path) -> Store:
 def _healed(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> graph.Outcome:
     """Runs the nodes; where a file of the store was found damaged and removed, again: what made it is missed then."""
     for _ in range(_HEALINGS):
-        outcome = graph.run(made, lambda stage, inputs, node: executor.run(stage, inputs, node), limits)
+        outcome = graph.run(made, executor.run, limits)
         damaged = [error for error in outcome.errors.values() if isinstance(error, DamagedError)]
         if not any(executor.store.blobs.holds(error.path) for error in damaged):
             break

@@ -10,10 +10,8 @@ what flows, by :mod:`builder.artifacts`; who runs the nodes, by :mod:`builder.co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.artifacts import File
 from builder.config import ConfigureInputs, configure
 from builder.core.graph import Node
 from builder.errors import RecipeError
@@ -28,8 +26,9 @@ from builder.verify import ArchiveFacts, Judge, Measure, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from builder.artifacts import Archive, Reference, Repository
+    from builder.artifacts import Archive, File, Reference, Repository
     from builder.core.graph import Values
     from builder.recipe import Recipe
 

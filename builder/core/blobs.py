@@ -98,7 +98,7 @@ class Blobs:
         temporary = Path(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # while it is held, builder.core.workspace leaves it
-            with source.open("rb", buffering=0) as read, open(descriptor, "wb", buffering=0) as write:
+            with source.open("rb", buffering=0) as read, os.fdopen(descriptor, "wb", buffering=0) as write:
                 digest, size = copy_hashing(read.fileno(), write.fileno())
                 if expected is not None and digest != expected:
                     raise changed(source)

@@ -8,7 +8,6 @@ a record or blob, which is set to now whenever one is found or adopted.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ _LEFTOVER_SECONDS: Final = 3600.0
 """Temporary files of this age belong to nobody: they are written in one go."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kept:
     """One record as it lies in a store."""
 
@@ -96,7 +95,7 @@ class Collected:
     blobs: int = 0
     freed: int = 0  # bytes
     left: int = 0  # bytes
-    in_use: int = 0  # records that stay only because a running build uses them
+    in_use: int = 0  # records that a running build uses: they stay, whatever was asked
 
 
 def statistics(store: Store) -> Statistics:
@@ -167,10 +166,13 @@ def collect(store: Store, rule: Rule) -> Collected:
     with store.exclusive():
         since = store.running_since()
         entries = sorted(kept_records(store), key=lambda kept: kept.used)
-        staying = _staying(entries, rule, since, done)
+        in_use = [kept for kept in entries if since is not None and kept.used >= since]
+        staying = _staying(entries, rule, in_use)
+        done.in_use = len(in_use)
         referred = {sha256 for kept in staying for sha256 in kept.blobs}
+        paths = {kept.path for kept in staying}
         for kept in entries:
-            if kept not in staying:
+            if kept.path not in paths:
                 kept.path.unlink(missing_ok=True)
                 done.records, done.freed = done.records + 1, done.freed + kept.size
         for sha256, found in store.blobs.all():
@@ -208,36 +210,29 @@ def _blobs(output: Json) -> Iterator[tuple[str, int]]:
             yield from _blobs(value)
 
 
-def _staying(entries: list[Kept], rule: Rule, since: float | None, done: Collected) -> list[Kept]:
+def _staying(entries: list[Kept], rule: Rule, in_use: list[Kept]) -> list[Kept]:
     """The records that stay, of all, which are sorted by their last use."""
     now = time.time()
-    staying = []
+    wanted = []
     for kept in entries:
         old = rule.older_than_seconds is not None and now - kept.used > rule.older_than_seconds
         unreached = rule.keep is not None and kept.record.key not in rule.keep
-        if not old and not unreached:
-            staying.append(kept)
-        elif since is not None and kept.used >= since:
-            done.in_use += 1
-            staying.append(kept)
-    return staying if rule.max_size is None else _within(staying, rule.max_size, since, done)
+        if not old and not unreached and kept not in in_use:
+            wanted.append(kept)
+    return [*in_use, *wanted] if rule.max_size is None else _within(in_use, wanted, rule.max_size)
 
 
-def _within(entries: list[Kept], max_size: int, since: float | None, done: Collected) -> list[Kept]:
+def _within(in_use: list[Kept], wanted: list[Kept], max_size: int) -> list[Kept]:
     """The most recently used records that fit, with the blobs that they refer to, each counted once."""
     staying: list[Kept] = []
     counted: dict[str, int] = {}
     used = 0
-    for kept in reversed(entries):
+    for kept in (*in_use, *reversed(wanted)):
         more = kept.size + sum(size for sha256, size in kept.blobs.items() if sha256 not in counted)
-        in_use = since is not None and kept.used >= since
-        if used + more > max_size:
-            if not in_use:
-                continue
-            done.in_use += 1
-        used += more
-        counted |= kept.blobs
-        staying.append(kept)
+        if used + more <= max_size or kept in in_use:
+            used += more
+            counted |= kept.blobs
+            staying.append(kept)
     return staying
 
 
@@ -253,4 +248,3 @@ def _sweep(store: Store, since: float | None) -> None:
                     path.unlink()
             except FileNotFoundError:
                 continue
-

@@ -1,6 +1,6 @@
 """Runs a stage, or finds what it made before: the only place that owns keys, temporary folders, timing and publishing.
 
-key → found? load : wait for whoever makes the same, look again, check the inputs, requires, run, ensures, publish, load.
+key → found? load : wait for whoever makes the same, look again, check inputs, requires, run, ensures, publish, load.
 
 A stage that ran and one that was found are indistinguishable to the next: both outputs are read from the record.
 """
@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from builder.artifacts import File
 from builder.core.codec import files_in, from_json, to_json
 from builder.core.digest import digest_json
 from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime
@@ -25,7 +24,7 @@ from builder.errors import DamagedError, MachineError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.artifacts import Json
+    from builder.artifacts import File, Json
     from builder.core.stage import Stage
 
 InT = TypeVar("InT")

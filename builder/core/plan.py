@@ -98,7 +98,7 @@ def plan(nodes: Sequence[Node], store: Store) -> tuple[PlannedNode, ...]:
 
 
 def differences(old: Json, new: Json) -> Iterator[str]:
-    """What changed between two fingerprints, in words: ``serving.max_batch_size: 32 → 64``, ``onnxruntime 1.30 → 1.31``.
+    """What changed between two fingerprints, in words: ``serving.max_batch_size: 32 → 64``, ``numpy 2.0 → 2.1``.
 
     A digest is no news to anybody: what has another one is said to have changed.
     """

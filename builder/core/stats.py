@@ -108,7 +108,7 @@ class Stats:
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
-            with open(descriptor, "w", encoding="utf-8") as stream:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump({"folder": os.fsdecode(folder), "files": entries, "digest": digest_json(entries)}, stream)
             Path(name).rename(self._path(folder))
         finally:

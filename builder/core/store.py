@@ -88,11 +88,7 @@ class Store:
         """The record of a key; None where there is none. One that is damaged is removed, with a warning."""
         path = self.record_path(key)
         try:
-            data = json.loads(path.read_bytes())
-            digest = data.pop("digest")
-            if data.get("key") != key or digest_json(data) != digest:
-                raise ValueError(path)
-            return Record(**data)
+            return _parse(key, path.read_bytes())
         except OSError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -295,6 +291,14 @@ class Store:
         return min(begun, default=None)
 
 
+def _parse(key: str, content: bytes) -> Record:
+    data = json.loads(content)
+    digest = data.pop("digest")
+    if data["key"] != key or digest_json(data) != digest:
+        raise ValueError(key)
+    return Record(**data)
+
+
 def describe_output(value: object) -> tuple[str, Json]:
     """``kind`` and ``output`` of a record."""
     return type(value).__name__, to_json(value, paths=False)
@@ -310,7 +314,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     temporary = Path(name)
     try:
-        with open(descriptor, "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fchmod(descriptor, 0o444)

@@ -308,7 +308,7 @@ def _target(recipe: Recipe, name: str) -> TargetFacts:
 
 
 def gates(recipe: Recipe, target: str, metric: str) -> Gates:
-    """What an archive of a recipe is held against; written down, so that a later tritonsmith with other defaults repeats the same proof."""
+    """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
     return Gates(
         tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},
         constraints=recipe.verify.constraints.model_dump(exclude_none=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from builder.artifacts import Repository
@@ -12,6 +11,8 @@ from builder.core.digest import describe_file, describe_folder
 from builder.errors import ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.artifacts import File
 
 PIECES = 8

@@ -23,7 +23,7 @@ def records(store):
 
 
 def left(store):
-    return [path for path in (store.root / "builds").rglob("*")]
+    return list((store.root / "builds").rglob("*"))
 
 
 def test_output_is_published_as_blobs_and_a_record(store):
