@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
 from builder.core.digest import digest_file
+from builder.core.workspace import appearing
 from builder.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -94,10 +95,11 @@ class Blobs:
             OSError: it cannot be read, or the disk is full.
         """
         self.scratch.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.scratch, prefix="copy-")
+        with appearing(self.scratch):
+            descriptor, name = tempfile.mkstemp(dir=self.scratch, prefix="copy-")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary = Path(name)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # while it is held, builder.core.workspace leaves it
             with source.open("rb", buffering=0) as read, os.fdopen(descriptor, "wb", buffering=0) as write:
                 digest, size = copy_hashing(read.fileno(), write.fileno())
                 if expected is not None and digest != expected:

@@ -123,9 +123,16 @@ class Executor:
         return from_json(type(output), json.loads(json.dumps(data)), self.store.blobs.path)
 
     def _check(self, files: list[File]) -> None:
+        """Hashes files of the store; all that are damaged are removed before the last of them is raised."""
+        damaged: DamagedError | None = None
         for file in files:
             if self.store.blobs.holds(file.path):
-                self.store.blobs.check(file)
+                try:
+                    self.store.blobs.check(file)
+                except DamagedError as error:
+                    damaged = error
+        if damaged is not None:
+            raise damaged
 
     def _guarded(self, inputs: object, call: Any) -> Any:  # noqa: ANN401 - what the call returns
         """Calls; where that fails because an input is damaged, says so and not what came of it."""
@@ -133,7 +140,8 @@ class Executor:
             return call()
         except DamagedError as error:
             if self.store.blobs.holds(error.path):
-                raise self.store.blobs.discard(error.path) from error
+                self.store.blobs.discard(error.path)
+                self._check(files_in(inputs))  # one is seldom alone
             raise
         except Exception:
             self._check(files_in(inputs))
