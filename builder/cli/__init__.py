@@ -22,6 +22,7 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
+from builder.settings import without_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,7 @@ _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code: the only place where exceptions become exit codes."""
     signal.signal(signal.SIGTERM, _terminate)
+    without_plugins()
     try:
         code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except TritonsmithError as error:

@@ -11,7 +11,7 @@ from builder.core.blobs import copy_hashing
 from builder.errors import ArchiveError, DamagedError
 from builder.package.manifest import SUFFIX, Manifest, read_manifest, write_manifest
 from builder.package.pack import SUFFIX as ARCHIVE_SUFFIX
-from builder.tools.archive import disk_error
+from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from builder import __version__
 from builder.errors import ArchiveError
 from builder.recipe.tasks import tolerances
 from builder.tools import installed
-from builder.tools.archive import disk_error
+from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from builder.artifacts import Archive, File, Json, Measurement, Reference, Repository, Source, Verdict

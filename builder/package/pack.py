@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Archive
 from builder.core.digest import digest_tree
 from builder.errors import InternalError
-from builder.tools import archive, wheels
-from builder.tools.archive_write import BLOCK_BYTES, LEVEL
+from builder.tools import wheels
+from builder.tools.archive_names import BLOCK_BYTES, LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,8 @@ class Pack:
             raise InternalError(f"repository {inputs.name} is empty")
 
     def run(self, inputs: Repository, out: Path) -> Archive:
+        from builder.tools import archive
+
         digest = digest_tree(inputs.files)
         path = out / f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{SUFFIX}"
         return Archive(

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from builder.artifacts import File
 from builder.errors import DamagedError
-from builder.tools.archive_names import check_name, disk_error
+from builder.tools.archive_names import BLOCK_BYTES, LEVEL, check_name, disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEVEL: Final = 1
-BLOCK_BYTES: Final = 1 << 20
 THREADS: Final = 2
 
 _BUFFERS: Final = 16  # blocks that may wait for their hash while later ones are compressed

@@ -1,7 +1,7 @@
 """What is installed for this Python, by looking at the folders of ``sys.path``.
 
-:mod:`importlib.metadata` says the same and takes 25 ms to be imported (it brings the parser of e-mails), which is a
-tenth of what a build that has nothing to do may take. What is not found here is asked of it.
+:mod:`importlib.metadata` says the same and reads each file whole, with a parser of e-mails: what is not found here is
+asked of it.
 """
 
 from __future__ import annotations

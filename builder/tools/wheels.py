@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
 from builder.errors import InternalError, MachineError, NetworkError
-from builder.tools import installed, pip
+from builder.tools import installed
 from builder.tools.archive_names import check_name
 from builder.tools.atomic import disk_error, publish
 
@@ -146,6 +146,8 @@ def _download(wanted: Wanted, wheels: Path, progress: Progress | None) -> File:
 
 
 def _ask_pip(wanted: Wanted, folder: Path, progress: Progress | None) -> Path:
+    from builder.tools import pip
+
     options = [f"--python-version={wanted.python[0]}.{wanted.python[1]}", "--implementation=cp", "--abi=abi3"]
     options += [f"--platform={platform}" for platform in PLATFORMS]
     try:

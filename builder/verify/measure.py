@@ -13,15 +13,12 @@ from builder.core.codec import to_json
 from builder.core.digest import digest_tree
 from builder.core.versions import version
 from builder.errors import ArchiveError
-from builder.tools import archive as archives
-from builder.tools import hardware, toolchain, triton_client, triton_server
+from builder.tools import hardware, toolchain
 from builder.tools.releases import release
-from builder.verify import ask, load
 from builder.verify.controls import make_controls
 from builder.verify.facts import ArchiveFacts, check_files
 from builder.verify.parity import Comparison, compare
 from builder.verify.samples import read_samples
-from builder.verify.server_facts import describe_server, executions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from builder.artifacts import File, Json, Sample
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
+    from builder.verify import ask
     from builder.verify.parity import Answers
 
 log = logging.getLogger(__name__)
@@ -99,6 +97,10 @@ class Measure:
             ServerError: the server did not start or load the archive, or ended while it was used.
             MachineError: the toolchain or perf_analyzer cannot be run.
         """
+        from builder.tools import triton_client, triton_server
+        from builder.verify import ask
+        from builder.verify.server_facts import describe_server
+
         expected = read_expected(inputs)
         tools = toolchain.install(self.cache)
         environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs))
@@ -141,6 +143,8 @@ class Measure:
             return ()  # a model that does not answer has no speed
         if not self.concurrency:
             return ()
+        from builder.verify import load
+
         sent = load.describe_load(load.typical(asker.samples))
         points = load.sweep(asker, tools, self.concurrency, out / "perf", self.windows)
         return tuple({**to_json(point), "load": sent} for point in points)
@@ -181,7 +185,9 @@ def unpack(facts: ArchiveFacts, folder: Path) -> Path:
     Raises:
         ArchiveError: it cannot be unpacked, or holds another tree.
     """
-    found = digest_tree(archives.unpack(facts.archive.path, folder))
+    from builder.tools import archive
+
+    found = digest_tree(archive.unpack(facts.archive.path, folder))
     if found != facts.tree_digest:
         raise ArchiveError(
             f"{facts.archive.path}: holds the tree {found[:16]}…, the manifest says {facts.tree_digest[:16]}…",
@@ -196,6 +202,9 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     Raises:
         ServerError: the server ended.
     """
+    from builder.verify import ask
+    from builder.verify.server_facts import executions
+
     log.info("asking %d texts, alone, in batches and concurrently", len(asker.samples))
     before = executions(asker.client, asker.model)
     asked = {"alone": ask.alone(asker), "batched": ask.batched(asker, facts.max_batch_size)}

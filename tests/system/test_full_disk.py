@@ -28,7 +28,7 @@ def build_with_small_disk(command, place, kilobytes):
     script = f"mount -t tmpfs -o size={kilobytes}k none '{place}' && '{sys.executable}' -m builder build tiny.yaml "
     script += "--no-verify --out out; code=$?; echo LEFT; find builds-dir out -mindepth 1 2>/dev/null; exit $code"
     return subprocess.run(
-        [*NAMESPACE, "sh", "-c", script.replace("builds-dir", f"'{command.cache}/builds'")],
+        [*NAMESPACE, "sh", "-c", script.replace("builds-dir", f"'{command.cache}/store'")],
         cwd=command.folder, env={**os.environ, "TRITONSMITH_CACHE": str(command.cache), "CI": "1"},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
