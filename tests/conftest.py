@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden", action="store_true", help="Write tests/golden/stages.json anew, where it may be."
-    )
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/stages.json anew.")
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.artifacts import Json
+    from builder.core.graph import Limits
 
 
-def build(
+def build(  # noqa: PLR0913 - the options of the command
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
     target: Annotated[list[str] | None, typer.Option(help="Only this target; may be repeated.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
     out: Annotated[Path, typer.Option(help="Folder for archives.", file_okay=False)] = Path("dist"),
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not serve, compare or measure.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Stages side by side, as far as memory allows.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
@@ -32,7 +34,9 @@ def build(
 
     loaded = [load(path, overrides or ()) for path in recipes]
     with console(verbose=verbose) as shown:
-        built = building.build_all(loaded, target or (), out=out, verify=not no_verify, reporter=shown)
+        built = building.build_all(
+            loaded, target or (), out=out, verify=not no_verify, limits=_limits(jobs), reporter=shown
+        )
     if as_json:
         print_json({"archives": [result.as_json() for result in built.results], "failed": _failures(built.errors)})
     else:
@@ -43,6 +47,16 @@ def build(
     for error in list(built.errors.values())[-1:]:
         raise error
     raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
+
+
+def _limits(jobs: int) -> Limits:
+    from builder.core.graph import Limits
+
+    if jobs == 1:
+        return Limits()
+    from builder.tools.hardware import free_memory
+
+    return Limits(jobs, free_memory() * 9 // 10)
 
 
 def _failures(errors: Mapping[str, Exception]) -> list[Json]:

@@ -47,13 +47,14 @@ class Executor:
     reporter: Reporter = field(default_factory=Silent)
     fresh: bool = False
 
-    def run(self, stage: Stage[InT, OutT], inputs: InT, node: str = "") -> OutT:
+    def run(self, stage: Stage[InT, OutT], inputs: InT, node: str = "", since: float | None = None) -> OutT:
         """The stage's output: found in the store, or made and published, whole or not at all.
 
         Args:
             stage: the stage.
             inputs: what it takes.
             node: its id; default: the prefix and the stage's name.
+            since: when a worker began to run it for us (:func:`time.monotonic`): then it is not reported as found.
 
         Raises:
             TritonsmithError: the stage's own precondition, postcondition or failure.
@@ -61,12 +62,12 @@ class Executor:
             MachineError: the disk is full or cannot be written.
         """
         node = node or f"{self.prefix}/{stage.name}"
-        began = time.monotonic()
+        began = since or time.monotonic()
         fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
         key = digest_json(fingerprint)
         try:
             output = None if self.fresh else self.store.find(key)
-            state = RAN if output is None else FOUND
+            state = RAN if since else FOUND
             if output is None:
                 state, output = self._make(stage, inputs, fingerprint, node)
             if not self.fresh:

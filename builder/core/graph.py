@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.errors import InternalError
+from builder.tools import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,7 +107,8 @@ class _Schedule:
     def side_by_side(self) -> Outcome:
         running: dict[Future[object], tuple[Node, int, bool]] = {}
         waiting = list(self._nodes)
-        with ThreadPoolExecutor(self._limits.jobs, thread_name_prefix="job") as pool:
+        pool = ThreadPoolExecutor(self._limits.jobs, thread_name_prefix="job")
+        try:
             while True:
                 waiting = [node for node in waiting if self._is_wanted(node)]
                 waiting = self._start(waiting, running, pool)
@@ -116,6 +118,12 @@ class _Schedule:
                 for future in done:
                     node, _, _ = running.pop(future)
                     self._finish(node, future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+        finally:
+            pool.shutdown()
         if waiting:
             raise InternalError(f"nodes that wait for one another: {', '.join(node.id for node in waiting)}")
         return self.outcome

@@ -110,6 +110,8 @@ _ABSENT: Final = object()
 
 
 def _leaves(path: tuple[str, ...], old: Json, new: Json) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    old = {} if old is _ABSENT and isinstance(new, dict) else old
+    new = {} if new is _ABSENT and isinstance(old, dict) else new
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             yield from _leaves((*path, name), old.get(name, _ABSENT), new.get(name, _ABSENT))

@@ -33,6 +33,7 @@ from builder.core.blobs import Blobs
 from builder.core.codec import CodecError, files_in, from_json, to_json
 from builder.core.digest import canonical_json, digest_file, digest_json
 from builder.core.stats import Stats, facts
+from builder.core.workspace import appearing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,6 +229,26 @@ class Store:
             yield
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def scratch(self, content: bytes) -> Iterator[Path]:
+        """A file for the time of the block; what a killed process left of it is swept.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+        """
+        builds = self.root / "builds"
+        builds.mkdir(parents=True, exist_ok=True)
+        with appearing(builds):
+            descriptor, name = tempfile.mkstemp(dir=builds)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def shared(self) -> contextlib.AbstractContextManager[None]:
         """Held for a moment while something is found or published: nothing is collected meanwhile."""

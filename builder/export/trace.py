@@ -9,7 +9,15 @@ from builder.artifacts import Graph
 from builder.core.digest import describe_file, digest_json
 from builder.errors import InternalError, ModelError
 from builder.export import checkpoint
-from builder.export.model_files import code_files, digests, in_folder, read_object, transformer_folder, weight_files
+from builder.export.model_files import (
+    code_files,
+    digests,
+    in_folder,
+    needed_memory,
+    read_object,
+    transformer_folder,
+    weight_files,
+)
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
 from builder.tools import hf, onnx_graph, torch_export, torch_heads
@@ -45,6 +53,7 @@ class Trace:
     opset: int = 20
     name: ClassVar[str] = "trace"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[Source, TokenizerFiles]) -> Mapping[str, Json]:
         source, tokenizer = inputs
@@ -66,6 +75,9 @@ class Trace:
         source, _ = inputs
         head = read_head(source.files, self.task)
         checkpoint.stored_tensors(source.files, head)
+
+    def memory(self, inputs: tuple[Source, TokenizerFiles]) -> int:
+        return needed_memory(inputs[0], copies=0.5)
 
     def run(self, inputs: tuple[Source, TokenizerFiles], out: Path) -> Graph:
         source, tokenizer = inputs

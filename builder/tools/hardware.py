@@ -69,6 +69,15 @@ def detect() -> Hardware:
     )
 
 
+def free_memory() -> int:
+    """Bytes that can still be used, of this machine or of the container where that has a limit."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
+    return free if limit is None else min(free, limit - (used or 0))
+
+
 def cpu_model(cpuinfo: str) -> str:
     """The processor's name in the text of ``/proc/cpuinfo``; empty where it has none, as on many Arm machines."""
     for line in cpuinfo.splitlines():
