@@ -125,20 +125,23 @@ class Store:
         return value
 
     def ingest(self, path: Path) -> File:
-        """Somebody's file as a blob: copied and hashed in one pass the first time, known by stat afterwards.
+        """Somebody's file, whose content is a blob from now on: copied and hashed in one pass, then known by stat.
+
+        Returns:
+            the file where it lies: what is read of it now is read there, and messages name it.
 
         Raises:
             OSError: it cannot be read, or the disk is full.
         """
         before = facts(path)
         if (known := self.stats.known(path)) and self.blobs.has(known, before[0]):
-            return File(self.blobs.path(known), known, before[0])
+            return File(path, known, before[0])
         if before[0] > _LARGE_BYTES:
             log.info("reading %s (%.0f MB)", path.name, before[0] / 1e6)
         with self.shared():
             file = self.blobs.copy(path)
         self.stats.keep(path, before, file.sha256)
-        return file
+        return File(path, file.sha256, file.size)
 
     def describe(self, path: Path) -> File:
         """Somebody's file where it lies, for a plan: hashed, unless it is known by stat.
