@@ -13,7 +13,6 @@ from builder.core.plan import PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
-from builder.core.worker import Workers
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, DamagedError, TritonsmithError
 from builder.package import collect, deliver, describe, with_verdict, write_manifest
 from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
@@ -215,8 +214,13 @@ def _store(cache: Path) -> Store:
 
 def _healed(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> graph.Outcome:
     """Runs the nodes; where a file of the store was found damaged and removed, again: what made it is missed then."""
+    perform: graph.Perform = executor.run
+    if limits.jobs > 1:
+        from builder.core.worker import Workers
+
+        perform = Workers(executor).run
     for _ in range(_HEALINGS):
-        outcome = graph.run(made, Workers(executor).run if limits.jobs > 1 else executor.run, limits)
+        outcome = graph.run(made, perform, limits)
         damaged = [error for error in outcome.errors.values() if isinstance(error, DamagedError)]
         if not any(executor.store.blobs.holds(error.path) for error in damaged):
             break

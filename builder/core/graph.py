@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.errors import InternalError
-from builder.tools import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,6 +118,8 @@ class _Schedule:
                     node, _, _ = running.pop(future)
                     self._finish(node, future.result())
         except BaseException:
+            from builder.tools import process
+
             pool.shutdown(wait=False, cancel_futures=True)
             process.end_all()
             raise

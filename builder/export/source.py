@@ -32,7 +32,6 @@ from builder.recipe.source import (
 )
 from builder.settings import settings
 from builder.tools import hf, pickled_weights
-from builder.tools.hub import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,6 +100,8 @@ class Resolve:
     def _origin(self, inputs: AnySource, out: Path) -> Origin:
         match inputs:
             case HubSource():
+                from builder.tools.hub import Hub
+
                 now = settings()
                 return Hub(now.hub_endpoint, now.hub_token, now.cache / "hub").open(inputs.hub, inputs.revision)
             case ArchitectureSource(architecture=architecture):

@@ -20,7 +20,7 @@ from builder.export.model_files import (
 )
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
-from builder.tools import hf, onnx_graph, torch_export, torch_heads
+from builder.tools import hf, onnx_graph
 from builder.tools.heads import Dense, LayerNorm
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Trace:
         source, tokenizer = inputs
         head = read_head(source.files, self.task)
         with transformer_folder(source, head.folder, weights=True, below=out) as folder:
+            from builder.tools import torch_export
+
             module = _module(source, tokenizer, head, hf.load_model(folder, self.task, remote_code=source.remote_code))
             graph = torch_export.export(module, _example(module.model, tokenizer), head.outputs, self.opset)
             parameters = checkpoint.match(module, onnx_graph.initializer_names(graph), head, source.files)
@@ -117,6 +119,8 @@ class Trace:
 
 
 def _module(source: Source, tokenizer: TokenizerFiles, head: Head, model: HfModel) -> TorchModule:
+    from builder.tools import torch_heads
+
     module = torch_heads.with_head(model, head.steps, tokenizer.input_names, tokenizer.padding_side)
     for index, step in enumerate(head.steps):
         if isinstance(step, Dense | LayerNorm):

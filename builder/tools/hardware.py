@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from builder.errors import MachineError
-from builder.tools import process
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
@@ -102,6 +101,8 @@ def usable_cpus(affinity: int, quota: str) -> float:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi knows; none where it is not installed or does not work."""
+    from builder.tools import process
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

@@ -35,26 +35,25 @@ def folder_of(distribution: str) -> Path | None:
     """The ``.dist-info`` folder of a distribution, the first on ``sys.path``."""
     wanted = _normal(distribution)
     for entry in sys.path:
-        for name in _folders(entry or "."):
-            match = _NAMED.fullmatch(name)
-            if match and _normal(match["name"]) == wanted:
-                return Path(entry or ".", name)
+        if name := _folders(entry or ".").get(wanted):
+            return Path(entry or ".", name)
     return None
 
 
-_listed: dict[str, tuple[int, list[str]]] = {}
+_listed: dict[str, tuple[int, dict[str, str]]] = {}
 
 
-def _folders(entry: str) -> list[str]:
-    """Names of the ``.dist-info`` folders in a folder; listed again when the folder has changed."""
+def _folders(entry: str) -> dict[str, str]:
+    """The ``.dist-info`` folders in a folder, by distribution; listed again when the folder has changed."""
     try:
         changed = Path(entry).stat().st_mtime_ns
         if entry not in _listed or _listed[entry][0] != changed:
             with os.scandir(entry) as found:
-                _listed[entry] = changed, [one.name for one in found if one.name.endswith(".dist-info")]
+                matches = filter(None, (_NAMED.fullmatch(one.name) for one in found))
+                _listed[entry] = changed, {_normal(match["name"]): match.string for match in matches}
         return _listed[entry][1]
     except OSError:
-        return []
+        return {}
 
 
 def _field(folder: Path, name: str) -> str | None:

@@ -15,9 +15,7 @@ from builder.core.versions import version
 from builder.errors import ArchiveError
 from builder.tools import hardware, toolchain
 from builder.tools.releases import release
-from builder.verify.controls import make_controls
 from builder.verify.facts import ArchiveFacts, check_files
-from builder.verify.parity import Comparison, compare
 from builder.verify.samples import read_samples
 
 if TYPE_CHECKING:
@@ -226,6 +224,8 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
+    from builder.verify.parity import Comparison, compare
+
     compared = compare(metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
     failures = (*asked.failures, *compared.failures)
     return {
@@ -244,6 +244,9 @@ def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
 
 def _controls(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
     """What the judge would see if the control's answers were the expected ones."""
+    from builder.verify.controls import make_controls
+    from builder.verify.parity import compare
+
     controls = make_controls(metric, expected.answers, expected.controls)
     return {
         control.name: {
