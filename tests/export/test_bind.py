@@ -41,7 +41,7 @@ def check(model, built, folder, tmp_path):
 
 
 def test_the_models_own_file_is_referred_to_and_not_copied(bert):
-    assert bert.model.files["model.safetensors"] == bert.source.files["model.safetensors"]
+    assert bert.model.files["model.safetensors"].sha256 == bert.source.files["model.safetensors"].sha256
     assert bert.model.files["model.onnx"].size < 60_000
     assert bert.model.record["bound"] == len(bert.graph.parameters)
     assert bert.model.record["bound_bytes"] > bert.model.files["model.safetensors"].size * 0.9
