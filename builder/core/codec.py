@@ -65,7 +65,8 @@ def from_json(kind: type[T], data: Json, locate: Locate | None = None) -> T:
     Raises:
         CodecError: the data is not such an artifact.
     """
-    value: T = _decoder(kind)(data, locate or _nowhere)
+    any_kind: Any = kind
+    value: T = _decoder(any_kind)(data, locate or _nowhere)
     return value
 
 
@@ -136,7 +137,7 @@ def _dict(item: _Decoder) -> _Decoder:
     return decode
 
 
-def _dataclass(kind: type[Any]) -> _Decoder:
+def _dataclass(kind: Any) -> _Decoder:  # noqa: ANN401 - a dataclass
     hints = typing.get_type_hints(kind)
     decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
 

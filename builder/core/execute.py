@@ -63,9 +63,9 @@ class Executor:
         """
         node = node or f"{self.prefix}/{stage.name}"
         began = since or time.monotonic()
-        fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
-        key = digest_json(fingerprint)
         try:
+            fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+            key = digest_json(fingerprint)
             output = None if self.fresh else self.store.find(key)
             state = RAN if since else FOUND
             if output is None:

@@ -55,8 +55,7 @@ class _Planner:
             wanting = BLOCKED if state == BLOCKED else RUN
             for needed in node.needs.values():
                 if self.states[needed] in {state, wanting}:
-                    stage = needed.rpartition("/")[2]
-                    return PlannedNode(node.id, node.stage, state, f"needs {stage}")
+                    return PlannedNode(node.id, node.stage, state, f"needs {needed.rpartition('/')[2]}")
         if node.prepare is None:
             return PlannedNode(node.id, node.stage, HIT, "")
         try:

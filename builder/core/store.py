@@ -33,7 +33,7 @@ from builder.core.blobs import Blobs
 from builder.core.codec import CodecError, files_in, from_json, to_json
 from builder.core.digest import canonical_json, digest_file, digest_json
 from builder.core.stats import Stats, facts
-from builder.core.workspace import appearing
+from builder.core.workspace import appearing, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,30 +263,41 @@ class Store:
 
     @contextlib.contextmanager
     def _gate(self, operation: int) -> Iterator[None]:
-        path = self.root / "locks" / "gc"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = self._open_gate()
+        except OSError:  # a store that may only be read is not collected from here either
+            yield
+            return
         try:
             fcntl.flock(descriptor, operation)
             yield
         finally:
             os.close(descriptor)
 
+    def _open_gate(self) -> int:
+        path = self.root / "locks" / "gc"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o666)
+
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:
         """Held by a build from before its first hit to its end: what it touches is not collected.
 
         Raises:
-            OSError: the store cannot be written.
+            MachineError: the store cannot be written.
         """
         folder = self.root / "leases"
-        folder.mkdir(parents=True, exist_ok=True)
-        with self.shared():
-            descriptor, name = tempfile.mkstemp(dir=folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self.shared():
+                descriptor, name = tempfile.mkstemp(dir=folder)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise unwritable(self.root, error) from error
         try:
             yield
         finally:

@@ -112,12 +112,12 @@ def _answer(line: str) -> dict[str, Json]:
 
 
 def _error(data: dict[str, Json]) -> Exception:
-    kind = getattr(errors, data["class"], InternalError)
+    kind: Any = getattr(errors, data["class"], InternalError)
     if kind is DamagedError:
         return DamagedError(Path(data["path"]), data["message"], mend=data["mend"])
     if issubclass(kind, TritonsmithError):
-        error: TritonsmithError = kind(data["message"], mend=data["mend"])
-        return error
+        raised: Exception = kind(data["message"], mend=data["mend"])
+        return raised
     return InternalError(data["message"])
 
 

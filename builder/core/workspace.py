@@ -39,10 +39,7 @@ def workspace(store: Path) -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(dir=builds))
             lock = _locked(folder / _LOCK)
     except OSError as error:
-        raise MachineError(
-            f"the store {store}: {error.strerror or error}",
-            mend="make room or give it write permission, or set TRITONSMITH_CACHE to another folder",
-        ) from error
+        raise unwritable(store, error) from error
     try:
         work = folder / "work"
         work.mkdir()
@@ -50,6 +47,14 @@ def workspace(store: Path) -> Iterator[Path]:
     finally:
         _remove(folder)
         os.close(lock)
+
+
+def unwritable(store: Path, error: OSError) -> MachineError:
+    """The message for a store that cannot be written."""
+    return MachineError(
+        f"the store {store}: {error.strerror or error}",
+        mend="make room or give it write permission, or set TRITONSMITH_CACHE to another folder",
+    )
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_a_sample_without_tokens_is_refused(tmp_path):
     write_json(folder / "tokenizer.json", {**state, "post_processor": None})
     config = json.loads((folder / "tokenizer_config.json").read_text())
     write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
-    tokenizer = Executor(tmp_path, "test").run(Tokenizer(TASK), source_of(folder))
+    tokenizer = Executor(Store.at(tmp_path), "test").run(Tokenizer(TASK), source_of(folder))
 
     with pytest.raises(ModelError, match=r"sample 2 \(''\) gives no tokens"):
         refer(source_of(folder), tokenizer, TASK, tmp_path, [Sample("text"), Sample("")])
