@@ -13,7 +13,7 @@ from builder.core.plan import PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
-from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, DamagedError, TritonsmithError
+from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, DamagedError, RecipeError, TritonsmithError
 from builder.package import collect, deliver, describe, with_verdict, write_manifest
 from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
 from builder.settings import settings
@@ -45,6 +45,8 @@ __all__ = [
 UNVERIFIED: Final = "unverified"
 REJECTED: Final = "rejected"
 """Folder below ``--out`` for archives that failed their gate: never beside the good ones."""
+
+_COSMETIC: Final = frozenset({"description"})
 
 _HEALINGS: Final = 100
 """Damaged files that one build mends: more than that, and it is the disk."""
@@ -139,6 +141,7 @@ def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[Planne
     Raises:
         UserError: a recipe names a target, a Triton release or a field that does not exist.
     """
+    _check_names(recipes)
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
@@ -190,6 +193,7 @@ def build_all(
         UserError: a recipe is wrong in a way that shows before anything runs.
         MachineError: the store cannot be written.
     """
+    _check_names(recipes)
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
@@ -206,6 +210,20 @@ def build_all(
             raise error  # a bug of ours
     results = [outcome.values[node.id] for node in made if node.act is not None and node.id in outcome.values]
     return Built(tuple(results), outcome.errors)
+
+
+def _check_names(recipes: Sequence[Recipe]) -> None:
+    """One name, one recipe: nodes and archives are called by it. The same recipe may be named twice."""
+    seen: dict[str, Recipe] = {}
+    for recipe in recipes:
+        other = seen.setdefault(recipe.name, recipe)
+        if any(
+            getattr(recipe, name) != getattr(other, name) for name in type(recipe).model_fields if name not in _COSMETIC
+        ):
+            raise RecipeError(
+                f"{recipe.path}: name: {recipe.name!r} is also the name of {other.path}, which says something else",
+                mend="give each recipe of one build a name of its own",
+            )
 
 
 def _store(cache: Path) -> Store:

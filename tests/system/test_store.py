@@ -85,6 +85,17 @@ def test_what_is_built_again_and_what_is_not(command):
     assert verify(store_of(command)).is_clean
 
 
+def test_two_recipes_of_one_name_are_refused_unless_they_say_the_same(command):
+    other = command.folder / "other.yaml"
+    other.write_text("# the same\n" + command.recipe.read_text())
+    assert command("plan", command.recipe, other).code == 0
+    other.write_text(command.recipe.read_text().replace("max: 8", "max: 4"))
+    for words in (["plan"], ["build", "--no-verify"]):
+        refused = command(*words, command.recipe, other)
+        assert refused.code == 2
+        assert "name: 'tiny' is also the name of" in refused.err
+
+
 def test_plan_check_is_for_ci(command):
     assert command("plan", command.recipe, "--check").code == 1
     shown = command("plan", command.recipe)
