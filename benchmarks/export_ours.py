@@ -10,9 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-from builder.artifacts import to_json
+from builder.core.codec import to_json
 from builder.core.execute import Executor
 from builder.core.report import Silent, StageTime
+from builder.core.store import Store
 from builder.export.bind import Bind
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
@@ -34,7 +35,7 @@ def main(recipe_path: Path, folder: Path) -> None:
     """Exports the recipe's model below ``folder``."""
     recipe = load(recipe_path)
     times = Times()
-    executor = Executor(folder, recipe.name, times)
+    executor = Executor(Store.at(folder), recipe.name, times)
     source = executor.run(Resolve(recipe.task), recipe.source)
     tokenizer = executor.run(Tokenizer(recipe.task, recipe.inputs.max_length), source)
     graph = executor.run(Trace(recipe.task), (source, tokenizer))

@@ -4,8 +4,8 @@ A stage takes artifacts and returns one. An artifact never holds bytes: it holds
 bytes on disk. A file may lie in the output folder of the stage that made it or of an earlier one: weights are stored
 once, by ``source``, and every later stage only points at them.
 
-All values are plain dataclasses of JSON-able fields, so that ``core`` can write any of them into a record and read it
-back (:func:`to_json`, :func:`from_json`).
+All values are plain dataclasses of JSON-able fields, so that :mod:`builder.core.codec` can write any of them into a
+record and read it back.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 Json = Any
 """A value of the JSON data model: None, bool, int, float, str, list or dict with string keys."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +157,7 @@ class Archive:
     tree_digest: str  # sha256 over the sorted (path, size, sha256) of all members
     unpacked_size: int  # bytes
     format: str  # triton
+    name: str  # of the file that is handed out; in a store its bytes lie under their digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +177,3 @@ class Verdict:
     status: str
     reasons: tuple[str, ...] = ()
     figures: dict[str, Json] = field(default_factory=dict)
-
-
-def to_json(value: object) -> Json:
-    """The artifact as JSON data; paths become strings."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
-
-
-def from_json(kind: type[T], data: Json) -> T:
-    """The artifact of ``kind`` that :func:`to_json` wrote.
-
-    Raises:
-        pydantic.ValidationError: the data is not such an artifact.
-    """
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind).validate_python(data)

@@ -10,6 +10,7 @@ Two roots, because they mean different things to the reader:
     ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
     └── MachineError       (3)  a tool or the machine failed: disk, network, process
         ├── NetworkError        … a download or a hub
+        ├── DamagedError        … a file is not what its digest says
         └── ServerError         … tritonserver did not start, did not load, or died
     InternalError          (70) a bug of ours: keeps its traceback
 
@@ -18,7 +19,10 @@ A message says where, which value, what is allowed; ``mend`` says what to do abo
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXIT_DONE: Final = 0
 EXIT_GATE_FAILED: Final = 1
@@ -81,6 +85,20 @@ class MachineError(TritonsmithError):
 
 class NetworkError(MachineError):
     """A download or a hub failed."""
+
+
+class DamagedError(MachineError):
+    """A file is no longer what it was when it was hashed.
+
+    Args:
+        path: the file.
+        message: see :class:`TritonsmithError`.
+        mend: see :class:`TritonsmithError`.
+    """
+
+    def __init__(self, path: Path, message: str, *, mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.path = path
 
 
 class ServerError(MachineError):

@@ -1,6 +1,6 @@
 """A running server on an archive or on anybody's repository: what ``tritonsmith serve`` does.
 
-Beside :mod:`builder.pipeline`, because nothing is built: an archive is unpacked as it ships, a repository is served
+Beside :mod:`builder.building`, because nothing is built: an archive is unpacked as it ships, a repository is served
 where it lies.
 """
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import ArchiveError, UserError
 from builder.package import manifest_path, read_manifest
@@ -64,7 +65,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
     version = release(triton or _release_of(path)).onnxruntime
     if version is None:
         raise UserError(f"--triton: the onnxruntime of release {triton} is not known", mend="name another release")
-    with workspace(cache) as folder:
+    with workspace(cache / NAME) as folder:
         repository = path if path.is_dir() else _unpacked(path, folder / "repository")
         models = loadable(repository)
         tools = toolchain.install(cache)

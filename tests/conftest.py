@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from builder.tools.toolchain import Toolchain
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/stages.json anew.")
+
+
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
     """The embedded toolchain. The installation itself locks, so parallel test processes wait for one another."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from builder import __version__
-from builder.cli import build, doctor, plan, schema, serve, toolchain, verify
+from builder.cli import build, doctor, plan, schema, serve, store, toolchain, verify
 from builder.errors import (
     EXIT_INTERNAL_ERROR,
     EXIT_INTERRUPTED,
@@ -22,6 +22,7 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
+from builder.settings import without_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ app.command("verify")(verify.verify)
 app.command("serve")(serve.serve)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.add_typer(store.app, name="store")
 app.add_typer(toolchain.app, name="toolchain")
 
 
@@ -67,6 +69,7 @@ _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code: the only place where exceptions become exit codes."""
     signal.signal(signal.SIGTERM, _terminate)
+    without_plugins()
     try:
         code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except TritonsmithError as error:

@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from builder.cli.plan import SET_HELP
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def build(
+    from builder.artifacts import Json
+    from builder.core.graph import Limits
+
+
+def build(  # noqa: PLR0913 - the options of the command
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
     target: Annotated[list[str] | None, typer.Option(help="Only this target; may be repeated.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
     out: Annotated[Path, typer.Option(help="Folder for archives.", file_okay=False)] = Path("dist"),
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not serve, compare or measure.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Stages side by side, as far as memory allows.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
     """Build the archives of the recipes, prove each on a real tritonserver, and measure it."""
-    from builder import pipeline
+    from builder import building
     from builder.cli.console import console, print_json
     from builder.cli.report import render
     from builder.recipe import load
 
     loaded = [load(path, overrides or ()) for path in recipes]
-    for recipe in loaded:
-        pipeline.selected_targets(recipe, target or ())
     with console(verbose=verbose) as shown:
-        results = [
-            result
-            for recipe in loaded
-            for result in pipeline.build(recipe, target or (), out=out, verify=not no_verify, reporter=shown)
-        ]
+        built = building.build_all(
+            loaded, target or (), out=out, verify=not no_verify, limits=_limits(jobs), reporter=shown
+        )
     if as_json:
-        print_json({"archives": [result.as_json() for result in results]})
+        print_json({"archives": [result.as_json() for result in built.results], "failed": _failures(built.errors)})
     else:
-        for result in results:
+        for result in built.results:
             render(result)
-    raise typer.Exit(pipeline.exit_code(results, asked_unverified=no_verify))
+    for node, error in list(built.errors.items())[:-1]:
+        typer.echo(f"tritonsmith: {node}: {error}", err=True)
+    for error in list(built.errors.values())[-1:]:
+        raise error
+    raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
+
+
+def _limits(jobs: int) -> Limits:
+    from builder.core.graph import Limits
+
+    if jobs == 1:
+        return Limits()
+    from builder.tools.hardware import free_memory
+
+    return Limits(jobs, free_memory() * 9 // 10)
+
+
+def _failures(errors: Mapping[str, Exception]) -> list[Json]:
+    return [
+        {"node": node, "message": getattr(error, "message", str(error)), "mend": getattr(error, "mend", "")}
+        for node, error in errors.items()
+    ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.core.report import FOUND
 from builder.settings import settings
 
 if TYPE_CHECKING:
@@ -59,26 +60,27 @@ class Console:
 
     interactive: bool = field(default_factory=lambda: sys.stderr.isatty() and not settings().ci)
     times: list[StageTime] = field(default_factory=list)
-    _running: tuple[str, float] | None = None
+    _running: dict[str, float] = field(default_factory=dict)  # node → when it began
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def started(self, node: str) -> None:
         with self._lock:
-            self._running = (node.rpartition("/")[2], time.monotonic())
+            self._running[node] = time.monotonic()
         if not self.interactive:
-            self.line(f"{self._running[0]} ...")
+            self.line(f"{_stage(node)} ...")
 
     def finished(self, time: StageTime) -> None:
         self.times.append(time)
-        self._end(f"{time.stage:<10} {time.seconds:6.1f} s")
+        taken = "  found" if time.state == FOUND else f"{time.seconds:6.1f} s"
+        self._end(time.node, f"{time.stage:<10} {taken}")
 
     def failed(self, node: str, seconds: float) -> None:
-        self._end(f"{node.rpartition('/')[2]:<10} {seconds:6.1f} s  failed")
+        self._end(node, f"{_stage(node):<10} {seconds:6.1f} s  failed")
 
-    def _end(self, text: str) -> None:
+    def _end(self, node: str, text: str) -> None:
         with self._lock:
-            self._running = None
+            self._running.pop(node, None)
         self.line(text)
 
     def line(self, text: str) -> None:
@@ -92,12 +94,18 @@ class Console:
         period = REDRAW_SECONDS if self.interactive else HEARTBEAT_SECONDS
         while not self._stop.wait(period):
             with self._lock:
-                if self._running is None:
+                if not self._running:
                     continue
-                name, began = self._running
-                text = f"{name:<10} {time.monotonic() - began:6.1f} s ..."
+                now = time.monotonic()
+                text = "; ".join(
+                    f"{_stage(node):<10} {now - began:6.1f} s ..." for node, began in self._running.items()
+                )
                 sys.stderr.write(f"\r\x1b[K{text}" if self.interactive else f"{text}\n")
                 sys.stderr.flush()
+
+
+def _stage(node: str) -> str:
+    return node.rpartition("/")[2]
 
 
 class _TalkHandler(logging.Handler):

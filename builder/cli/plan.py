@@ -10,7 +10,7 @@ import typer
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED
 
 if TYPE_CHECKING:
-    from builder.pipeline import PlannedNode
+    from builder.building import PlannedNode
 
 CHECK_HELP = "Exit with 1 if anything would run."
 SET_HELP = "Override a recipe value, e.g. serving.max_batch_size=64; may be repeated."
@@ -23,14 +23,17 @@ def plan(
     check: Annotated[bool, typer.Option("--check", help=CHECK_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
 ) -> None:
-    """Show the stages of each recipe in order: what would run, what is blocked, and why."""
-    from builder import pipeline
-    from builder.artifacts import to_json
+    """Show the stages of each recipe in order: what would run, what is blocked, and why.
+
+    hit: in the store. run: would run. depends: known once a stage before it has run. blocked: something is missing.
+    """
+    from builder import building
     from builder.cli.console import print_json
+    from builder.core.codec import to_json
     from builder.recipe import load
 
     loaded = [load(path, overrides or ()) for path in recipes]
-    nodes = [node for recipe in loaded for node in pipeline.plan(recipe, target or ())]
+    nodes = list(building.plan(loaded, target or ()))
     if as_json:
         print_json({"nodes": [to_json(node) for node in nodes]})
     else:
@@ -42,3 +45,6 @@ def _render(nodes: list[PlannedNode]) -> None:
     width = max(len(node.node) for node in nodes)
     for node in nodes:
         typer.echo(f"{node.node:<{width}}  {node.state:<8} {node.why}".rstrip())
+    states = [node.state for node in nodes]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    typer.echo(f"{len(nodes)} stages: {counts}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from builder.artifacts import Json
-    from builder.pipeline import BuildResult
+    from builder.building import BuildResult
 
 _MEGABYTE = 1_000_000
 

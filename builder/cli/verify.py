@@ -14,14 +14,14 @@ def verify(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
     """Unpack an archive, serve it, compare its answers with the expected ones, and measure it again."""
-    from builder import pipeline
+    from builder import building
     from builder.cli.console import console, print_json
     from builder.cli.report import render
 
     with console(verbose=verbose) as shown:
-        result = pipeline.verify(archive, reporter=shown)
+        result = building.verify(archive, reporter=shown)
     if as_json:
         print_json(result.as_json())
     else:
         render(result)
-    raise typer.Exit(pipeline.exit_code([result]))
+    raise typer.Exit(building.exit_code([result]))

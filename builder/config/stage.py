@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from builder.artifacts import ModelConfigs, to_json
+from builder.artifacts import ModelConfigs
 from builder.config import models, tokenize_step
 from builder.config.hardware import instance_count
 from builder.config.rules import check_ensemble, check_model, check_raw
 from builder.config.warmup import Warmup, warmup
+from builder.core.codec import to_json
 from builder.core.digest import describe_folder, digest_file
 from builder.errors import InternalError, ModelError, UserError
 from builder.tools import templates, triton_proto, wheels
+from builder.tools.files import materialise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import Json, OnnxModel, Reference, Tensor, TokenizerFiles
+    from builder.artifacts import File, Json, OnnxModel, Reference, Tensor, TokenizerFiles
     from builder.recipe import Recipe
 
 _PLACE = "serving.config"
@@ -87,6 +90,10 @@ class Configure:
         for tensor in (*inputs.model.inputs, *inputs.model.outputs):
             _check_tensor(tensor)
 
+    def reads(self, inputs: ConfigureInputs) -> list[File]:
+        """What the warm-up data is made of; of the model, only facts."""
+        return [inputs.tokenizer.files["tokenizer.json"], inputs.reference.files["samples.jsonl"]]
+
     def check(self) -> None:
         """Checks the recipe's raw fields: all that can be known before anything is built.
 
@@ -108,7 +115,7 @@ class Configure:
         values = tokenize_step.settings(
             inputs.tokenizer, self.inputs, minimum_length=self.minimum_length, default_padding="longest"
         )
-        made = self._warmup(inputs, values)
+        made = self._warmup(inputs, values, out)
         configs = {
             facts.name: models.ensemble(facts),
             facts.tokenize_name: models.tokenize(facts),
@@ -147,11 +154,17 @@ class Configure:
             serving=self.serving,
         )
 
-    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json]) -> Warmup:
+    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json], out: Path) -> Warmup:
         if self.serving["model_warmup"] == "off" or "model_warmup" in self.serving["config"]:
             return Warmup()
+        # The step finds its tokenizer by name, beside it.
+        folder = materialise(inputs.tokenizer.files, out / ".tokenizer")
+        try:
+            encoder = tokenize_step.load_encoder(folder, values)
+        finally:
+            shutil.rmtree(folder)
         return warmup(
-            tokenize_step.load_encoder(inputs.tokenizer, values),
+            encoder,
             inputs.reference.files["samples.jsonl"].path,
             text_pair=self.inputs["text_pair"],
             max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,

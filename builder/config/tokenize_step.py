@@ -65,9 +65,14 @@ def _buckets(asked: Sequence[int] | None, max_length: int) -> list[int]:
     return list(asked)
 
 
-def load_encoder(tokenizer: TokenizerFiles, values: Mapping[str, Json]) -> Any:  # noqa: ANN401 - a class of the template
-    """The ``Encoder`` that will serve: the same code, with the same settings, on the installed ``tokenizers``."""
-    return _template().load_encoder(tokenizer.files["tokenizer.json"].path.parent, dict(values))
+def load_encoder(folder: Path, values: Mapping[str, Json]) -> Any:  # noqa: ANN401 - a class of the template
+    """The ``Encoder`` that will serve: the same code, with the same settings, on the installed ``tokenizers``.
+
+    Args:
+        folder: holds ``tokenizer.json``.
+        values: the content of ``settings.json``.
+    """
+    return _template().load_encoder(folder, dict(values))
 
 
 def to_json(values: Mapping[str, Json]) -> bytes:

@@ -1,4 +1,9 @@
-"""Runs a stage: the only place that owns temporary folders, timing, publishing and the record."""
+"""Runs a stage, or finds what it made before: the only place that owns keys, temporary folders, timing and publishing.
+
+key → found? load : wait for whoever makes the same, look again, check inputs, requires, run, ensures, publish, load.
+
+A stage that ran and one that was found are indistinguishable to the next: both outputs are read from the record.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,20 @@ import errno
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from builder.artifacts import from_json, to_json
+from builder.core.codec import files_in, from_json, to_json
 from builder.core.digest import digest_json
-from builder.core.report import Reporter, Silent, StageTime
-from builder.errors import MachineError
+from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime
+from builder.core.store import Record, Store, describe_output
+from builder.core.versions import check_versions
+from builder.core.workspace import workspace
+from builder.errors import DamagedError, MachineError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.artifacts import Json
+    from builder.artifacts import File, Json
     from builder.core.stage import Stage
 
 InT = TypeVar("InT")
@@ -25,55 +33,127 @@ OutT = TypeVar("OutT")
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Runs stages below one folder and reports on each.
+    """Runs stages on one store and reports on each.
 
     Args:
-        folder: where outputs are published, one folder per node.
+        store: where outputs are kept.
         prefix: first parts of the node ids, ``recipe/source/model/target/format``.
         reporter: who is told.
+        fresh: run even what is kept, and keep nothing of it: to repeat a proof.
     """
 
-    folder: Path
-    prefix: str
+    store: Store
+    prefix: str = ""
     reporter: Reporter = field(default_factory=Silent)
+    fresh: bool = False
 
-    def run(self, stage: Stage[InT, OutT], inputs: InT) -> OutT:
-        """Runs one stage and publishes its output, whole or not at all.
+    def run(self, stage: Stage[InT, OutT], inputs: InT, node: str = "", since: float | None = None) -> OutT:
+        """The stage's output: found in the store, or made and published, whole or not at all.
+
+        Args:
+            stage: the stage.
+            inputs: what it takes.
+            node: its id; default: the prefix and the stage's name.
+            since: when a worker began to run it for us (:func:`time.monotonic`): then it is not reported as found.
 
         Raises:
             TritonsmithError: the stage's own precondition, postcondition or failure.
+            DamagedError: a file of the store is damaged. It was removed: what made it has to run again.
             MachineError: the disk is full or cannot be written.
         """
-        node = f"{self.prefix}/{stage.name}"
-        self.reporter.started(node)
-        began = time.monotonic()
+        node = node or f"{self.prefix}/{stage.name}"
+        began = since or time.monotonic()
         try:
-            output = self._run(stage, inputs)
-        except BaseException:
-            self.reporter.failed(node, time.monotonic() - began)
-            raise
-        self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began))
-        return output
-
-    def _run(self, stage: Stage[InT, OutT], inputs: InT) -> OutT:
-        stage.requires(inputs)
-        fingerprint = {"stage": stage.name, "version": stage.version, **stage.fingerprint(inputs)}
-        temporary, final = self.folder / f".{stage.name}.tmp", self.folder / stage.name
-        try:
-            (temporary / "out").mkdir(parents=True)
-            output = stage.run(inputs, temporary / "out")
-            stage.ensures(inputs, output)
-            record = {
-                "key": digest_json(fingerprint),
-                "fingerprint": fingerprint,
-                "output": _relocate(to_json(output), str(temporary), str(final)),
-            }
-            (temporary / "record.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-            temporary.rename(final)
+            fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+            key = digest_json(fingerprint)
+            output = None if self.fresh else self.store.find(key)
+            state = RAN if since else FOUND
+            if output is None:
+                state, output = self._make(stage, inputs, fingerprint, node)
+            if not self.fresh:
+                self.store.remember(node, key, fingerprint)
         except OSError as error:
             raise disk_error(stage.name, error) from error
-        # A stage that ran and one whose output is read back are indistinguishable to the next stage.
-        return from_json(type(output), record["output"])
+        self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, state))
+        return cast("OutT", output)
+
+    def _make(self, stage: Stage[Any, Any], inputs: object, fingerprint: dict[str, Json], node: str) -> tuple[str, Any]:
+        """Whether it ran after all, and its output."""
+        key = digest_json(fingerprint)
+        with self.store.making(key):
+            if not self.fresh and (output := self.store.find(key)) is not None:
+                return FOUND, output  # another build made it meanwhile
+            self.reporter.started(node)
+            began = time.monotonic()
+            try:
+                return RAN, self._guarded(inputs, lambda: self._run(stage, inputs, fingerprint))
+            except BaseException:
+                self.reporter.failed(node, time.monotonic() - began)
+                raise
+
+    def _run(self, stage: Stage[Any, Any], inputs: object, fingerprint: dict[str, Json]) -> object:
+        began = time.monotonic()
+        check_versions(fingerprint)
+        self._check(stage.reads(inputs) if hasattr(stage, "reads") else files_in(inputs))
+        stage.requires(inputs)
+        with workspace(self.store.root) as work:
+            out = work / "out"
+            out.mkdir()
+            output = stage.run(inputs, out)
+            stage.ensures(inputs, output)
+            if fingerprint_of(stage, inputs) != fingerprint:
+                raise MachineError(
+                    f"{stage.name}: what it reads has changed while it ran", mend="leave it alone, and build again"
+                )
+            return self._publish(stage, output, fingerprint, out, time.monotonic() - began)
+
+    def _publish(
+        self, stage: Stage[Any, Any], output: object, fingerprint: dict[str, Json], out: Path, seconds: float
+    ) -> object:
+        key, (kind, data) = digest_json(fingerprint), describe_output(output)
+        is_final = getattr(stage, "is_final", None)
+        is_kept = not self.fresh and (is_final is None or is_final(output))
+        with self.store.shared():  # nothing is collected between a blob and the record that refers to it
+            for file in {file.sha256: file for file in files_in(output)}.values():
+                self.store.take(file, out)
+            if is_kept:
+                self.store.write(Record(key, stage.name, stage.version, fingerprint, kind, data, round(seconds, 3)))
+        # What another build published first is what everybody goes on with.
+        if is_kept and (found := self.store.find(key)) is not None:
+            return found
+        return from_json(type(output), json.loads(json.dumps(data)), self.store.blobs.path)
+
+    def _check(self, files: list[File]) -> None:
+        """Hashes files of the store; all that are damaged are removed before the last of them is raised."""
+        damaged: DamagedError | None = None
+        for file in files:
+            if self.store.blobs.holds(file.path):
+                try:
+                    self.store.blobs.check(file)
+                except DamagedError as error:
+                    damaged = error
+        if damaged is not None:
+            raise damaged
+
+    def _guarded(self, inputs: object, call: Any) -> Any:  # noqa: ANN401 - what the call returns
+        """Calls; where that fails because an input is damaged, says so and not what came of it."""
+        try:
+            return call()
+        except DamagedError as error:
+            if self.store.blobs.holds(error.path):
+                self.store.blobs.discard(error.path)
+                self._check(files_in(inputs))  # one is seldom alone
+            raise
+        except Exception:
+            self._check(files_in(inputs))
+            raise
+
+
+def fingerprint_of(stage: Stage[InT, Any], inputs: InT) -> dict[str, Json]:
+    """All that can change a stage's bytes, as JSON data: its digest is the key."""
+    facts = {"stage": stage.name, "version": stage.version, **stage.fingerprint(inputs)}
+    data: dict[str, Json] = to_json(facts)
+    return data
 
 
 def disk_error(what: str, error: OSError) -> MachineError:
@@ -82,17 +162,6 @@ def disk_error(what: str, error: OSError) -> MachineError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return MachineError(
             f"{what}: no space left on the disk{place}",
-            mend="free some space, or set TRITONSMITH_CACHE (work in progress) or --out (archives) to a larger disk",
+            mend="free some space, or set TRITONSMITH_CACHE (the store) or --out (archives) to a larger disk",
         )
     return MachineError(f"{what}: {error.strerror or error}{place}")
-
-
-def _relocate(data: Json, old: str, new: str) -> Json:
-    """Replaces the folder ``old`` by ``new`` in every string that begins with it."""
-    if isinstance(data, str):
-        return new + data[len(old) :] if data.startswith(old + "/") else data
-    if isinstance(data, dict):
-        return {key: _relocate(value, old, new) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_relocate(value, old, new) for value in data]
-    return data

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+RAN: Final = "ran"
+FOUND: Final = "found"
 
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """How long a node took."""
+    """How long a node took, and whether it ran or its output was found in the store."""
 
     node: str  # recipe/source/model/target/format/stage
     stage: str
     seconds: float
+    state: str = RAN
 
 
 class Reporter(Protocol):
@@ -25,7 +29,7 @@ class Reporter(Protocol):
         """A node begins to run."""
 
     def finished(self, time: StageTime) -> None:
-        """A node ended well; its output is published."""
+        """A node ended well; its output is published. One that was found did not start."""
 
     def failed(self, node: str, seconds: float) -> None:
         """A node raised; nothing of it is published."""

@@ -18,6 +18,15 @@ class Stage(Protocol[InT_contra, OutT]):
     """One step of the pipeline: a typed input → files below ``out`` → a typed output.
 
     A stage is a frozen dataclass whose fields are its options. It gets artifacts, never other stages' modules.
+
+    A stage may also have:
+
+    * ``reads(inputs) -> list[File]``: files whose content is hashed before it runs. Default: all that its inputs refer
+      to. A stage that only passes files on, or hashes what it reads, names fewer.
+    * ``is_final(output) -> bool``: False for an output that is not kept, so that the next build runs the stage again.
+    * ``apart: ClassVar[bool]``: True: beside others, it runs in a process of its own (:mod:`builder.core.worker`).
+    * ``alone: ClassVar[bool]``: True: nothing else may run beside it (it measures time).
+    * ``memory(inputs) -> int``: bytes that it needs, of the machine's; default: see :mod:`builder.core.graph`.
     """
 
     name: ClassVar[str]
@@ -27,7 +36,11 @@ class Stage(Protocol[InT_contra, OutT]):
     """Raised whenever the bytes that the stage writes may change."""
 
     def fingerprint(self, inputs: InT_contra) -> Mapping[str, Json]:
-        """All that can change the output's bytes: options, input digests, versions of the libraries that it uses."""
+        """All that can change the output's bytes: options, input digests, versions of the libraries that it uses.
+
+        JSON data. ``versions`` maps distributions to the versions that are installed: whoever runs the stage asserts
+        them. It is asked on every build, so it imports none of those libraries.
+        """
 
     def requires(self, inputs: InT_contra) -> None:
         """Checks what must hold before the stage runs; raises a :class:`~builder.errors.UserError` if it does not."""

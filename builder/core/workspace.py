@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
 
@@ -18,56 +18,102 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOCK = "lock"
+_LOCK: Final = "lock"
 
 
 @contextmanager
-def workspace(cache: Path) -> Iterator[Path]:
-    """Yields an empty folder below ``cache/builds`` and removes it afterwards.
+def workspace(store: Path) -> Iterator[Path]:
+    """Yields an empty folder below ``store/builds`` and removes it afterwards.
 
     The folder holds a locked file while its owner lives: the kernel drops the lock when the process dies, however it
     dies, and the next build removes what it left.
 
     Raises:
-        MachineError: the cache cannot be written.
+        MachineError: the store cannot be written.
     """
-    builds = cache / "builds"
+    builds = store / "builds"
     try:
         builds.mkdir(parents=True, exist_ok=True)
         sweep(builds)
-        folder = Path(tempfile.mkdtemp(dir=builds))
+        with appearing(builds):
+            folder = Path(tempfile.mkdtemp(dir=builds))
+            lock = _locked(folder / _LOCK)
     except OSError as error:
-        raise MachineError(
-            f"cache folder {cache}: {error.strerror or error}",
-            mend="make room or give it write permission, or set TRITONSMITH_CACHE to another folder",
-        ) from error
-    lock = FileLock(folder / _LOCK)
-    lock.acquire(timeout=0)
+        raise unwritable(store, error) from error
     try:
         work = folder / "work"
         work.mkdir()
         yield work
     finally:
         _remove(folder)
-        lock.release()
+        os.close(lock)
+
+
+def unwritable(store: Path, error: OSError) -> MachineError:
+    """The message for a store that cannot be written."""
+    return MachineError(
+        f"the store {store}: {error.strerror or error}",
+        mend="make room or give it write permission, or set TRITONSMITH_CACHE to another folder",
+    )
+
+
+@contextmanager
+def appearing(builds: Path) -> Iterator[None]:
+    """Held while something comes to lie in ``builds`` and is locked: nobody sweeps in between.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    gate = os.open(builds, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(gate)
 
 
 def sweep(builds: Path) -> None:
-    """Removes the folders of builds whose process is gone; those of running builds stay."""
-    for folder in builds.iterdir():
-        lock = FileLock(folder / _LOCK)
+    """Removes the folders and files of builds whose process is gone; those of running builds stay."""
+    gate = os.open(builds, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in builds.iterdir():
+            _sweep_one(path)
+    except BlockingIOError:
+        pass  # somebody appears, or sweeps, at this moment: the next build comes by again
+    finally:
+        os.close(gate)
+
+
+def _sweep_one(path: Path) -> None:
+    with suppress(OSError):
+        lock = _locked(path / _LOCK if path.is_dir() else path)
         try:
-            # A folder without its lock file is one that another build is making at this moment.
-            if not (folder / _LOCK).exists():
-                continue
-            with lock.acquire(timeout=0):
-                log.debug("removing the folder of a build that was killed: %s", folder.name)
-                _remove(folder)
-        except (Timeout, OSError):
-            continue
+            log.debug("removing what a build that was killed has left: %s", path.name)
+            _remove(path)
+        finally:
+            os.close(lock)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds a lock on a file, which is made if need be.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _remove(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.unlink()
+        return
     # Published outputs are read-only folders: give the right to delete back first.
     for path in folder.rglob("*"):
         if path.is_dir() and not path.is_symlink():

@@ -36,6 +36,7 @@ class Check:
 
     name: ClassVar[str] = "check"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[OnnxModel, Reference]) -> Mapping[str, Json]:
         model, reference = inputs
@@ -48,6 +49,10 @@ class Check:
 
     def requires(self, inputs: tuple[OnnxModel, Reference]) -> None:
         pass
+
+    def memory(self, inputs: tuple[OnnxModel, Reference]) -> int:
+        """onnxruntime, with the weights mapped and packed for its kernels."""
+        return (300 << 20) + 2 * sum(file.size for file in inputs[0].files.values())
 
     def run(self, inputs: tuple[OnnxModel, Reference], out: Path) -> OnnxModel:
         model, reference = inputs

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from builder.errors import ModelError
 from builder.export.model_files import in_folder, weight_files
-from builder.tools import safetensors_values, torch_heads
+from builder.tools import safetensors_values
 from builder.tools.heads import Dense, LayerNorm
-from builder.tools.mapped import MappedFiles
 from builder.tools.safetensors_header import TensorSpan, read_header
 
 if TYPE_CHECKING:
@@ -95,6 +94,9 @@ def match(module: TorchModule, names: Iterable[str], head: Head, tree: Tree) -> 
         Initializer → ``folder/name`` of the stored tensor, or "" for a parameter that no stored tensor is. Buffers that
         are not stored are left out: the architecture computes them.
     """
+    from builder.tools import torch_heads
+    from builder.tools.mapped import MappedFiles
+
     stored = stored_tensors(tree, head)
     places = {(str(tree[at.file].path.resolve()), at.span.begin): key for key, at in stored.items()}
     mapped, prefix = MappedFiles(), str(getattr(module.model, "base_model_prefix", ""))

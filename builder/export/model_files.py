@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
 from builder.tools import files as tools_files
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from builder.artifacts import Json, Source, Tree
+
+
+_LIBRARIES_BYTES: Final = 800 << 20
+"""Resident memory of a process that has imported torch and transformers and loaded a small model."""
 
 
 def read_json(tree: Tree, name: str) -> Json:
@@ -102,6 +106,12 @@ def has_tokenizer(tree: Tree, folder: str) -> bool:
 def digests(tree: Tree, names: Iterable[str]) -> dict[str, str]:
     """sha256 of those of the files that exist, by name."""
     return {name: tree[name].sha256 for name in sorted(names) if name in tree}
+
+
+def needed_memory(source: Source, copies: float) -> int:
+    """Bytes that a stage needs with torch and transformers, and so many copies of the weights. Mapped ones are none."""
+    weights = sum(file.size for name, file in source.files.items() if name.endswith(".safetensors"))
+    return _LIBRARIES_BYTES + int(copies * weights)
 
 
 def _weights(tree: Tree, folder: str) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from builder.artifacts import Reference
 from builder.core.digest import describe_file, digest_json
 from builder.errors import ModelError
 from builder.export import numpy_heads
-from builder.export.model_files import transformer_folder
+from builder.export.model_files import needed_memory, transformer_folder
 from builder.export.probes import Probe, make_probes, probe_shapes
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
@@ -48,6 +48,7 @@ class Refer:
     sequence: tuple[int, int] = (2, 128)
     name: ClassVar[str] = "reference"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> Mapping[str, Json]:
         source, tokenizer, samples = inputs
@@ -71,6 +72,9 @@ class Refer:
             )
         if not samples:
             raise ModelError("there is no sample: nothing could be compared", mend="name a file in verify.samples")
+
+    def memory(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> int:
+        return needed_memory(inputs[0], copies=1.5)
 
     def run(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], out: Path) -> Reference:
         source, files, samples = inputs

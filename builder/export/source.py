@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import Source
-from builder.core.digest import describe_folder
+from builder.core.digest import describe_file, describe_folder
 from builder.errors import InternalError, ModelError
 from builder.export.licence import CARD, licence_of_card
 from builder.export.model_files import digests, has_tokenizer, in_folder
@@ -32,10 +32,9 @@ from builder.recipe.source import (
 )
 from builder.settings import settings
 from builder.tools import hf, pickled_weights
-from builder.tools.hub import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from builder.artifacts import File, Json, Tree
     from builder.export.source_files import Origin
@@ -51,9 +50,11 @@ class Resolve:
 
     Args:
         task: the recipe's: a model with random weights gets the head for it.
+        describe: hashes a file of the user's; no part of the key. A store's ``ingest`` copies it in the same pass.
     """
 
     task: str
+    describe: Callable[[Path], File] = describe_file
     name: ClassVar[str] = "source"
     version: ClassVar[int] = 1
 
@@ -64,7 +65,7 @@ class Resolve:
                 return {**facts, "hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
             case ArchitectureSource(architecture=architecture):
                 return {**facts, "task": self.task, **_architecture_facts(architecture)}
-        files = _collect(LocalFolder(_folder(inputs)), inputs)
+        files = _collect(self._local(inputs), inputs)
         model_id, revision = _identity(inputs)
         facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
         return {**facts, **({"versions": versions("torch", "safetensors")} if _pickled(files) else {})}
@@ -99,6 +100,8 @@ class Resolve:
     def _origin(self, inputs: AnySource, out: Path) -> Origin:
         match inputs:
             case HubSource():
+                from builder.tools.hub import Hub
+
                 now = settings()
                 return Hub(now.hub_endpoint, now.hub_token, now.cache / "hub").open(inputs.hub, inputs.revision)
             case ArchitectureSource(architecture=architecture):
@@ -109,7 +112,10 @@ class Resolve:
                     _config(architecture), architecture.seed, _tokenizer(architecture), self.task, made
                 )
                 return LocalFolder(made, resolve=False)
-        return LocalFolder(_folder(inputs))
+        return self._local(inputs)
+
+    def _local(self, inputs: PathSource | PackageSource) -> LocalFolder:
+        return LocalFolder(_folder(inputs), describe=self.describe)
 
 
 def _collect(origin: Origin, inputs: AnySource) -> dict[str, File]:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 
-from builder.artifacts import File
-from builder.core.digest import digest_file
+from builder.core.digest import describe_file
 from builder.errors import ModelError
 from builder.export.model_files import has_tokenizer, in_folder, read_json, read_object
 from builder.tools.hf import TOKENIZER_FILES
 from builder.tools.safetensors_header import read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from builder.artifacts import Tree
-
-log = logging.getLogger(__name__)
+    from builder.artifacts import File, Tree
 
 MODULES: Final = "modules.json"
 WEIGHTS: Final = "model.safetensors"
@@ -36,7 +31,6 @@ _ROOT_FILES: Final = re.compile(
 _FOLDER_FILES: Final = re.compile(r"config\.json|sentence_[\w-]+_config\.json")
 _UNSAFE: Final = re.compile(r"[^/]*\.(bin|pt|pth|ckpt|pkl|pickle|h5|msgpack|gguf|onnx)")
 _AGAIN: Final = "download the model again, or ask its publisher"
-_LARGE_BYTES: Final = 500_000_000
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
@@ -61,10 +55,12 @@ class LocalFolder:
     Args:
         folder: the folder.
         resolve: follow symlinks, wherever they lead: snapshots of the Hugging Face cache are links to blobs elsewhere.
+        describe: hashes a file, given where it really lies.
     """
 
     folder: Path
     resolve: bool = True
+    describe: Callable[[Path], File] = describe_file
 
     def names(self, folder: str) -> list[str]:
         """Names of files and of links, dangling ones too."""
@@ -86,17 +82,7 @@ class LocalFolder:
         real = path.resolve() if self.resolve else path.absolute()
         if not real.is_file():
             raise ModelError(f"{path}: not a file", mend=_AGAIN)
-        status = real.stat()
-        return File(path=real, sha256=_digest((real, status.st_size, status.st_mtime_ns)), size=status.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _digest(version: tuple[Path, int, int]) -> str:
-    """sha256 of a file, read once while its path, size and time of change stay: a key and a run both ask."""
-    path, size, _ = version
-    if size > _LARGE_BYTES:
-        log.info("hashing %s (%.0f MB)", path.name, size / 1e6)
-    return digest_file(path)
+        return self.describe(real)
 
 
 def collect(origin: Origin, *, allow_pickle: bool, allow_code: bool = False) -> dict[str, File]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import TokenizerFiles
 from builder.core.digest import describe_file
 from builder.errors import InternalError, ModelError
-from builder.export.model_files import code_files, digests, has_tokenizer, in_folder, transformer_folder
+from builder.export.model_files import (
+    code_files,
+    digests,
+    has_tokenizer,
+    in_folder,
+    needed_memory,
+    transformer_folder,
+)
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
 from builder.tools import hf, tokenizer_file
@@ -52,6 +59,7 @@ class Tokenizer:
     max_length: int | None = None
     name: ClassVar[str] = "tokenizer"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: Source) -> Mapping[str, Json]:
         head = read_head(inputs.files, self.task)
@@ -70,6 +78,9 @@ class Tokenizer:
                 f"{inputs.model_id}: the model has no tokenizer: none of {', '.join(hf.VOCABULARY_FILES)}",
                 mend="save the tokenizer beside the model with tokenizer.save_pretrained()",
             )
+
+    def memory(self, inputs: Source) -> int:
+        return needed_memory(inputs, copies=0)
 
     def run(self, inputs: Source, out: Path) -> TokenizerFiles:
         head = read_head(inputs.files, self.task)

@@ -9,10 +9,18 @@ from builder.artifacts import Graph
 from builder.core.digest import describe_file, digest_json
 from builder.errors import InternalError, ModelError
 from builder.export import checkpoint
-from builder.export.model_files import code_files, digests, in_folder, read_object, transformer_folder, weight_files
+from builder.export.model_files import (
+    code_files,
+    digests,
+    in_folder,
+    needed_memory,
+    read_object,
+    transformer_folder,
+    weight_files,
+)
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
-from builder.tools import hf, onnx_graph, torch_export, torch_heads
+from builder.tools import hf, onnx_graph
 from builder.tools.heads import Dense, LayerNorm
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ class Trace:
     opset: int = 20
     name: ClassVar[str] = "trace"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[Source, TokenizerFiles]) -> Mapping[str, Json]:
         source, tokenizer = inputs
@@ -67,10 +76,15 @@ class Trace:
         head = read_head(source.files, self.task)
         checkpoint.stored_tensors(source.files, head)
 
+    def memory(self, inputs: tuple[Source, TokenizerFiles]) -> int:
+        return needed_memory(inputs[0], copies=0.5)
+
     def run(self, inputs: tuple[Source, TokenizerFiles], out: Path) -> Graph:
         source, tokenizer = inputs
         head = read_head(source.files, self.task)
         with transformer_folder(source, head.folder, weights=True, below=out) as folder:
+            from builder.tools import torch_export
+
             module = _module(source, tokenizer, head, hf.load_model(folder, self.task, remote_code=source.remote_code))
             graph = torch_export.export(module, _example(module.model, tokenizer), head.outputs, self.opset)
             parameters = checkpoint.match(module, onnx_graph.initializer_names(graph), head, source.files)
@@ -105,6 +119,8 @@ class Trace:
 
 
 def _module(source: Source, tokenizer: TokenizerFiles, head: Head, model: HfModel) -> TorchModule:
+    from builder.tools import torch_heads
+
     module = torch_heads.with_head(model, head.steps, tokenizer.input_names, tokenizer.padding_side)
     for index, step in enumerate(head.steps):
         if isinstance(step, Dense | LayerNorm):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
-from builder.errors import MachineError
+from builder.core.versions import version
 
 
 def versions(*distributions: str) -> dict[str, str]:
@@ -13,10 +11,4 @@ def versions(*distributions: str) -> dict[str, str]:
     Raises:
         MachineError: one is not installed.
     """
-    try:
-        return {name: metadata.version(name) for name in distributions}
-    except metadata.PackageNotFoundError as error:
-        raise MachineError(
-            f"{error.name} is not installed: building a model needs it",
-            mend="pip install 'tritonsmith[export]' (verifying an archive works without)",
-        ) from error
+    return {name: version(name) for name in distributions}

@@ -1,7 +1,7 @@
 """Files and configs → a model repository → an archive with its manifest."""
 
 from builder.package.delivery import Delivery, collect, deliver, manifest_path
-from builder.package.manifest import Manifest, describe, read_manifest, with_verdict, write_manifest
+from builder.package.manifest import Manifest, describe, gates, read_manifest, with_verdict, write_manifest
 from builder.package.pack import Pack
 from builder.package.repository import Package, PackageInputs, package
 
@@ -14,6 +14,7 @@ __all__ = [
     "collect",
     "deliver",
     "describe",
+    "gates",
     "manifest_path",
     "package",
     "read_manifest",

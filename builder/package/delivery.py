@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Archive, File, Reference
-from builder.errors import ArchiveError
+from builder.core.blobs import copy_hashing
+from builder.errors import ArchiveError, DamagedError
 from builder.package.manifest import SUFFIX, Manifest, read_manifest, write_manifest
 from builder.package.pack import SUFFIX as ARCHIVE_SUFFIX
-from builder.tools.archive import disk_error
+from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.core.stats import Stats
     from builder.package.manifest import FileFacts
 
 _TOGETHER: Final = "keep the archive and the three files beside it together"
@@ -33,21 +33,37 @@ class Delivery:
     manifest_path: Path
 
 
-def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: Path) -> Delivery:
+def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: Path, stats: Stats) -> Delivery:
     """Puts an archive and what belongs to it into a folder. The manifest comes last: where it is, all is there.
 
+    The files are copies, hashed while they are made: what the user does to them is nothing to the store. Those that
+    are there already, as far as stat can tell, are left.
+
+    Args:
+        archive: the archive.
+        reference: samples and expected answers.
+        manifest: what is known of the archive.
+        folder: where they go.
+        stats: which content files had when they were last seen.
+
     Raises:
+        DamagedError: a file is not what it was; nothing of it is delivered.
         MachineError: the disk is full or cannot be written.
     """
-    stem = archive.file.path.name.removesuffix(ARCHIVE_SUFFIX)
+    folder = folder.absolute()
+    stem = archive.name.removesuffix(ARCHIVE_SUFFIX)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        placed = _place(archive.file, folder / archive.file.path.name)
-        beside = {name: _place(reference.files[name], folder / (stem + suffix)) for name, suffix in _BESIDE.items()}
+        placed = _place(archive.file, folder / archive.name, stats)
+        beside = {
+            name: _place(reference.files[name], folder / (stem + suffix), stats) for name, suffix in _BESIDE.items()
+        }
     except OSError as error:
         raise disk_error(folder, error) from error
-    path = (folder / (stem + SUFFIX)).absolute()
+    path = folder / (stem + SUFFIX)
     write_manifest(path, manifest)
+    for file in (placed, *beside.values()):
+        stats.note(file.path, file.sha256)
     return Delivery(replace(archive, file=placed), replace(reference, files=beside), manifest, path)
 
 
@@ -80,7 +96,13 @@ def collect(path: Path) -> Delivery:
         raise ArchiveError(f"{beside}: is the manifest of {facts.file}", mend="give the archive its name back")
     wanted: dict[str, FileFacts] = {"samples.jsonl": reference.samples, "expected.safetensors": reference.expected}
     return Delivery(
-        Archive(_stated(path, facts.sha256, facts.size), facts.tree_digest, facts.unpacked_size, facts.format),
+        Archive(
+            file=_stated(path, facts.sha256, facts.size),
+            tree_digest=facts.tree_digest,
+            unpacked_size=facts.unpacked_size,
+            format=facts.format,
+            name=path.name,
+        ),
         Reference(
             files={
                 name: _stated(path.with_name(stem + _BESIDE[name]), fact.sha256, fact.size)
@@ -103,26 +125,25 @@ def _stated(path: Path, sha256: str, size: int) -> File:
     return File(path=path.absolute(), sha256=sha256, size=size)
 
 
-def _place(file: File, target: Path) -> File:
-    """A file under another name, whole or not at all: by a link, or by a copy where the folders are on two disks."""
+def _place(file: File, target: Path, stats: Stats) -> File:
+    """A copy of a file under another name, whole or not at all."""
+    placed = File(path=target, sha256=file.sha256, size=file.size)
+    if stats.known(target) == file.sha256:
+        return placed
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        try:
-            temporary.hardlink_to(file.path)
-        except OSError as error:
-            if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}:
-                raise
-            _copy(file.path, temporary)
-        temporary.chmod(temporary.stat().st_mode | 0o444)  # for everybody who may fetch it, however it was made
+        with file.path.open("rb", buffering=0) as read, temporary.open("x+b", buffering=0) as write:
+            digest, _ = copy_hashing(read.fileno(), write.fileno())
+            if digest != file.sha256:
+                raise DamagedError(file.path, f"{file.path}: is not what it was", mend="build again")
+            os.fchmod(write.fileno(), 0o644)
+            os.fsync(write.fileno())
         temporary.replace(target)
+    except FileNotFoundError as error:
+        if file.path.exists():
+            raise
+        raise DamagedError(file.path, f"{file.path}: is gone", mend="build again") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return File(path=target.absolute(), sha256=file.sha256, size=file.size)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as read, target.open("xb") as write:
-        shutil.copyfileobj(read, write, 1 << 20)
-        write.flush()
-        os.fsync(write.fileno())
+    return placed

@@ -5,7 +5,7 @@ The same build writes the same manifest, but for what is below ``measured``.
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import os
 import platform
@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from builder import __version__
 from builder.errors import ArchiveError
 from builder.recipe.tasks import tolerances
-from builder.tools.archive import disk_error
+from builder.tools import installed
+from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from builder.artifacts import Archive, File, Json, Measurement, Reference, Repository, Source, Verdict
@@ -191,7 +192,7 @@ def describe(
             files={name: _file(file) for name, file in sorted(source.files.items())},
         ),
         archive=ArchiveFacts(
-            file=archive.file.path.name,
+            file=archive.name,
             format=archive.format,
             sha256=archive.file.sha256,
             size=archive.file.size,
@@ -210,7 +211,7 @@ def describe(
             record=_plain(reference.record),
         ),
         tools=_tools(),
-        gates=_gates(recipe, target, reference.metric),
+        gates=gates(recipe, target, reference.metric),
     )
 
 
@@ -241,6 +242,9 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         MachineError: the disk is full or cannot be written.
     """
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == text.encode() + b"\n":
+            return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
@@ -303,8 +307,8 @@ def _target(recipe: Recipe, name: str) -> TargetFacts:
     )
 
 
-def _gates(recipe: Recipe, target: str, metric: str) -> Gates:
-    """Written down, so that a later tritonsmith with other defaults repeats the same proof."""
+def gates(recipe: Recipe, target: str, metric: str) -> Gates:
+    """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
     return Gates(
         tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},
         constraints=recipe.verify.constraints.model_dump(exclude_none=True),
@@ -319,10 +323,6 @@ def _plain(record: Json) -> Json:
 
 def _tools() -> dict[str, str]:
     """Versions of what had a hand in it; what is not installed had none."""
+    found = {name: installed.version(name) for name in _TOOLS}
     versions = {"python": platform.python_version(), "tritonsmith": __version__}
-    for name in _TOOLS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return dict(sorted(versions.items()))
+    return dict(sorted({**versions, **{name: version for name, version in found.items() if version}}.items()))

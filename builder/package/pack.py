@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Archive
 from builder.core.digest import digest_tree
 from builder.errors import InternalError
-from builder.tools import archive, wheels
-from builder.tools.archive_write import BLOCK_BYTES, LEVEL
+from builder.tools import wheels
+from builder.tools.archive_names import BLOCK_BYTES, LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import Json, Repository
+    from builder.artifacts import File, Json, Repository
 
 SUFFIX: Final = ".tar.gz"
 _DIGITS: Final = 16
@@ -46,6 +46,8 @@ class Pack:
             raise InternalError(f"repository {inputs.name} is empty")
 
     def run(self, inputs: Repository, out: Path) -> Archive:
+        from builder.tools import archive
+
         digest = digest_tree(inputs.files)
         path = out / f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{SUFFIX}"
         return Archive(
@@ -53,8 +55,13 @@ class Pack:
             tree_digest=digest,
             unpacked_size=sum(file.size for file in inputs.files.values()),
             format="triton",
+            name=path.name,
         )
+
+    def reads(self, inputs: Repository) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing unseen: every member is hashed while it is packed."""
+        return []
 
     def ensures(self, inputs: Repository, output: Archive) -> None:
         if output.tree_digest != digest_tree(inputs.files) or output.file.path.stat().st_size != output.file.size:
-            raise InternalError(f"{output.file.path.name}: is not the archive of repository {inputs.name}")
+            raise InternalError(f"{output.name}: is not the archive of repository {inputs.name}")

@@ -48,14 +48,14 @@ class Package:
     Args:
         target: the target's name.
         task: the recipe's task.
-        recipe_digest: sha256 of what the recipe says of this repository.
+        recipe: what the recipe says of this repository, as JSON data.
         python: minor version of the Python in the serving container.
         cache: the user's cache folder, where wheels are kept; no part of the key.
     """
 
     target: str
     task: str
-    recipe_digest: str
+    recipe: Mapping[str, Json]
     python: tuple[int, int]
     cache: Path
     name: ClassVar[str] = "package"
@@ -65,7 +65,7 @@ class Package:
         return {
             "target": self.target,
             "task": self.task,
-            "recipe": self.recipe_digest,
+            "recipe": dict(self.recipe),
             "tritonsmith": __version__,
             "wheel": [VENDORED, wheels.installed_version(VENDORED), list(self.python), list(wheels.PLATFORMS)],
             "step": digest_file(templates.path(STEP)),
@@ -84,6 +84,10 @@ class Package:
     def requires(self, inputs: PackageInputs) -> None:
         if "model.onnx" not in inputs.model.files:
             raise InternalError(f"the model has no model.onnx, only {', '.join(inputs.model.files)}")
+
+    def reads(self, inputs: PackageInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing: files are referred to."""
+        return []
 
     def run(self, inputs: PackageInputs, out: Path) -> Repository:
         name = inputs.configs.name
@@ -132,7 +136,7 @@ class Package:
                 "revision": source.revision,
                 "licence": source.licence,
             },
-            "recipe": self.recipe_digest,
+            "recipe": digest_json(dict(self.recipe)),
             "labels": list(inputs.labels),
             "files": {path: file.sha256 for path, file in files.items()},
             "tritonsmith": __version__,
@@ -152,7 +156,7 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
     return Package(
         target=target,
         task=recipe.task,
-        recipe_digest=digest_json(view),
+        recipe=view,
         python=release(recipe.targets[target].triton).python or OLDEST_PYTHON,
         cache=cache,
     )

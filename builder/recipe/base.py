@@ -30,14 +30,16 @@ INT32_MAX: Final = 2**31 - 1  # Triton's ModelConfig holds batch sizes and count
 
 
 class Section(BaseModel):
-    """A mapping in a recipe: strict, frozen, no other keys. An attribute's docstring is its help text in editors."""
+    """A mapping in a recipe: strict, frozen, no other keys.
+
+    An attribute's docstring is its help text in editors: see :mod:`builder.recipe.docstrings`.
+    """
 
     model_config = ConfigDict(
         strict=True,
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         validate_default=False,
         regex_engine="rust-regex",
     )

@@ -173,5 +173,8 @@ def json_schema() -> dict[str, Json]:
 
     What spans several keys is not in it: only :func:`~builder.recipe.load.load` checks everything.
     """
+    from builder.recipe import docstrings
+
+    docstrings.describe(Recipe)
     schema = Recipe.model_json_schema(schema_generator=_SchemaGenerator)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "tritonsmith recipe"}

@@ -11,6 +11,10 @@ from builder.errors import ArchiveError, MachineError
 if TYPE_CHECKING:
     from pathlib import Path
 
+LEVEL: Final = 1
+BLOCK_BYTES: Final = 1 << 20
+"""What decides the compressed bytes: see :mod:`builder.tools.archive`."""
+
 _NAME_BYTES: Final = 255  # of one part of a path, on all usual file systems
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from builder.artifacts import File
-from builder.errors import MachineError
-from builder.tools.archive_names import check_name, disk_error
+from builder.errors import DamagedError
+from builder.tools.archive_names import BLOCK_BYTES, LEVEL, check_name, disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEVEL: Final = 1
-BLOCK_BYTES: Final = 1 << 20
 THREADS: Final = 2
 
 _BUFFERS: Final = 16  # blocks that may wait for their hash while later ones are compressed
@@ -51,7 +49,8 @@ def pack(tree: Tree, out: Path) -> File:
 
     Raises:
         ArchiveError: a name cannot be a member's.
-        MachineError: a file is no longer what it was when it was hashed, or the disk is full or cannot be written.
+        DamagedError: a file is no longer what it was when it was hashed.
+        MachineError: the disk is full or cannot be written.
     """
     for name in tree:
         check_name(name, place=f"packing {out.name}")
@@ -258,9 +257,10 @@ class _Member:
         if self.digest.hexdigest() != self._sha256:
             raise self.changed()
 
-    def changed(self) -> MachineError:
+    def changed(self) -> DamagedError:
         """The error for a file that is not what it was."""
-        return MachineError(
+        return DamagedError(
+            self.path,
             f"{self.path}: has changed while the build ran: it is not the file that was read for {self.name}",
             mend="leave the model's files alone while they are built, and build again",
         )

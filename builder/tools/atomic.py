@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from builder.errors import MachineError
 
 if TYPE_CHECKING:
@@ -54,6 +52,8 @@ def publish(folder: Path) -> Iterator[Path | None]:
 
 @contextmanager
 def _locked(path: Path, what: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path)
     try:
         lock.acquire(timeout=1)

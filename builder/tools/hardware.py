@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from builder.errors import MachineError
-from builder.tools import process
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
@@ -69,6 +68,15 @@ def detect() -> Hardware:
     )
 
 
+def free_memory() -> int:
+    """Bytes that can still be used, of this machine or of the container where that has a limit."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
+    return free if limit is None else min(free, limit - (used or 0))
+
+
 def cpu_model(cpuinfo: str) -> str:
     """The processor's name in the text of ``/proc/cpuinfo``; empty where it has none, as on many Arm machines."""
     for line in cpuinfo.splitlines():
@@ -93,6 +101,8 @@ def usable_cpus(affinity: int, quota: str) -> float:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi knows; none where it is not installed or does not work."""
+    from builder.tools import process
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

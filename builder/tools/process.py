@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _LINES_SHOWN = 20
+_running: set[_Child] = set()
+"""What :func:`run` waits for now, in any thread."""
+
 _GUARDIAN_SECONDS = 15.0  # more than the guardian itself waits for killed processes
 
 
@@ -65,11 +68,13 @@ def run(
     """
     order = _Order(_words(command), _whole(env), None if cwd is None else str(cwd))
     child = _spawn(order, what, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _running.add(child)
     try:
         stdout, stderr = _communicate(child.popen, timeout_seconds, on_line)
     except subprocess.TimeoutExpired:
         raise MachineError(f"{what}: not done after {timeout_seconds:.0f} s: {_show(command)}") from None
     finally:
+        _running.discard(child)
         child.end()
         for stream in (child.popen.stdout, child.popen.stderr):
             if stream is not None:
@@ -79,6 +84,12 @@ def run(
         status = describe_status(completed.returncode)
         raise MachineError(f"{what} {status}: {_show(command)}\n{_last_lines(completed)}")
     return completed
+
+
+def end_all() -> None:
+    """Ends what :func:`run` waits for in other threads: they get an error, and the process can end."""
+    for child in list(_running):
+        child.popen.terminate()
 
 
 class Process:
@@ -170,7 +181,7 @@ class _Order:
     parent: int = field(default_factory=os.getpid)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Child:
     popen: subprocess.Popen[bytes]  # the guardian
     pid: int  # the command

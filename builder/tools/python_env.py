@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
-from builder.tools import pip
 from builder.tools.atomic import publish
-from builder.tools.process import run
 
 if TYPE_CHECKING:
     from builder.tools.pip import Progress
@@ -114,6 +112,8 @@ def find_interpreter() -> Interpreter:
 
 
 def _probe(executable: Path) -> Interpreter | None:
+    from builder.tools.process import run
+
     done = run([executable, "-I", "-c", _PROBE], what="python", timeout_seconds=60, check=False)
     if done.returncode != 0:  # a pyenv shim of a version that is not active, say
         return None
@@ -148,6 +148,8 @@ def _name(python: Interpreter, onnxruntime_version: str) -> str:
 
 def _make(folder: Path, python: Interpreter, onnxruntime_version: str, progress: Progress | None) -> None:
     # A venv can be renamed as long as nobody runs its scripts by their first line: the stubs only import from it.
+    from builder.tools.process import run
+
     run(
         [python.executable, "-m", "venv", "--without-pip", folder],
         what="making the server's Python environment",
@@ -155,6 +157,8 @@ def _make(folder: Path, python: Interpreter, onnxruntime_version: str, progress:
     )
     # Without dependencies: onnxruntime needs only numpy at run time (flatbuffers, protobuf and sympy serve its tools).
     requirements = [f"numpy=={NUMPY_VERSION}", f"onnxruntime=={onnxruntime_version}"]
+    from builder.tools import pip
+
     pip.install(requirements, folder / "bin/python", progress=progress)
     run(
         [folder / "bin/python", "-I", "-c", "import numpy, onnxruntime; onnxruntime.InferenceSession"],

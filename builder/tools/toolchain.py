@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
-from builder.tools import pip, templates
+from builder.tools import templates
 from builder.tools.atomic import publish
 from builder.tools.python_env import find_interpreter, python_environment, python_minor
 
@@ -222,6 +222,8 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress | None) -> Path:
     log.info("fetching %s (%d MB) with pip", wheel.requirement, wheel.size // 1_000_000)
     downloads = folder / "downloads"
     shutil.rmtree(downloads, ignore_errors=True)
+    from builder.tools import pip
+
     path = pip.download(wheel.requirement, downloads, progress=progress)
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -52,7 +52,8 @@ def check(data: Json, *, release: str, place: str) -> None:
     Raises:
         UserError: a field or enum value is unknown, or newer than the release; a value has the wrong type.
     """
-    _check_message(data, _module().ModelConfig.DESCRIPTOR, release, place)
+    if data != {}:  # usually there is nothing, and no protobuf to import for it
+        _check_message(data, _module().ModelConfig.DESCRIPTOR, release, place)
 
 
 def build(data: Mapping[str, Json], *, release: str, place: str = ROOT) -> Message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
 import re
 import shutil
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
 from builder.errors import InternalError, MachineError, NetworkError
-from builder.tools import pip
+from builder.tools import installed
 from builder.tools.archive_names import check_name
 from builder.tools.atomic import disk_error, publish
 
@@ -61,10 +60,9 @@ def installed_version(project: str) -> str:
     Raises:
         InternalError: it is not installed.
     """
-    try:
-        return importlib.metadata.version(project)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InternalError(f"the package {project} is not installed") from error
+    if (found := installed.version(project)) is None:
+        raise InternalError(f"the package {project} is not installed")
+    return found
 
 
 def fetch(wanted: Wanted, cache: Path, *, progress: Progress | None = None) -> File:
@@ -148,6 +146,8 @@ def _download(wanted: Wanted, wheels: Path, progress: Progress | None) -> File:
 
 
 def _ask_pip(wanted: Wanted, folder: Path, progress: Progress | None) -> Path:
+    from builder.tools import pip
+
     options = [f"--python-version={wanted.python[0]}.{wanted.python[1]}", "--implementation=cp", "--abi=abi3"]
     options += [f"--platform={platform}" for platform in PLATFORMS]
     try:

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import Verdict
 from builder.errors import InternalError
-from builder.verify.controls import SHUFFLED
-from builder.verify.parity import CRITERIA, Criterion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from builder.artifacts import Json, Measurement
+    from builder.verify.parity import Criterion
 
 PASSED: Final = "passed"
 FAILED: Final = "failed"
@@ -62,7 +61,7 @@ class Judge:
 
     def requires(self, inputs: Measurement) -> None:
         """There is a tolerance for every figure, and every constraint is known."""
-        missing = {criterion.tolerance for criterion in CRITERIA[inputs.parity["metric"]]} - set(self.tolerances)
+        missing = {criterion.tolerance for criterion in _criteria()[inputs.parity["metric"]]} - set(self.tolerances)
         unknown = set(self.constraints) - set(CONSTRAINTS)
         if missing or unknown:
             raise InternalError(f"judge: no tolerance for {sorted(missing)}, unknown constraints {sorted(unknown)}")
@@ -83,7 +82,7 @@ class Judge:
         constraints = self._constraints(measured.perf)
         figures = {
             "tolerances": dict(self.tolerances),
-            "limits": {one.figure: one.limit(self.tolerances) for one in CRITERIA[parity["metric"]]},
+            "limits": {one.figure: one.limit(self.tolerances) for one in _criteria()[parity["metric"]]},
             "constraints": dict(self.constraints),
             "concurrency_within_constraints": [
                 point["concurrency"] for point in measured.perf if not self._misses(point)
@@ -98,7 +97,7 @@ class Judge:
     def _out_of_tolerance(self, parity: Mapping[str, Json]) -> Iterable[str]:
         for way, seen in parity["ways"].items():
             if not seen["failures"]:
-                for criterion in CRITERIA[parity["metric"]]:
+                for criterion in _criteria()[parity["metric"]]:
                     if not criterion.holds(seen["figures"], self.tolerances):
                         yield self._describe(criterion, way, seen)
 
@@ -112,17 +111,19 @@ class Judge:
         )
 
     def _controls(self, parity: Mapping[str, Json]) -> Iterable[str]:
-        criteria = CRITERIA[parity["metric"]]
+        from builder.verify.controls import SHUFFLED as shuffled  # noqa: N811 - a name in a function
+
+        criteria = _criteria()[parity["metric"]]
         controls = parity["controls"]
         for name, control in controls.items():
             if control["inapplicable"]:
                 continue
             kept = [one for one in criteria if one.holds(control["figures"], self.tolerances)]
-            if name == SHUFFLED:
+            if name == shuffled:
                 yield from (_blind(one) for one in kept if one.derive is None)
             elif len(kept) == len(criteria):
                 yield f"the negative control {name} is within tolerance too: that mistake would not be noticed"
-        others = {name: control for name, control in controls.items() if name != SHUFFLED}
+        others = {name: control for name, control in controls.items() if name != shuffled}
         if others and all(control["inapplicable"] for control in others.values()):
             yield f"no negative control of the reference changes any answer ({', '.join(others)})"
 
@@ -171,7 +172,15 @@ def _refused(perf: Iterable[Mapping[str, Json]]) -> Iterable[str]:
             yield f"under load, concurrency {point['concurrency']}: {' '.join(point['detail'].split())}"
 
 
+def _criteria() -> Mapping[str, tuple[Criterion, ...]]:
+    from builder.verify.parity import CRITERIA
+
+    return CRITERIA
+
+
 def _blind(criterion: Criterion) -> str:
+    from builder.verify.controls import SHUFFLED
+
     return (
         f"the negative control {SHUFFLED} is within tolerance in {criterion.figure}: "
         "the samples' answers cannot be told apart by it; give samples that the model answers differently"

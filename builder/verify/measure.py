@@ -8,25 +8,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from builder.artifacts import Measurement, to_json
+from builder.artifacts import Measurement
+from builder.core.codec import to_json
 from builder.core.digest import digest_tree
+from builder.core.versions import version
 from builder.errors import ArchiveError
-from builder.tools import archive as archives
-from builder.tools import hardware, toolchain, triton_client, triton_server
+from builder.tools import hardware, toolchain
 from builder.tools.releases import release
-from builder.verify import ask, load
-from builder.verify.controls import make_controls
 from builder.verify.facts import ArchiveFacts, check_files
-from builder.verify.parity import Comparison, compare
 from builder.verify.samples import read_samples
-from builder.verify.server_facts import describe_server, executions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import Json, Sample
+    from builder.artifacts import File, Json, Sample
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
+    from builder.verify import ask
     from builder.verify.parity import Answers
 
 log = logging.getLogger(__name__)
@@ -55,6 +53,7 @@ class Measure:
 
     name: ClassVar[str] = "measure"
     version: ClassVar[int] = 1
+    alone: ClassVar[bool] = True
 
     cache: Path
     concurrency: tuple[int, ...] = (1, 4, 16)
@@ -70,6 +69,7 @@ class Measure:
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
             "toolchain": toolchain.digest(),
+            "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
             "hardware": hardware.detect().fingerprint,
         }
 
@@ -95,6 +95,10 @@ class Measure:
             ServerError: the server did not start or load the archive, or ended while it was used.
             MachineError: the toolchain or perf_analyzer cannot be run.
         """
+        from builder.tools import triton_client, triton_server
+        from builder.verify import ask
+        from builder.verify.server_facts import describe_server
+
         expected = read_expected(inputs)
         tools = toolchain.install(self.cache)
         environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs))
@@ -121,6 +125,15 @@ class Measure:
     def ensures(self, inputs: ArchiveFacts, output: Measurement) -> None:
         """Nothing beyond the types: figures are judged by the next stage."""
 
+    def reads(self, inputs: ArchiveFacts) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing that :meth:`requires` has not hashed."""
+        return []
+
+    def is_final(self, output: Measurement) -> bool:
+        """Whether the same would be seen again: a request that failed may be answered the next time."""
+        answered = not any(way["failures"] for way in output.parity["ways"].values())
+        return answered and not any(point["status"] == "failed" for point in output.perf)
+
     def _sweep(
         self, asker: ask.Asker, tools: Toolchain, parity: Mapping[str, Json], out: Path
     ) -> tuple[dict[str, Json], ...]:
@@ -128,6 +141,8 @@ class Measure:
             return ()  # a model that does not answer has no speed
         if not self.concurrency:
             return ()
+        from builder.verify import load
+
         sent = load.describe_load(load.typical(asker.samples))
         points = load.sweep(asker, tools, self.concurrency, out / "perf", self.windows)
         return tuple({**to_json(point), "load": sent} for point in points)
@@ -168,7 +183,9 @@ def unpack(facts: ArchiveFacts, folder: Path) -> Path:
     Raises:
         ArchiveError: it cannot be unpacked, or holds another tree.
     """
-    found = digest_tree(archives.unpack(facts.archive.path, folder))
+    from builder.tools import archive
+
+    found = digest_tree(archive.unpack(facts.archive.path, folder))
     if found != facts.tree_digest:
         raise ArchiveError(
             f"{facts.archive.path}: holds the tree {found[:16]}…, the manifest says {facts.tree_digest[:16]}…",
@@ -183,6 +200,9 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     Raises:
         ServerError: the server ended.
     """
+    from builder.verify import ask
+    from builder.verify.server_facts import executions
+
     log.info("asking %d texts, alone, in batches and concurrently", len(asker.samples))
     before = executions(asker.client, asker.model)
     asked = {"alone": ask.alone(asker), "batched": ask.batched(asker, facts.max_batch_size)}
@@ -204,6 +224,8 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
+    from builder.verify.parity import Comparison, compare
+
     compared = compare(metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
     failures = (*asked.failures, *compared.failures)
     return {
@@ -222,6 +244,9 @@ def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
 
 def _controls(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
     """What the judge would see if the control's answers were the expected ones."""
+    from builder.verify.controls import make_controls
+    from builder.verify.parity import compare
+
     controls = make_controls(metric, expected.answers, expected.controls)
     return {
         control.name: {

@@ -53,12 +53,12 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
-    """The samples that were written beside an archive: exactly what is in the file.
+    """The samples of a reference, one JSON object a line: exactly what is in the file, whatever its name.
 
     Raises:
         UserError: a line is not a sample.
     """
-    return tuple(_from_lines(path, _lines(path)))
+    return tuple(_from_json(f"{path}:{number}", line) for number, line in enumerate(_lines(path), 1) if line.strip())
 
 
 def _paired(samples: tuple[Sample, ...]) -> Iterable[Sample]:

@@ -51,6 +51,6 @@ def test_killed_build_is_swept_by_the_next_and_a_running_one_is_not(tmp_path):
 
 def test_cache_that_cannot_be_written_is_a_message(tmp_path):
     (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(MachineError, match=r"cache folder .*cache: Not a directory") as caught:
+    with pytest.raises(MachineError, match=r"the store .*cache: Not a directory") as caught:
         workspace(tmp_path / "cache").__enter__()
     assert "TRITONSMITH_CACHE" in caught.value.mend

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from builder.artifacts import Graph, OnnxModel, Reference, Sample, Source, TokenizerFiles
 from builder.core.digest import describe_folder
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.export.bind import Bind
 from builder.export.check import Check
 from builder.export.reference import Refer
@@ -44,7 +45,7 @@ def source_of(folder: Path, *, remote_code: bool = False) -> Source:
 def trace(
     folder: Path, task: str, work: Path, max_length: int | None = None, *, remote_code: bool = False
 ) -> tuple[Source, TokenizerFiles, Graph]:
-    source, executor = source_of(folder, remote_code=remote_code), Executor(work, "test")
+    source, executor = source_of(folder, remote_code=remote_code), Executor(Store.at(work), "test")
     tokenizer = executor.run(Tokenizer(task, max_length=max_length), source)
     return source, tokenizer, executor.run(Trace(task), (source, tokenizer))
 
@@ -53,13 +54,13 @@ def refer(
     source: Source, tokenizer: TokenizerFiles, task: str, work: Path, samples: Sequence[Sample] = ()
 ) -> Reference:
     stage = Refer(task, batch=(1, 5), sequence=(2, tokenizer.max_length))
-    return Executor(work, "test").run(stage, (source, tokenizer, samples or [Sample(text) for text in TEXTS]))
+    return Executor(Store.at(work), "test").run(stage, (source, tokenizer, samples or [Sample(text) for text in TEXTS]))
 
 
 def export(folder: Path, task: str, work: Path, samples: Sequence[Sample] = (), *, remote_code: bool = False) -> Export:
     """Runs everything from the tokenizer to the check."""
     source, tokenizer, graph = trace(folder, task, work, remote_code=remote_code)
-    model = Executor(work, "test").run(Bind(task), (graph, source))
+    model = Executor(Store.at(work), "test").run(Bind(task), (graph, source))
     reference = refer(source, tokenizer, task, work, samples)
-    checked = Executor(work, "test").run(Check(), (model, reference))
+    checked = Executor(Store.at(work), "test").run(Check(), (model, reference))
     return Export(folder, source, tokenizer, graph, checked, reference)

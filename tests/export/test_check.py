@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from builder.artifacts import OnnxModel
 from builder.core.digest import describe_file
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import ModelError
 from builder.export.check import Check
 from builder.tools import hf, onnx_graph, torch_heads
@@ -25,7 +26,7 @@ def bert(exported):
 
 
 def run(model, built, tmp_path):
-    return Executor(tmp_path, "test").run(Check(), (model, built.reference))
+    return Executor(Store.at(tmp_path), "test").run(Check(), (model, built.reference))
 
 
 @pytest.fixture(scope="module")
@@ -92,4 +93,4 @@ def test_a_reference_without_probes_proves_nothing(bert, tmp_path):
     reference = dataclasses.replace(bert.reference, files={"expected.safetensors": describe_file(path)})
 
     with pytest.raises(ModelError, match="no probes"):
-        Executor(tmp_path, "test").run(Check(), (bert.model, reference))
+        Executor(Store.at(tmp_path), "test").run(Check(), (bert.model, reference))

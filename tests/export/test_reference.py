@@ -8,6 +8,7 @@ import pytest
 
 from builder.artifacts import Sample
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import ModelError
 from builder.export.probes import make_probes, probe_shapes
 from builder.export.reference import Refer
@@ -81,7 +82,7 @@ def test_other_problems_than_single_label(tmp_path, config, metric, outputs):
     from transformers import pipeline
 
     folder = make_model("distilbert", TASK, tmp_path / "model", **config)
-    tokenizer = Executor(tmp_path, "test").run(Tokenizer(TASK), source_of(folder))
+    tokenizer = Executor(Store.at(tmp_path), "test").run(Tokenizer(TASK), source_of(folder))
     reference = refer(source_of(folder), tokenizer, TASK, tmp_path)
 
     assert (reference.metric, reference.outputs) == (metric, outputs)
@@ -127,7 +128,7 @@ def test_a_sample_without_tokens_is_refused(tmp_path):
     write_json(folder / "tokenizer.json", {**state, "post_processor": None})
     config = json.loads((folder / "tokenizer_config.json").read_text())
     write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
-    tokenizer = Executor(tmp_path, "test").run(Tokenizer(TASK), source_of(folder))
+    tokenizer = Executor(Store.at(tmp_path), "test").run(Tokenizer(TASK), source_of(folder))
 
     with pytest.raises(ModelError, match=r"sample 2 \(''\) gives no tokens"):
         refer(source_of(folder), tokenizer, TASK, tmp_path, [Sample("text"), Sample("")])

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as FileTokenizer
 from tokenizers import normalizers
 
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import ModelError
 from builder.export.tokenizer import Tokenizer
 from builder.tools import tokenizer_file
@@ -47,7 +48,7 @@ def bert(models, tmp_path):
 
 
 def run(folder, tmp_path, task="text-classification", max_length=None):
-    return Executor(tmp_path, "test").run(Tokenizer(task, max_length=max_length), source_of(folder))
+    return Executor(Store.at(tmp_path), "test").run(Tokenizer(task, max_length=max_length), source_of(folder))
 
 
 def edit(path, **changes):

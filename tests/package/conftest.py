@@ -9,6 +9,7 @@ import pytest
 
 from builder.config import ConfigureInputs, configure
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.package import Pack, PackageInputs, package
 from builder.recipe import load
 from builder.settings import settings
@@ -57,7 +58,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
         folder = tmp_path_factory.mktemp("build")
         recipe = load_recipe(folder, *overrides)
         made = parts or make_parts(folder / "parts")
-        run = Executor(folder / "stages", "tiny").run
+        run = Executor(Store.at(folder / "stages"), "tiny").run
         configs = run(configure(recipe, "cpu"), ConfigureInputs(made.model, made.tokenizer, made.reference))
         inputs = PackageInputs(made.source, made.model, made.tokenizer, configs)
         repository = run(package(recipe, "cpu", settings().cache), inputs)

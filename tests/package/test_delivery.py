@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builder.core.digest import describe_file
-from builder.errors import ArchiveError, MachineError
+from builder.core.stats import Stats
+from builder.errors import ArchiveError, DamagedError, MachineError
 from builder.package import collect, deliver, describe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.package import Delivery
     from tests.package.conftest import Built
 
@@ -25,12 +28,12 @@ def hand_out(built: Built, folder: Path) -> Delivery:
         archive=built.archive,
         reference=built.parts.reference,
     )
-    return deliver(built.archive, built.parts.reference, manifest, folder)
+    return deliver(built.archive, built.parts.reference, manifest, folder, Stats(folder.parent / "stats"))
 
 
 def test_four_files_with_one_stem(built: Built, tmp_path: Path) -> None:
     delivered = hand_out(built, tmp_path / "new" / "dist")
-    stem = built.archive.file.path.name.removesuffix(".tar.gz")
+    stem = built.archive.name.removesuffix(".tar.gz")
     assert sorted(path.name for path in (tmp_path / "new/dist").iterdir()) == [
         f"{stem}.expected.safetensors",
         f"{stem}.manifest.json",
@@ -41,10 +44,11 @@ def test_four_files_with_one_stem(built: Built, tmp_path: Path) -> None:
     assert describe_file(delivered.archive.file.path) == delivered.archive.file
 
 
-def test_everybody_may_read_it(built: Built, tmp_path: Path) -> None:
-    built.parts.reference.files["expected.safetensors"].path.chmod(0o600)
-    hand_out(built, tmp_path)
-    assert {path.stat().st_mode & 0o444 for path in tmp_path.iterdir()} == {0o444}
+def test_they_are_the_users_own_copies(built: Built, tmp_path: Path) -> None:
+    delivered = hand_out(built, tmp_path / "dist")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "dist").iterdir()} == {0o644}
+    delivered.archive.file.path.write_bytes(b"mine")
+    assert describe_file(built.archive.file.path) == built.archive.file, "what the user writes is not in the store"
 
 
 def test_what_was_delivered_is_found_again(built: Built, tmp_path: Path) -> None:
@@ -56,34 +60,37 @@ def test_what_was_delivered_is_found_again(built: Built, tmp_path: Path) -> None
     assert (found.reference.metric, found.reference.controls) == ("cosine", ("wrong_pooling",))
 
 
-def test_delivering_again_replaces(built: Built, tmp_path: Path) -> None:
-    first = hand_out(built, tmp_path)
-    first.reference.files["samples.jsonl"].path.unlink()
-    first.reference.files["samples.jsonl"].path.write_text("mine")
-    second = hand_out(built, tmp_path)
-    file = second.reference.files["samples.jsonl"]
-    assert describe_file(file.path) == file
-    assert len(list(tmp_path.iterdir())) == 4
+def test_delivering_again_replaces_what_was_changed_and_leaves_the_rest(built: Built, tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    first = hand_out(built, dist)
+    inodes = {path.name: path.stat().st_ino for path in dist.iterdir()}
+    samples = first.reference.files["samples.jsonl"].path
+    samples.write_bytes(bytes(samples.stat().st_size))
+    second = hand_out(built, dist)
+    assert describe_file(samples) == second.reference.files["samples.jsonl"]
+    assert {path.name for path in dist.iterdir() if path.stat().st_ino != inodes[path.name]} == {samples.name}
 
 
-def test_another_file_system_gets_copies(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    delivered = hand_out(built, tmp_path)
-    assert describe_file(delivered.archive.file.path) == delivered.archive.file
-    assert not delivered.archive.file.path.samefile(built.archive.file.path)
+def test_a_damaged_file_is_not_delivered(built: Built, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(built.archive.file.path.read_bytes()[:-1] + b"?")
+    archive = replace(built.archive, file=replace(built.archive.file, path=damaged))
+    with pytest.raises(DamagedError, match="is not what it was"):
+        hand_out(replace(built, archive=archive), tmp_path / "dist")
+    damaged.unlink()
+    with pytest.raises(DamagedError, match="is gone"):
+        hand_out(replace(built, archive=archive), tmp_path / "dist")
+    assert list((tmp_path / "dist").iterdir()) == []
 
 
 def test_a_full_disk_leaves_no_manifest(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(MachineError, match="no space left"):
-        hand_out(built, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        hand_out(built, tmp_path / "dist")
+    assert list((tmp_path / "dist").iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".manifest.json", ".samples.jsonl", ".expected.safetensors"])

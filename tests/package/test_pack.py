@@ -7,6 +7,7 @@ import pytest
 
 from builder.core.digest import describe_file, digest_json, digest_tree
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import InternalError, MachineError
 from builder.package import Pack
 from builder.tools import archive
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def test_the_archive_is_named_by_what_it_holds(built: Built) -> None:
     digest = digest_tree(built.repository.files)
-    assert built.archive.file.path.name == f"tiny-cpu-{digest[:16]}.tar.gz"
+    assert built.archive.name == f"tiny-cpu-{digest[:16]}.tar.gz"
     assert built.archive.tree_digest == digest
     assert built.archive.file == describe_file(built.archive.file.path)
     assert built.archive.unpacked_size == sum(file.size for file in built.repository.files.values())
@@ -30,10 +31,10 @@ def test_its_members_have_the_digest_of_its_name(built: Built) -> None:
 
 
 def test_packing_again_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
-    again = Executor(tmp_path, "tiny").run(Pack("cpu"), built.repository)
+    again = Executor(Store.at(tmp_path), "tiny").run(Pack("cpu"), built.repository)
     assert again.file.sha256 == built.archive.file.sha256
-    other = Executor(tmp_path / "other", "tiny").run(Pack("other"), built.repository)
-    assert other.file.path.name.startswith("tiny-other-")
+    other = Executor(Store.at(tmp_path / "other"), "tiny").run(Pack("other"), built.repository)
+    assert other.name.startswith("tiny-other-")
 
 
 def test_a_file_that_changed_is_not_published(built: Built, tmp_path: Path) -> None:
@@ -43,8 +44,8 @@ def test_a_file_that_changed_is_not_published(built: Built, tmp_path: Path) -> N
     repository = replace(built.repository, files={**built.repository.files, name: describe_file(path)})
     path.write_text("after!")
     with pytest.raises(MachineError, match="has changed while the build ran"):
-        Executor(tmp_path / "stages", "tiny").run(Pack("cpu"), repository)
-    assert not (tmp_path / "stages" / "pack").exists()
+        Executor(Store.at(tmp_path / "stages"), "tiny").run(Pack("cpu"), repository)
+    assert not list((tmp_path / "stages").glob("records/*/*"))
 
 
 def test_the_key(built: Built) -> None:

@@ -27,6 +27,17 @@ verify: {sweep: {concurrency: [2]}}
 """
 
 
+TELL_MODULES = """
+import sys
+from builder.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print("MODULES", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+    sys.exit(end.code)
+"""
+
+
 @dataclass(frozen=True)
 class Done:
     """How the command ended."""
@@ -54,17 +65,24 @@ class Command:
     def recipe(self):
         return self.folder / "tiny.yaml"
 
-    def start(self, *arguments):
-        environment = {**os.environ, "TRITONSMITH_CACHE": str(self.cache), "CI": "1"}
+    def start(self, *arguments, program=("-m", "builder"), umask=-1, **environment):
+        environment = {**os.environ, "TRITONSMITH_CACHE": str(self.cache), "CI": "1", **environment}
         return subprocess.Popen(
-            [sys.executable, "-m", "builder", *map(str, arguments)],
-            cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, *program, *map(str, arguments)],
+            cwd=self.folder, env=environment, umask=umask, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def __call__(self, *arguments):
-        process = self.start(*arguments)
+    def __call__(self, *arguments, **environment):
+        process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=240)
         return Done(process.returncode, out, err)
+
+    def imported(self, *arguments):
+        """What the command printed, and which modules it had imported when it was done."""
+        process = self.start(*arguments, program=("-c", TELL_MODULES))
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        return Done(process.returncode, out, err), set(err.rpartition("MODULES ")[2].split())
 
     def interrupt(self, number, when, *arguments, victim=None):
         """Runs the command until a line of its talk holds ``when``; then it, or its ``victim``, gets a signal."""

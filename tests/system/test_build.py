@@ -37,7 +37,7 @@ def test_recipe_becomes_a_proven_archive_that_can_be_proven_again(command):
     manifest = json.loads((command.folder / "out" / archive["manifest"].rpartition("/")[2]).read_text())
     members, source = manifest["archive"]["members"], manifest["source"]["files"]
     assert members["tiny-model/1/model.safetensors"] == source["model.safetensors"]
-    assert not list((command.cache / "builds").iterdir())
+    assert not list((command.cache / "store/builds").iterdir())
 
     again = command("verify", path, "--json")
     assert again.code == 0, again.err
@@ -99,7 +99,7 @@ def test_proof_that_is_ended_in_the_middle_leaves_nothing(command, archive, numb
     assert command.settled() == []
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
     if number != KILL:
-        assert not list((command.cache / "builds").iterdir())
+        assert not list((command.cache / "store/builds").iterdir())
 
 
 def test_server_that_is_killed_while_it_verifies_is_the_machines_failure(command, archive):

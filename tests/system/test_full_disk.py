@@ -1,6 +1,8 @@
 """A disk that is really full: a small tmpfs in a mount namespace of the command's own."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -24,32 +26,49 @@ pytestmark = [
 
 
 def build_with_small_disk(command, place, kilobytes):
+    """Builds, says what is left, verifies the store, and goes on with a larger disk."""
     place.mkdir(exist_ok=True)
-    script = f"mount -t tmpfs -o size={kilobytes}k none '{place}' && '{sys.executable}' -m builder build tiny.yaml "
-    script += "--no-verify --out out; code=$?; echo LEFT; find builds-dir out -mindepth 1 2>/dev/null; exit $code"
+    build = f"'{sys.executable}' -m builder build tiny.yaml --no-verify --out out"
+    script = f"""
+        mount -t tmpfs -o size={kilobytes}k none '{place}' && {build}; code=$?
+        echo LEFT; find '{command.cache}/store/builds' out -mindepth 1 2>/dev/null
+        echo STORE; '{sys.executable}' -m builder store verify --json
+        if [ $code = 3 ]; then
+            mount -o remount,size=60000k '{place}' && {build} >&2; echo AGAIN $?
+        fi
+        exit $code"""
     return subprocess.run(
-        [*NAMESPACE, "sh", "-c", script.replace("builds-dir", f"'{command.cache}/builds'")],
+        [*NAMESPACE, "sh", "-c", script],
         cwd=command.folder, env={**os.environ, "TRITONSMITH_CACHE": str(command.cache), "CI": "1"},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("where", "kilobytes", "stage"),
-    [("cache/builds", 2000, "pack"), ("out", 500, "out")],
-    ids=["while packing", "while delivering"],
+    ("where", "kilobytes", "place"),
+    [
+        ("cache/store", 100, "source: "),
+        ("cache/store", 300, r"(tokenizer|trace|bind|reference|check): "),
+        ("cache/store", 2_000, "package: "),
+        ("cache/store", 12_000, r"\S+/tiny-cpu-\S+\.tar\.gz: "),
+        ("out", 500, r"\S+/out: "),
+    ],
+    ids=["source", "export", "package", "pack", "deliver"],
 )
-def test_full_disk_is_one_message_and_leaves_nothing(command, where, kilobytes, stage):
+def test_full_disk_is_one_message_leaves_nothing_and_the_next_run_goes_on(command, where, kilobytes, place):
     done = build_with_small_disk(command, command.folder / where, kilobytes)
     assert done.returncode == 3, done.stderr
     message = done.stderr.split("tritonsmith: ")[1]
-    assert "no space left" in message.lower()
-    assert stage in message.splitlines()[0]
+    assert re.match(f"{place}no space left on the disk", message), message
     assert "mend: " in message
     assert "Traceback" not in done.stderr
-    assert done.stdout.split("LEFT\n")[1] == "", "half-written files"
+    left, _, rest = done.stdout.partition("LEFT\n")[2].partition("STORE\n")
+    assert left == "", "half-written files"
+    store, _, again = rest.partition("AGAIN ")
+    assert json.loads(store)["clean"]
+    assert again == "0\n", done.stderr
 
 
 def test_disk_that_is_large_enough_is_none_of_it(command):
-    done = build_with_small_disk(command, command.cache / "builds", 40_000)
+    done = build_with_small_disk(command, command.cache / "store", 60_000)
     assert done.returncode == 0, done.stderr

@@ -209,7 +209,8 @@ def test_a_missing_tolerance_is_our_own_mistake():
 
 def test_it_is_a_stage(tmp_path):
     from builder.core.execute import Executor
+    from builder.core.store import Store
 
-    verdict = Executor(tmp_path, "recipe/source/model/cpu/triton").run(Judge(COSINE), measurement())
+    verdict = Executor(Store.at(tmp_path), "recipe/source/model/cpu/triton").run(Judge(COSINE), measurement())
     assert verdict.status == "passed"
-    assert (tmp_path / "judge/record.json").is_file()
+    assert len(list(tmp_path.glob("records/*/*.json"))) == 1

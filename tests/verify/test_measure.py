@@ -12,6 +12,7 @@ import pytest
 
 from builder.artifacts import Sample
 from builder.core.execute import Executor
+from builder.core.store import Store
 from builder.errors import ArchiveError, ServerError
 from builder.tools.perf_analyzer import Windows
 from builder.verify import Judge, Measure, ask, verify_archive
@@ -109,7 +110,7 @@ def test_classifiers_of_pairs_pass(make_tiny, make_archive, samples, cache, tmp_
     asked = tuple(Sample(sample.text, "und dann") if tiny.text_pair else sample for sample in samples)
     facts = make_archive(tiny, asked)
     stage = Measure(cache, concurrency=(1,) if tiny.text_pair else (), windows=QUICK)
-    executor = Executor(tmp_path, "recipe/source/model/cpu/triton")
+    executor = Executor(Store.at(tmp_path), "recipe/source/model/cpu/triton")
     found = executor.run(stage, facts)
     verdict = executor.run(Judge(LABELS), found)
     assert (verdict.status, verdict.reasons) == ("passed", ())

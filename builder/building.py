@@ -1,0 +1,327 @@
+"""What the commands ask for: build, plan, verify. The order of the stages is in :mod:`builder.pipeline`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from builder.core import graph
+from builder.core.execute import Executor
+from builder.core.plan import PlannedNode
+from builder.core.plan import plan as plan_nodes
+from builder.core.report import Reporter, Silent, StageTime
+from builder.core.store import NAME, Store
+from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, DamagedError, RecipeError, TritonsmithError
+from builder.package import collect, deliver, describe, with_verdict, write_manifest
+from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
+from builder.settings import settings
+from builder.verify import PASSED, ArchiveFacts, Judge, Measure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from builder.artifacts import Archive, Json
+    from builder.core.graph import Node, Values
+    from builder.package import Delivery, Manifest
+    from builder.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "BuildResult",
+    "Built",
+    "PlannedNode",
+    "build",
+    "build_all",
+    "exit_code",
+    "plan",
+    "selected_targets",
+    "verify",
+]
+
+UNVERIFIED: Final = "unverified"
+REJECTED: Final = "rejected"
+"""Folder below ``--out`` for archives that failed their gate: never beside the good ones."""
+
+_COSMETIC: Final = frozenset({"description"})
+
+_HEALINGS: Final = 100
+"""Damaged files that one build mends: more than that, and it is the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """An archive and what is known of it. ``status``: passed, failed, inconclusive, unverified."""
+
+    delivery: Delivery
+    times: tuple[StageTime, ...]
+
+    @property
+    def archive(self) -> Archive:
+        return self.delivery.archive
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.delivery.manifest
+
+    @property
+    def status(self) -> str:
+        return self.manifest.verification.status
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """By stage, in order."""
+        return {time.stage: time.seconds for time in self.times}
+
+    def as_json(self) -> Json:
+        """The result for ``--json``: stable keys, absolute paths."""
+        manifest = self.manifest
+        return {
+            "name": manifest.name,
+            "target": manifest.target.name,
+            "status": self.status,
+            "reasons": list(manifest.measured.reasons),
+            "archive": str(self.archive.file.path.absolute()),
+            "manifest": str(self.delivery.manifest_path),
+            "sha256": self.archive.file.sha256,
+            "tree_digest": self.archive.tree_digest,
+            "size": self.archive.file.size,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "stages": {time.stage: time.state for time in self.times},
+            "verification": manifest.verification.model_dump(mode="json"),
+            "parity": manifest.measured.model_dump(mode="json")["parity"],
+            "perf": manifest.measured.model_dump(mode="json")["perf"],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What came of a build of several recipes: archives, and the errors of what failed, by node id."""
+
+    results: tuple[BuildResult, ...]
+    errors: Mapping[str, Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Passes the executor's reports on, and keeps the times. Several threads report."""
+
+    reporter: Reporter
+    times: dict[str, StageTime] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def started(self, node: str) -> None:
+        self.reporter.started(node)
+
+    def finished(self, time: StageTime) -> None:
+        with self._lock:
+            again = time.node in self.times
+            self.times.setdefault(time.node, time)
+        if not again:  # after something was mended, all that is whole is found again: no news
+            self.reporter.finished(time)
+
+    def failed(self, node: str, seconds: float) -> None:
+        self.reporter.failed(node, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where results go, and whether they are proven first."""
+
+    out: Path
+    verify: bool
+
+
+def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
+    """What a build would do, in order, and why, without doing any of it.
+
+    Raises:
+        UserError: a recipe names a target, a Triton release or a field that does not exist.
+    """
+    _check_names(recipes)
+    cache = settings().cache
+    store = _store(cache)
+    around = Surroundings(cache, store.describe)
+    return plan_nodes([node for recipe in recipes for node in nodes(recipe, targets, around)], store)
+
+
+def build(
+    recipe: Recipe,
+    targets: Sequence[str] = (),
+    *,
+    out: Path,
+    verify: bool = True,
+    reporter: Reporter = Silent(),  # noqa: B008 - it has no state
+) -> tuple[BuildResult, ...]:
+    """Builds, proves and delivers one archive for each target of a recipe: see :func:`build_all`.
+
+    Raises:
+        TritonsmithError: a stage failed; nothing of that target is delivered.
+    """
+    built = build_all([recipe], targets, out=out, verify=verify, reporter=reporter)
+    for error in built.errors.values():
+        raise error
+    return built.results
+
+
+def build_all(
+    recipes: Sequence[Recipe],
+    targets: Sequence[str] = (),
+    *,
+    out: Path,
+    verify: bool = True,
+    limits: graph.Limits = graph.Limits(),  # noqa: B008 - frozen
+    reporter: Reporter = Silent(),  # noqa: B008 - it has no state
+) -> Built:
+    """Builds, proves and delivers one archive for each target of each recipe. What is in the store is not made again.
+
+    Args:
+        recipes: what to build.
+        targets: names of targets; empty: all of each recipe.
+        out: folder for the archives; those that fail their gate go to ``out/rejected``.
+        verify: serve, compare and measure; without it the archives are *unverified*.
+        limits: what may run side by side.
+        reporter: who is told of each stage.
+
+    Returns:
+        The archives, and the errors of what failed: that stops only what depends on it.
+
+    Raises:
+        UserError: a recipe is wrong in a way that shows before anything runs.
+        MachineError: the store cannot be written.
+    """
+    _check_names(recipes)
+    cache, clock = settings().cache, _Clock(reporter)
+    store = _store(cache)
+    around = Surroundings(cache, store.ingest)
+    made = []
+    for recipe in recipes:
+        made += nodes(recipe, targets, around, verify=verify)
+        for target in selected_targets(recipe, targets):
+            made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
+    executor = Executor(store, reporter=clock)
+    with store.lease():
+        outcome = _healed(made, executor, limits)
+    for error in outcome.errors.values():
+        if not isinstance(error, TritonsmithError):
+            raise error  # a bug of ours
+    results = [outcome.values[node.id] for node in made if node.act is not None and node.id in outcome.values]
+    return Built(tuple(results), outcome.errors)
+
+
+def _check_names(recipes: Sequence[Recipe]) -> None:
+    """One name, one recipe: nodes and archives are called by it. The same recipe may be named twice."""
+    seen: dict[str, Recipe] = {}
+    for recipe in recipes:
+        other = seen.setdefault(recipe.name, recipe)
+        if any(
+            getattr(recipe, name) != getattr(other, name) for name in type(recipe).model_fields if name not in _COSMETIC
+        ):
+            raise RecipeError(
+                f"{recipe.path}: name: {recipe.name!r} is also the name of {other.path}, which says something else",
+                mend="give each recipe of one build a name of its own",
+            )
+
+
+def _store(cache: Path) -> Store:
+    return Store.at(cache / NAME, owned=(cache / "hub",))
+
+
+def _healed(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> graph.Outcome:
+    """Runs the nodes; where a file of the store was found damaged and removed, again: what made it is missed then."""
+    perform: graph.Perform = executor.run
+    if limits.jobs > 1:
+        from builder.core.worker import Workers
+
+        perform = Workers(executor).run
+    for _ in range(_HEALINGS):
+        outcome = graph.run(made, perform, limits)
+        damaged = [error for error in outcome.errors.values() if isinstance(error, DamagedError)]
+        if not any(executor.store.blobs.holds(error.path) for error in damaged):
+            break
+    return outcome
+
+
+def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
+    """The last node of a target: the manifest, and the files where the user wants them."""
+    stages = dict.fromkeys(("source", "tokenizer", "trace", "bind", "reference", "check"), SHARED)
+    stages |= dict.fromkeys(("config", "package", "pack"), target)
+    if destination.verify:
+        stages |= dict.fromkeys(("measure", "judge"), target)
+    needs = {stage: node_id(recipe, place, stage) for stage, place in stages.items()}
+
+    def act(made: Values) -> BuildResult:
+        parts = {name: made[stage] for name, stage in _PARTS.items()}
+        manifest = describe(recipe, target, **parts)
+        if destination.verify:
+            manifest = with_verdict(manifest, made["measure"], made["judge"])
+            _ask_again(manifest, store, needs["measure"])
+        passed = manifest.verification.status in {PASSED, UNVERIFIED}
+        folder = destination.out if passed else destination.out / REJECTED
+        try:
+            delivery = deliver(parts["archive"], parts["reference"], manifest, folder, store.stats)
+        except DamagedError as error:
+            raise store.blobs.discard(error.path) from error
+        return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
+
+    return graph.Node(node_id(recipe, target, "deliver"), needs, act=act)
+
+
+_PARTS: Final = {"source": "source", "repository": "package", "archive": "pack", "reference": "reference"}
+
+
+def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
+    """A verdict that hangs on speed that did not settle is not kept: the next build measures again."""
+    settled = all(point["status"] == "stable" for point in manifest.measured.perf)
+    if manifest.verification.status != PASSED and not settled:
+        store.forget(node)
+
+
+def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa: B008 - it has no state
+    """Repeats the proof of an archive from the files beside it; needs no Hugging Face library.
+
+    The manifest beside the archive is replaced by one with the new figures.
+
+    Raises:
+        ArchiveError: the archive, or a file beside it, is missing or damaged.
+        MachineError: the server, or this machine, failed.
+    """
+    delivery = collect(path)
+    cache, clock = settings().cache, _Clock(reporter)
+    executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
+    manifest = _proven(delivery, executor, cache)
+    write_manifest(delivery.manifest_path, manifest)
+    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
+
+
+def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
+    """Measures and judges an archive; the manifest with the verdict."""
+    manifest, archive, reference = delivery.manifest, delivery.archive, delivery.reference
+    inputs = ArchiveFacts(
+        name=manifest.name,
+        archive=archive.file,
+        samples=reference.files["samples.jsonl"],
+        expected=reference.files["expected.safetensors"],
+        tree_digest=archive.tree_digest,
+        triton=manifest.target.triton,
+        metric=reference.metric,
+        outputs=reference.outputs,
+        controls=reference.controls,
+        max_batch_size=manifest.max_batch_size,
+        text_pair=manifest.text_pair,
+    )
+    gates = manifest.gates
+    measurement = executor.run(Measure(cache, gates.concurrency), inputs)
+    verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
+    return with_verdict(manifest, measurement, verdict)
+
+
+def exit_code(results: Sequence[BuildResult], *, asked_unverified: bool = False) -> int:
+    """The command's exit code: a failed gate counts more than something unverified."""
+    statuses = {result.status for result in results}
+    if statuses - {PASSED, UNVERIFIED}:
+        return EXIT_GATE_FAILED
+    return EXIT_UNVERIFIED if UNVERIFIED in statuses and not asked_unverified else EXIT_DONE

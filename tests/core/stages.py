@@ -1,0 +1,85 @@
+"""Cheap stages, for tests of what runs them: they behave like the real ones, and keep a diary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from builder.artifacts import Repository
+from builder.core.codec import files_in
+from builder.core.digest import describe_file, describe_folder
+from builder.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.artifacts import File
+
+PIECES = 8
+
+
+@dataclass(frozen=True)
+class Write:
+    """Makes a file of a text and of all that its inputs hold, and passes the first input's files on.
+
+    Args:
+        text: what is written.
+        fail: is raised in the middle of the work.
+        refuse: the output is refused.
+        diary: a folder with one file for each time that it ran.
+    """
+
+    text: str
+    name: str = "write"
+    fail: BaseException | None = None
+    refuse: bool = False
+    diary: Path | None = None
+    facts: Any = None
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs):
+        digests = [file.sha256 for file in files_in(inputs)]
+        return {"text": self.text, "inputs": digests or inputs, **(self.facts or {})}
+
+    def requires(self, inputs):
+        if inputs == "bad":
+            raise ModelError("input 'bad' is refused")
+
+    def run(self, inputs, out):
+        if self.diary:
+            self.diary.mkdir(parents=True, exist_ok=True)
+            (self.diary / f"{self.name}-{len(list(self.diary.iterdir()))}").touch()
+        before = [file.path.read_text() for file in files_in(inputs)]
+        (out / "deep").mkdir()
+        for piece in range(PIECES):
+            (out / "deep" / f"{self.name}.{piece}").write_text(f"{self.name} {piece} {self.text} {before}")
+            if self.fail and piece == PIECES // 2:
+                raise self.fail
+        passed_on = inputs[0].files if files_in(inputs) else {}
+        made = describe_folder(out)
+        return Repository(name=self.text, files={**passed_on, **made}, record={"pieces": PIECES, "tuple": (1, 2)})
+
+    def ensures(self, inputs, output):
+        if self.refuse:
+            raise ModelError("the output is refused")
+
+
+class Listener:
+    def __init__(self):
+        self.events = []
+
+    def started(self, node):
+        self.events.append(("started", node))
+
+    def finished(self, time):
+        self.events.append((time.state, time.node))
+
+    def failed(self, node, seconds):
+        self.events.append(("failed", node))
+
+
+def outside(folder: Path, text: str = "weights") -> File:
+    """A file of the user's."""
+    folder.mkdir(exist_ok=True)
+    (folder / "weights").write_text(text)
+    return describe_file(folder / "weights")
