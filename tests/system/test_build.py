@@ -60,7 +60,7 @@ def test_failed_gate_ends_with_1_and_is_kept_apart(command):
     # On a machine that is busy with something else no point may be stable: that is no pass either.
     assert (archive["status"], archive["reasons"][0].split(":")[0]) in {
         ("failed", "no measured concurrency meets all constraints"),
-        ("inconclusive", "there are constraints, but none of 1 measurements is stable"),
+        ("inconclusive", "there are constraints on speed, but none of 1 measurements is stable"),
     }
     assert not list((command.folder / "out").glob("*.tar.gz"))
     assert len(list((command.folder / "out" / "rejected").glob("*.tar.gz"))) == 1
