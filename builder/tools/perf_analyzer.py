@@ -4,6 +4,7 @@ What was found by running it (2.51):
 
 * It writes its CSV only when it found a stable window. Otherwise it ends with status 2 and ``Failed to obtain stable
   measurement``. Any other failure ends with 99: a refused request, and a window in which no request was answered.
+  Anything else is not a measurement: 127 is the dynamic loader's, for a library that is missing.
 * For an ensemble it writes one more CSV for each step, named ``<model>_v<version>.<csv>``: with a path in place of a
   plain file name those go astray, so it runs inside the folder of its files.
 * Without ``--percentile`` it decides stability by the average latency, and its CSV has p50, p90, p95 and p99.
@@ -15,7 +16,8 @@ import csv
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.errors import MachineError
@@ -38,6 +40,7 @@ Value: TypeAlias = "str | Sequence[int]"
 _CSV: Final = "report.csv"
 _DATA: Final = "input.json"
 _LINES_SHOWN: Final = 6
+_MEASURED: Final = (0, 2, 99)  # exit statuses that say something of the model
 _UNSTABLE: Final = "Failed to obtain stable measurement"
 _NOTHING: Final = "No valid requests recorded within time interval"
 _REFUSED: Final = "Failed to maintain requested inference load"
@@ -85,8 +88,8 @@ class Step:
 class Point:
     """What was measured at one concurrency.
 
-    ``status`` is stable; or unstable, when no three windows agreed: then there are no percentiles, and
-    ``windows_per_second`` says what was seen; or failed, when a request was refused: ``detail`` says why.
+    ``status`` is stable; or unstable, when no three windows agreed or it took too long: then there are no percentiles,
+    and ``windows_per_second`` says what was seen; or failed, when a request was refused: ``detail`` says why.
     """
 
     concurrency: int  # requests in flight
@@ -148,43 +151,67 @@ def measure(
         The point; its status says whether it can be used.
 
     Raises:
-        MachineError: perf_analyzer cannot be started, crashed, hung, or wrote what cannot be read.
+        MachineError: perf_analyzer cannot be started, crashed, or wrote what cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_input_data(rows, folder / _DATA)
-    completed = process.run(
-        _command(toolchain.perf_analyzer, address, model, concurrency, windows),
+    lines: list[str] = []
+    began = time.monotonic()
+    command = _command(toolchain.perf_analyzer, address, model, concurrency, windows)
+    try:
+        completed = _run(command, toolchain, folder, windows, lines)
+    except MachineError as error:
+        if time.monotonic() - began < windows.timeout_seconds:
+            raise  # it was not started
+        # It waits for requests in flight: a model that is slow says nothing against the machine or its answers.
+        return _with(_point(concurrency, "\n".join(lines)), status="unstable", detail=error.message)
+    (folder / "output.txt").write_text(completed.stdout + completed.stderr, encoding="utf-8")
+    return read_point(completed, concurrency, folder)
+
+
+def _run(
+    command: Sequence[str | Path], toolchain: Toolchain, folder: Path, windows: Windows, lines: list[str]
+) -> Completed:
+    # ``lines`` are what it has printed, also when it does not end in time.
+    def on_line(line: str) -> None:
+        log.debug("%s", line)
+        lines.append(line)
+
+    return process.run(
+        command,
         what="perf_analyzer",
         timeout_seconds=windows.timeout_seconds,
         env=_environment(toolchain.perf_libraries),
         cwd=folder,
         check=False,
-        on_line=lambda line: log.debug("%s", line),
+        on_line=on_line,
     )
-    (folder / "output.txt").write_text(completed.stdout + completed.stderr, encoding="utf-8")
-    return read_point(completed, concurrency, folder)
 
 
 def read_point(completed: Completed, concurrency: int, folder: Path) -> Point:
     """Makes a point of what perf_analyzer printed and wrote.
 
     Raises:
-        MachineError: it was killed, or its CSV cannot be read.
+        MachineError: it was killed, ended with a status of no measurement, or its CSV cannot be read.
     """
-    if completed.returncode < 0:
+    if completed.returncode not in _MEASURED:
         status = process.describe_status(completed.returncode)
         raise MachineError(f"perf_analyzer: {status} at concurrency {concurrency}\n{_last_lines(completed)}")
-    found = _WINDOW.findall(completed.stdout)
-    point = Point(
+    point = _with(_point(concurrency, completed.stdout), detail=_last_lines(completed))
+    if completed.returncode != 0:
+        return _with(point, status="unstable") if _is_unstable(completed) else point
+    return _stable(point, completed.stdout, folder)
+
+
+def _point(concurrency: int, stdout: str) -> Point:
+    """The windows that it told of; failed until something better is known."""
+    found = _WINDOW.findall(stdout)
+    return Point(
         concurrency,
         "failed",
         windows_per_second=tuple(float(throughput) for throughput, _ in found),
         windows_latency_ms=tuple(_milliseconds(latency) for _, latency in found),
-        detail=_last_lines(completed),
     )
-    if completed.returncode != 0:
-        return _with(point, status="unstable") if _is_unstable(completed) else point
-    return _stable(point, completed.stdout, folder)
 
 
 def _is_unstable(completed: Completed) -> bool:
@@ -214,8 +241,6 @@ def _stable(point: Point, stdout: str, folder: Path) -> Point:
 
 
 def _with(point: Point, **changes: object) -> Point:
-    from dataclasses import replace
-
     return replace(point, **changes)  # type: ignore[arg-type]
 
 

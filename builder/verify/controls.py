@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.verify.parity import Answers, decisions
+from builder.verify.parity import CRITERIA_BY_FIGURE, Answers, compare, decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy as np
+
+    from builder.artifacts import Json
 
 SHUFFLED: Final = "shuffled"
 _SAME: Final = 1e-6
@@ -45,6 +47,39 @@ def make_controls(metric: str, expected: Answers, wrong: Mapping[str, Answers]) 
         same = all(_same(expected[output], wrong[name][output]) for output in wrong[name])
         reason = "no sample is answered differently by this mistake" if same else ""
         yield Control(name, {**expected, **wrong[name]}, reason)
+
+
+def hold_against(metric: str, control: Control, answers: Mapping[str, Answers | None]) -> dict[str, Json]:
+    """What the judge would see if the control's answers were the expected ones, however the texts were asked.
+
+    Args:
+        metric: how answers are compared.
+        control: what is expected in place of the truth.
+        answers: way of asking → what was answered; None where requests were refused.
+
+    Returns:
+        ``ways``: the figures of each way, none where its answers cannot be compared; ``figures``: of each figure the
+        one of all ways that is closest to passing; ``inapplicable`` as in :class:`Control`.
+    """
+    ways = {
+        way: {} if answered is None else compare(metric, control.expected, answered).figures
+        for way, answered in answers.items()
+    }
+    return {
+        "figures": _most_favourable(metric, ways.values()),
+        "inapplicable": control.inapplicable,
+        "ways": {way: {"figures": figures} for way, figures in ways.items()},
+    }
+
+
+def _most_favourable(metric: str, ways: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for figures in ways:
+        for name, value in figures.items():
+            criterion = CRITERIA_BY_FIGURE[metric].get(name)  # a mean has none: the higher, the closer
+            better = max if criterion is None or criterion.at_least else min
+            found[name] = better(found.get(name, value), value)
+    return found
 
 
 def derangement(groups: np.ndarray) -> np.ndarray:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.core.digest import digest_file
 from builder.errors import ArchiveError
 
 if TYPE_CHECKING:
     from builder.artifacts import File
+
+_DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,24 @@ class ArchiveFacts:
     controls: tuple[str, ...]
     max_batch_size: int  # texts in one request at most
     text_pair: bool = False
+
+
+def check_metric(facts: ArchiveFacts) -> None:
+    """Makes sure that the answers can be compared, before anything is served.
+
+    Raises:
+        ArchiveError: the metric is unknown, or an output that it compares is not among the outputs.
+    """
+    from builder.verify.parity import OUTPUTS
+
+    place = f"{facts.archive.path}: its manifest says"
+    if facts.metric not in OUTPUTS:
+        raise ArchiveError(f"{place} metric {facts.metric!r}; known: {', '.join(OUTPUTS)}", mend=_DAMAGED)
+    if missing := [name for name in OUTPUTS[facts.metric] if name not in facts.outputs]:
+        stated = ", ".join(facts.outputs) or "none"
+        raise ArchiveError(
+            f"{place} outputs {stated}; metric {facts.metric} compares {', '.join(missing)} too", mend=_DAMAGED
+        )
 
 
 def check_files(facts: ArchiveFacts) -> None:

@@ -4,10 +4,11 @@
 * So is a request that was refused, alone or under load, an answer that cannot be compared, and a text that is not
   UTF-8 but was answered.
 * Where everything is within tolerance, the negative controls decide whether that means anything. Held against the same
-  tolerances, each of them must be out of tolerance, and ``shuffled`` in every figure that has a tolerance of its own: a
-  classifier that gives one label to every text agrees with its shuffled self. A control that is not refused makes the
-  verdict *inconclusive*, which is not a pass. A control that changes no answer (no text is long enough to be truncated)
-  cannot show anything and is left out; when that is so for all controls of the reference, the verdict is inconclusive.
+  tolerances, each of them must be out of tolerance however the texts were asked, and ``shuffled`` in every figure that
+  has a tolerance of its own: a classifier that gives one label to every text agrees with its shuffled self. A control
+  that is not refused makes the verdict *inconclusive*, which is not a pass. A control that changes no answer (no text
+  is long enough to be truncated) cannot show anything and is left out; when that is so for all controls of the
+  reference, the verdict is inconclusive.
 * A constraint on speed holds if at least one measured concurrency meets all constraints at once: a service is deployed
   to run at one of them. Which ones do is in the figures. Only stable points count; with constraints and no stable
   point, the verdict is inconclusive.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import Verdict
-from builder.errors import InternalError
+from builder.errors import ArchiveError, InternalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +34,8 @@ FAILED: Final = "failed"
 INCONCLUSIVE: Final = "inconclusive"
 
 CONSTRAINTS: Final = ("p50_ms", "p95_ms", "p99_ms", "min_throughput")
+
+_DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,33 @@ class Judge:
         }
 
     def requires(self, inputs: Measurement) -> None:
-        """There is a tolerance for every figure, and every constraint is known."""
-        missing = {criterion.tolerance for criterion in _criteria()[inputs.parity["metric"]]} - set(self.tolerances)
+        """As :meth:`check`, for the metric of the measurement.
+
+        Raises:
+            ArchiveError: what is judged by is incomplete.
+        """
+        self.check(inputs.parity["metric"])
+
+    def check(self, metric: str) -> None:
+        """There is a tolerance for every figure of a metric, and every constraint is known.
+
+        A recipe always gives all of them, so it is a manifest that lacks one.
+
+        Raises:
+            ArchiveError: the metric or a constraint is unknown, or a tolerance is missing.
+        """
+        known = _criteria()
+        if metric not in known:
+            raise ArchiveError(f"gates: unknown metric {metric!r}; known: {', '.join(known)}", mend=_DAMAGED)
+        missing = {criterion.tolerance for criterion in known[metric]} - set(self.tolerances)
+        if missing:
+            raise ArchiveError(f"gates.tolerances: no {', '.join(sorted(missing))}", mend=_DAMAGED)
         unknown = set(self.constraints) - set(CONSTRAINTS)
-        if missing or unknown:
-            raise InternalError(f"judge: no tolerance for {sorted(missing)}, unknown constraints {sorted(unknown)}")
+        if unknown:
+            raise ArchiveError(
+                f"gates.constraints: unknown {', '.join(sorted(unknown))}; known: {', '.join(CONSTRAINTS)}",
+                mend=_DAMAGED,
+            )
 
     def run(self, inputs: Measurement, out: Path) -> Verdict:  # noqa: ARG002 - a stage's signature
         """The verdict, with a reason for each thing that is wrong."""
@@ -113,19 +138,33 @@ class Judge:
     def _controls(self, parity: Mapping[str, Json]) -> Iterable[str]:
         from builder.verify.controls import SHUFFLED as shuffled  # noqa: N811 - a name in a function
 
-        criteria = _criteria()[parity["metric"]]
         controls = parity["controls"]
         for name, control in controls.items():
-            if control["inapplicable"]:
-                continue
-            kept = [one for one in criteria if one.holds(control["figures"], self.tolerances)]
-            if name == shuffled:
-                yield from (_blind(one) for one in kept if one.derive is None)
-            elif len(kept) == len(criteria):
-                yield f"the negative control {name} is within tolerance too: that mistake would not be noticed"
+            if not control["inapplicable"]:
+                yield from self._control(name, control, parity)
         others = {name: control for name, control in controls.items() if name != shuffled}
         if others and all(control["inapplicable"] for control in others.values()):
             yield f"no negative control of the reference changes any answer ({', '.join(others)})"
+
+    def _control(self, name: str, control: Mapping[str, Json], parity: Mapping[str, Json]) -> Iterable[str]:
+        """Why a control was not refused, with the ways of asking in which it was not."""
+        from builder.verify.controls import SHUFFLED as shuffled  # noqa: N811 - a name in a function
+
+        criteria = _criteria()[parity["metric"]]
+        kept = {way: self._kept(criteria, _figures(control, way)) for way in parity["ways"]}
+        if name == shuffled:
+            for one in criteria:
+                blind = [way for way in kept if one in kept[way]]
+                if blind and one.derive is None:
+                    yield _blind(one, blind)
+        elif within := [way for way in kept if len(kept[way]) == len(criteria)]:
+            yield (
+                f"the negative control {name} is within tolerance too, asked {', '.join(within)}: "
+                "that mistake would not be noticed"
+            )
+
+    def _kept(self, criteria: Iterable[Criterion], figures: Mapping[str, float]) -> list[Criterion]:
+        return [one for one in criteria if one.holds(figures, self.tolerances)]
 
     def _constraints(self, perf: Iterable[Mapping[str, Json]]) -> dict[str, list[str]]:
         if not self.constraints:
@@ -178,11 +217,17 @@ def _criteria() -> Mapping[str, tuple[Criterion, ...]]:
     return CRITERIA
 
 
-def _blind(criterion: Criterion) -> str:
+def _figures(control: Mapping[str, Json], way: str) -> Mapping[str, float]:
+    # Those of all ways stand in for a way that is not told of: they are the closest to passing.
+    figures: Mapping[str, float] = control.get("ways", {}).get(way, control)["figures"]
+    return figures
+
+
+def _blind(criterion: Criterion, ways: Iterable[str]) -> str:
     from builder.verify.controls import SHUFFLED
 
     return (
-        f"the negative control {SHUFFLED} is within tolerance in {criterion.figure}: "
+        f"the negative control {SHUFFLED} is within tolerance in {criterion.figure}, asked {', '.join(ways)}: "
         "the samples' answers cannot be told apart by it; give samples that the model answers differently"
     )
 

@@ -15,7 +15,8 @@ from builder.core.versions import version
 from builder.errors import ArchiveError
 from builder.tools import hardware, toolchain
 from builder.tools.releases import release
-from builder.verify.facts import ArchiveFacts, check_files
+from builder.verify.facts import ArchiveFacts, check_files, check_metric
+from builder.verify.identity import describe_serving
 from builder.verify.samples import read_samples
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Measure:
     """
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     alone: ClassVar[bool] = True
 
     cache: Path
@@ -68,17 +69,18 @@ class Measure:
             "controls": list(inputs.controls),
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
-            "toolchain": toolchain.digest(),
+            "serving": describe_serving(inputs.triton),
             "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
             "hardware": hardware.detect().fingerprint,
         }
 
     def requires(self, inputs: ArchiveFacts) -> None:
-        """All files have the digests that the facts state.
+        """The facts make sense, and all files have the digests that they state.
 
         Raises:
-            ArchiveError: a file is missing or differs.
+            ArchiveError: the metric is unknown, or lacks an output; a file is missing or differs.
         """
+        check_metric(inputs)
         check_files(inputs)
 
     def run(self, inputs: ArchiveFacts, out: Path) -> Measurement:
@@ -86,9 +88,9 @@ class Measure:
 
         Returns:
             ``parity`` has, for each way of asking, figures, the worst sample of each, and failures; the figures of the
-            same answers against each control; what became of requests that are not UTF-8; and how many executions
-            each model needed. ``perf`` has a :class:`~builder.tools.perf_analyzer.Point` for each concurrency, and what
-            was sent.
+            same answers against each control (:func:`~builder.verify.controls.hold_against`); what became of requests
+            that are not UTF-8; and how many executions each model needed. ``perf`` has a
+            :class:`~builder.tools.perf_analyzer.Point` for each concurrency, and what was sent.
 
         Raises:
             ArchiveError: the archive is not the tree that it claims to be, or the files beside it contradict it.
@@ -213,7 +215,7 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         "metric": facts.metric,
         "samples": len(asker.samples),
         "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
-        "controls": _controls(facts.metric, expected, asked["alone"]),
+        "controls": _controls(facts.metric, expected, asked),
         "invalid_utf8": {"requests": len(invalid), "errors": sum(map(bool, invalid)), "error": next(iter(invalid), "")},
         "executions": {
             "alone and batched": _difference(before, between),
@@ -242,19 +244,12 @@ def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
     }
 
 
-def _controls(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
-    """What the judge would see if the control's answers were the expected ones."""
-    from builder.verify.controls import make_controls
-    from builder.verify.parity import compare
+def _controls(metric: str, expected: Expected, asked: Mapping[str, ask.Asked]) -> dict[str, Json]:
+    from builder.verify.controls import hold_against, make_controls
 
+    answers = {way: None if one.failures else one.answers for way, one in asked.items()}
     controls = make_controls(metric, expected.answers, expected.controls)
-    return {
-        control.name: {
-            "figures": compare(metric, control.expected, asked.answers).figures if not asked.failures else {},
-            "inapplicable": control.inapplicable,
-        }
-        for control in controls
-    }
+    return {control.name: hold_against(metric, control, answers) for control in controls}
 
 
 def excerpt(sample: Sample) -> str:

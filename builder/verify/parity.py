@@ -113,6 +113,15 @@ CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
 """By metric. A criterion without ``derive`` is one that the recipe's ``verify.parity`` names."""
 
 
+OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cosine": ("EMBEDDING",),
+    "single-label": ("LOGITS", "PROBABILITIES"),
+    "multi-label": ("LOGITS", "PROBABILITIES"),
+    "regression": ("LOGITS",),
+}
+"""By metric: the outputs that are compared."""
+
+
 def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
     """Compares served answers with expected ones.
 

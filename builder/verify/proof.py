@@ -35,11 +35,13 @@ def verify_archive(facts: ArchiveFacts, *, measure: Measure, judge: Judge, work:
         Measurement and verdict; a verdict other than passed is no exception.
 
     Raises:
-        ArchiveError: the archive, or a file beside it, is not what the manifest says; checked before anything runs.
+        ArchiveError: the archive, or a file beside it, is not what the manifest says, or the manifest lacks what is
+            needed; checked before anything runs.
         ServerError: the server did not start, did not load the archive, or ended meanwhile.
         MachineError: the toolchain cannot be run here.
     """
     measure.requires(facts)
+    judge.check(facts.metric)
     measurement = measure.run(facts, work)
     judge.requires(measurement)
     verdict = judge.judge(measurement)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import Json
+    from builder.tools.releases import Release
     from builder.tools.triton_client import Client
     from builder.verify.facts import ArchiveFacts
 
@@ -32,15 +33,16 @@ def describe_server(client: Client, facts: ArchiveFacts, environment: Path) -> d
     target = release(facts.triton)
     version = client.server_metadata()["version"]
     configs = [client.config(model) for model in models(client, facts.name)]
+    python = python_env.python_minor(environment)
     return {
         "provider": "embedded",
         "version": version,
         "onnxruntime": target.onnxruntime,
-        "python": ".".join(map(str, python_env.python_minor(environment))),
+        "python": _dotted(python),
         "perf_analyzer": toolchain.PERF_ANALYZER_VERSION,
         "toolchain": toolchain.digest(),
         "target": {"triton": target.name, "version": target.server_version, "onnxruntime": target.onnxruntime},
-        "stand_ins": stand_ins(configs, version, target.server_version),
+        "stand_ins": stand_ins(configs, version, python, target),
         "overrides": [],
     }
 
@@ -70,19 +72,29 @@ def executions(client: Client, name: str) -> dict[str, dict[str, int]]:
     return counts
 
 
-def stand_ins(configs: Sequence[Mapping[str, Json]], version: str, target: str) -> list[dict[str, str]]:
+def stand_ins(
+    configs: Sequence[Mapping[str, Json]], version: str, python: tuple[int, int], target: Release
+) -> list[dict[str, str]]:
     """In what the verified server differs from production.
 
     Args:
         configs: of the served models, with the protobuf's field names.
         version: of the server that was used.
-        target: version of the server in the target's Triton release.
+        python: minor version of the Python that its stubs ran on.
+        target: the target's Triton release. Its numpy is not listed: no source says which one the container has.
     """
-    found = [("tritonserver", version, target)] if version != target else []
+    found = [("tritonserver", version, target.server_version)] if version != target.server_version else []
     backends = {str(config.get("backend", "")) for config in configs}
+    if "python" in backends and python != target.python:
+        production = _dotted(target.python) if target.python else "not known"
+        found.append(("python of the steps", _dotted(python), production))
     for backend in sorted(backends & {folder.name for folder in templates.backends()}):
         found.append((f"backend {backend}", "tritonsmith's Python-based backend", "NVIDIA's C++ backend"))
     # Answers from the cache would be compared and measured in place of the model's.
     if any(config.get("response_cache", {}).get("enable") for config in configs):
         found.append(("response cache", "off", "as the server's --cache-config says"))
     return [dict(zip(("what", "used", "production"), difference, strict=True)) for difference in found]
+
+
+def _dotted(minor: tuple[int, int]) -> str:
+    return ".".join(map(str, minor))

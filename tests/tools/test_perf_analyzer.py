@@ -8,6 +8,7 @@ from builder.errors import MachineError
 from builder.tools import triton_server
 from builder.tools.perf_analyzer import Windows, measure, read_point, write_input_data
 from builder.tools.process import Completed
+from builder.tools.toolchain import Toolchain
 
 HEADER = (
     "Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,"
@@ -186,3 +187,23 @@ def test_a_window_without_an_answer_is_unstable_unless_a_request_was_refused(tmp
 def test_a_crash_is_an_error_of_the_machine(tmp_path):
     with pytest.raises(MachineError, match="killed by SIGSEGV at concurrency 2"):
         read_point(Completed(-11, STDOUT, ""), 2, tmp_path)
+
+
+@pytest.mark.parametrize("status", [1, 3, 126, 127])
+def test_an_end_that_is_none_of_a_measurement_is_an_error_of_the_machine(tmp_path, status):
+    missing = "perf_analyzer: error while loading shared libraries: libb64.so.0d: cannot open shared object file"
+    with pytest.raises(MachineError, match=rf"{status} at concurrency 2\n.*libb64\.so\.0d"):
+        read_point(Completed(status, "", missing), 2, tmp_path)
+
+
+def test_a_model_that_is_too_slow_is_unstable_and_no_error_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(Windows, "timeout_seconds", 1)
+    fake = Toolchain(tmp_path, "")
+    fake.perf_analyzer.parent.mkdir(parents=True)
+    window = "  Pass [1] throughput: 0.5 infer/sec. Avg latency: 2000000 usec (std 0 usec). "
+    fake.perf_analyzer.write_text(f"#!/bin/sh\necho '{window}'\nexec sleep 60\n")
+    fake.perf_analyzer.chmod(0o755)
+    point = measure(fake, address="", model="a", rows=ROWS, concurrency=2, folder=tmp_path / "perf")
+    assert (point.concurrency, point.status, point.windows_per_second) == (2, "unstable", (0.5,))
+    assert "not done after 1 s" in point.detail
+    assert point.throughput_per_second is point.p99_ms is None

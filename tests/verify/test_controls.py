@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.verify.controls import derangement, make_controls
+from builder.verify.controls import Control, derangement, hold_against, make_controls
 from builder.verify.parity import decisions
 
 LABELLED = {
@@ -49,3 +50,20 @@ def test_a_control_that_changes_no_answer_cannot_show_anything():
     assert controls["truncated"].inapplicable == "no sample is answered differently by this mistake"
     assert controls["other"].inapplicable == ""
     assert controls["other"].expected["PROBABILITIES"] is LABELLED["PROBABILITIES"]
+
+
+def test_a_control_is_held_against_each_way_of_asking():
+    expected = {"EMBEDDING": np.eye(4, dtype=np.float32)}
+    control = Control("shuffled", {"EMBEDDING": np.roll(expected["EMBEDDING"], 1, axis=0)})
+    answers = {"alone": expected, "batched": control.expected, "concurrent": None}
+    found = hold_against("cosine", control, answers)
+    assert found["ways"]["alone"]["figures"]["cosine"] == 0
+    assert found["ways"]["batched"]["figures"]["cosine"] == found["figures"]["cosine"] == 1
+    assert found["ways"]["concurrent"]["figures"] == {}
+    assert found["inapplicable"] == ""
+
+
+def test_a_difference_is_closest_to_passing_where_it_is_smallest():
+    control = Control("other", {"LOGITS": np.float32([[0.0], [2.0]])})
+    answers = {"alone": {"LOGITS": np.float32([[1.0], [2.0]])}, "batched": {"LOGITS": np.float32([[0.2], [2.0]])}}
+    assert hold_against("regression", control, answers)["figures"]["max_difference"] == pytest.approx(0.1)

@@ -5,7 +5,7 @@ import pytest
 from builder.artifacts import File
 from builder.core.digest import describe_file
 from builder.errors import ArchiveError
-from builder.verify.facts import ArchiveFacts, check_files
+from builder.verify.facts import ArchiveFacts, check_files, check_metric
 
 
 @pytest.fixture
@@ -36,6 +36,20 @@ def test_one_changed_bit_is_noticed(files):
     wrong = replace(files.archive, sha256=files.archive.sha256[:-1] + "x")
     with pytest.raises(ArchiveError, match=r"a\.tar\.gz: has sha256"):
         check_files(replace(files, archive=wrong))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "best"}, r"a\.tar\.gz: its manifest says metric 'best'; known: cosine, "),
+        ({"metric": "single-label", "outputs": ("LOGITS",)}, "outputs LOGITS; .* compares PROBABILITIES too"),
+        ({"outputs": ()}, "outputs none; metric cosine compares EMBEDDING too"),
+    ],
+)
+def test_answers_that_cannot_be_compared_are_refused(files, change, message):
+    check_metric(files)
+    with pytest.raises(ArchiveError, match=message):
+        check_metric(replace(files, **change))
 
 
 def test_a_folder_is_no_archive(files, tmp_path):

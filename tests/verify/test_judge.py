@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 
 from builder.artifacts import Measurement
-from builder.errors import InternalError
+from builder.errors import ArchiveError
 from builder.verify.judge import Judge
 
 COSINE = {"cosine": 0.999999}
@@ -202,9 +202,37 @@ def test_judging_changes_nothing():
     assert measured == before
 
 
-def test_a_missing_tolerance_is_our_own_mistake():
-    with pytest.raises(InternalError, match="no tolerance for \\['cosine'\\]"):
-        Judge({}).requires(measurement())
+@pytest.mark.parametrize(
+    ("judge", "metric", "message"),
+    [
+        (Judge({}), "cosine", "gates.tolerances: no cosine"),
+        (Judge({"label_agreement": 1.0}), "multi-label", "gates.tolerances: no max_probability_difference"),
+        (Judge(COSINE), "best", "unknown metric 'best'; known: cosine, "),
+        (Judge(COSINE, {"p42_ms": 1}), "cosine", "gates.constraints: unknown p42_ms; known: p50_ms, "),
+    ],
+)
+def test_a_manifest_that_lacks_what_is_needed_is_refused(judge, metric, message):
+    measured = measurement()
+    measured.parity["metric"] = metric
+    with pytest.raises(ArchiveError, match=message):
+        judge.requires(measured)
+    Judge(COSINE, {"p99_ms": 1}).requires(measurement())
+
+
+@pytest.mark.parametrize("name", ["shuffled", "wrong_pooling"])
+@pytest.mark.parametrize("asked", ["alone", "batched", "concurrent"])
+def test_each_way_of_asking_needs_its_controls(name, asked):
+    measured = measurement()
+    wrong = measured.parity["controls"][name]
+    ways = {way: {"figures": wrong["figures"]} for way in measured.parity["ways"]}
+    measured.parity["controls"][name] = {**wrong, "ways": ways}
+    assert Judge(COSINE).judge(measured).status == "passed"
+    ways[asked] = {"figures": RIGHT}
+    verdict = Judge(COSINE).judge(measured)
+    assert verdict.status == "inconclusive"
+    (reason,) = verdict.reasons
+    assert f"negative control {name} is within tolerance" in reason
+    assert f", asked {asked}:" in reason
 
 
 def test_it_is_a_stage(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -13,9 +14,11 @@ import pytest
 from builder.artifacts import Sample
 from builder.core.execute import Executor
 from builder.core.store import Store
-from builder.errors import ArchiveError, ServerError
+from builder.errors import ArchiveError, MachineError, ServerError
+from builder.tools import python_env, templates
 from builder.tools.perf_analyzer import Windows
 from builder.verify import Judge, Measure, ask, verify_archive
+from builder.verify.identity import describe_serving
 from builder.verify.measure import Expected, measure_parity, read_expected
 
 COSINE = {"cosine": 0.999999}
@@ -43,7 +46,10 @@ def test_a_right_archive_passes_and_the_figures_are_json(facts, cache, tmp_path,
     assert measured.perf[0]["status"] == "stable"
     assert measured.perf[0]["p99_ms"] >= measured.perf[0]["p50_ms"] > 0
     assert measured.perf[0]["load"]["texts"] == 16
-    assert measured.server["stand_ins"] == [
+    for control in measured.parity["controls"].values():
+        assert control["ways"].keys() == measured.parity["ways"].keys()
+        assert control["figures"]["cosine"] == max(way["figures"]["cosine"] for way in control["ways"].values())
+    assert [one for one in measured.server["stand_ins"] if one["what"] != "python of the steps"] == [
         {"what": "tritonserver", "used": "2.51.0", "production": "2.61.0"},
         {
             "what": "backend onnxruntime",
@@ -168,6 +174,15 @@ def test_an_archive_that_was_changed_is_refused_before_anything_runs(facts, cach
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "tolerances", "message"), [({"metric": "best"}, COSINE, "metric 'best'"), ({}, {}, "no cosine")]
+)
+def test_a_damaged_manifest_is_refused_before_anything_runs(facts, cache, tmp_path, change, tolerances, message):
+    with pytest.raises(ArchiveError, match=message):
+        verify_archive(replace(facts, **change), measure=Measure(cache), judge=Judge(tolerances), work=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_manifest_of_another_archive_is_refused(facts, cache, tmp_path):
     with pytest.raises(ArchiveError, match=r"holds the tree .*, the manifest says 1111111111111111"):
         Measure(cache).run(replace(facts, tree_digest="1" * 64), tmp_path)
@@ -202,6 +217,35 @@ def test_the_key_of_the_stage_holds_what_can_change_its_figures(facts, cache):
     assert len({json.dumps(key, sort_keys=True) for key in keys}) == 3
     assert str(facts.archive.path.parent) not in json.dumps(keys)
     assert ask.CLIENTS > 1
+
+
+def test_the_key_of_the_stage_holds_what_serves(facts, cache, tmp_path, monkeypatch):
+    def key():
+        return json.dumps(Measure(cache).fingerprint(facts), sort_keys=True)
+
+    keys = [key()]
+    copy = tmp_path / "model_repo_template"
+    shutil.copytree(templates.folder(), copy)
+    monkeypatch.setattr(templates, "folder", lambda: copy)
+    (copy / "steps/tokenize/model.py").write_text("# part of the archive, which has a digest of its own\n")
+    assert key() == keys[0]
+    (copy / "backends/onnxruntime/model.py").write_text("# nothing is answered\n")
+    keys.append(key())
+    monkeypatch.setattr(python_env, "NUMPY_VERSION", "1.26.3")
+    keys.append(key())
+    monkeypatch.setattr(python_env, "find_interpreter", lambda: python_env.Interpreter(copy, (3, 99), "", "", None))
+    keys.append(key())
+    keys.append(json.dumps(Measure(cache).fingerprint(replace(facts, triton="25.10")), sort_keys=True))
+    assert len(set(keys)) == len(keys) == 5
+    assert describe_serving("25.10")["onnxruntime"] == "1.23.1"
+
+
+def test_the_key_is_known_where_no_python_can_serve(monkeypatch):
+    def refuse():
+        raise MachineError("no Python here")
+
+    monkeypatch.setattr(python_env, "find_interpreter", refuse)
+    assert describe_serving("25.09")["python"] is None
 
 
 def measured(parity):
