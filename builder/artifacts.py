@@ -49,7 +49,7 @@ class Source:
     """A model's files as its author published them, resolved: no symlinks, each hashed."""
 
     kind: str  # hub | path | package | architecture
-    model_id: str  # what a human calls it: hub id, package and path, folder name
+    model_id: str  # what a human calls it: hub id, package and path; never a path of the build host
     revision: str | None  # commit on the hub, version of the package
     licence: str | None  # as the model states it
     files: dict[str, File]

@@ -9,7 +9,7 @@ from builder.artifacts import OnnxModel
 from builder.core.digest import describe_file
 from builder.errors import InternalError
 from builder.export import checkpoint
-from builder.export.model_files import transformer_folder
+from builder.export.model_files import code_files, digests, in_folder, transformer_folder
 from builder.export.tasks import read_head
 from builder.export.versions import versions
 from builder.tools import hf, onnx_graph, safetensors_values
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import File, Graph, Json, Source
     from builder.export.checkpoint import Stored
+    from builder.export.tasks import Head
     from builder.tools.opaque import Array, IrModel
 
 EMBED_LIMIT_BYTES: Final = 16 * 2**20
@@ -30,6 +31,9 @@ DATA_FILE: Final = "model.onnx.data"
 
 _BINDABLE: Final = ("F32", "I64")
 """Stored dtypes that are the graph's own: it is traced in FP32, and integers are not converted."""
+
+_LOADERS: Final = ("torch", "transformers", "safetensors")
+"""Libraries that decide what a parameter is that transformers changes when it loads a model."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Bind:
 
     def fingerprint(self, inputs: tuple[Graph, Source]) -> Mapping[str, Json]:
         graph, source = inputs
-        stored = checkpoint.stored_tensors(source.files, read_head(source.files, self.task))
+        head = read_head(source.files, self.task)
+        stored = checkpoint.stored_tensors(source.files, head)
         # A parameter that no stored tensor is (key "") may come from any of them.
         keys = set(graph.parameters.values())
         used = {place.file for key, place in stored.items() if key in keys or "" in keys}
@@ -59,6 +64,7 @@ class Bind:
             "weights": {name: source.files[name].sha256 for name in sorted(used)},
             "embed_limit": self.embed_limit,
             "versions": versions("onnx-ir", "onnx", "numpy"),
+            **(_loading_facts(source, head) if "" in keys else {}),
         }
 
     def requires(self, inputs: tuple[Graph, Source]) -> None:
@@ -105,6 +111,12 @@ class Bind:
             with transformer_folder(source, head.folder, weights=True, below=out) as folder:
                 values |= hf.parameter_values(hf.load_model(folder, self.task, remote_code=source.remote_code), changed)
         return {name: values[name] for name in graph.parameters if name in values}
+
+
+def _loading_facts(source: Source, head: Head) -> dict[str, Json]:
+    """What the values of a loaded model depend on, besides its weights."""
+    names = [in_folder(head.folder, "config.json"), *code_files(source)]
+    return {"loaded": {"files": digests(source.files, names), "versions": versions(*_LOADERS)}}
 
 
 def _split(graph: Graph, stored: Mapping[str, Stored]) -> tuple[dict[str, Stored], dict[str, str]]:

@@ -60,7 +60,7 @@ class Check:
         with tempfile.TemporaryDirectory(dir=out, prefix=".model-") as temporary:
             session = Session(materialise(model.files, Path(temporary)) / "model.onnx")
             count = len({name.split(".")[1] for name in expected if name.startswith("probe.")})
-            checks = [_check(session, _probe(expected, index), model, count) for index in range(count)]
+            checks = [_check(session, _probe(expected, index), model) for index in range(count)]
         return replace(model, record={**model.record, "checks": checks})
 
     def ensures(self, inputs: tuple[OnnxModel, Reference], output: OnnxModel) -> None:  # noqa: ARG002 - a stage's signature
@@ -73,7 +73,7 @@ def _probe(expected: Mapping[str, Array], index: int) -> dict[str, Array]:
     return {name.removeprefix(prefix): value for name, value in expected.items() if name.startswith(prefix)}
 
 
-def _check(session: Session, probe: Mapping[str, Array], model: OnnxModel, _: int) -> Json:
+def _check(session: Session, probe: Mapping[str, Array], model: OnnxModel) -> Json:
     inputs = {tensor.name: probe[tensor.name] for tensor in model.inputs}
     outputs = [tensor.name for tensor in model.outputs]
     batch, sequence = probe["input_ids"].shape

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 CARD: Final = "README.md"
 _LIMIT_BYTES: Final = 1 << 20
+LONGEST: Final = 200
+"""Characters of a licence's name. What is longer is cut: it is a text, not a name."""
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -25,7 +27,8 @@ def licence_of_card(card: File | None) -> str | None:
     if licence == "other" and facts.get("license_name"):
         licence = facts["license_name"]
     named = licence if isinstance(licence, list) else [licence]
-    return ", ".join(str(name) for name in named if name) or None
+    # Names alone: a few aliases in YAML unfold nested lists to any length.
+    return ", ".join(name for name in named if isinstance(name, str) and name)[:LONGEST] or None
 
 
 def _yaml(text: str) -> Json:

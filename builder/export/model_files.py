@@ -32,7 +32,7 @@ def read_json(tree: Tree, name: str) -> Json:
         return None
     try:
         return json.loads(tree[name].path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{name}: not JSON: {error}", mend="download the model again, or mend the file") from error
 
 

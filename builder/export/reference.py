@@ -12,7 +12,7 @@ from builder.artifacts import Reference
 from builder.core.digest import describe_file, digest_json
 from builder.errors import ModelError
 from builder.export import numpy_heads
-from builder.export.model_files import needed_memory, transformer_folder
+from builder.export.model_files import code_files, digests, needed_memory, transformer_folder
 from builder.export.probes import Probe, make_probes, probe_shapes
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
@@ -57,6 +57,7 @@ class Refer:
             "batch": list(self.batch),
             "sequence": list(self.sequence),
             "source": {name: file.sha256 for name, file in source.files.items() if name.endswith(_READ_SUFFIXES)},
+            "code": digests(source.files, code_files(source)),
             "tokenizer": [tokenizer.files["tokenizer.json"].sha256, tokenizer.max_length, list(tokenizer.input_names)],
             "samples": digest_json([_as_json(sample) for sample in samples]),
             "versions": versions("torch", "transformers", "tokenizers", "numpy", "safetensors"),

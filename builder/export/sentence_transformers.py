@@ -99,6 +99,8 @@ def _plain(tree: Tree) -> SentenceModel:
         )
     config = read_object(tree, "config.json")
     architectures = config.get("architectures") or [""]
+    if not isinstance(architectures, list):
+        raise ModelError(f"config.json: architectures is {architectures!r:.100}; allowed: a list of names")
     causal = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal", True)
     mode = "lasttoken" if causal else "mean"
     return SentenceModel(
@@ -185,7 +187,7 @@ def _prompt(settings: dict[str, Any], tree: Tree, modules: list[tuple[str, str]]
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts") or {}
     if name is None:
         return ""
-    prompt = prompts.get(name) if isinstance(prompts, dict) else None
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
     if not isinstance(prompt, str):
         raise ModelError(f"{_SETTINGS}: default_prompt_name is {name!r}, and prompts has no such text")
     pooling = in_folder(modules[1][1], "config.json")

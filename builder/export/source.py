@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Source
 from builder.core.digest import describe_file, describe_folder
 from builder.errors import InternalError, ModelError
-from builder.export.licence import CARD, licence_of_card
+from builder.export.licence import CARD, LONGEST, licence_of_card
 from builder.export.model_files import digests, has_tokenizer, in_folder
 from builder.export.source_files import PICKLE, PICKLE_INDEX, LocalFolder, collect
 from builder.export.versions import versions
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PLAIN_FOLDER: Final = "local folder"  # its name is the user's own matter, and the archive is to be the same for all
 _SNAPSHOT: Final = re.compile(r"models--(.+)/snapshots/([0-9a-f]{40})")
 
 
@@ -56,19 +57,20 @@ class Resolve:
     task: str
     describe: Callable[[Path], File] = describe_file
     name: ClassVar[str] = "source"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def fingerprint(self, inputs: AnySource) -> Mapping[str, Json]:
         facts: dict[str, Json] = {"kind": inputs.kind, "allow": inputs.allow.model_dump()}
         match inputs:
             case HubSource():
-                return {**facts, "hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
+                facts |= {"hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
+                return {**facts, **(_conversion_facts() if inputs.allow_pickle else {})}
             case ArchitectureSource(architecture=architecture):
                 return {**facts, "task": self.task, **_architecture_facts(architecture)}
         files = _collect(self._local(inputs), inputs)
         model_id, revision = _identity(inputs)
         facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
-        return {**facts, **({"versions": versions("torch", "safetensors")} if _pickled(files) else {})}
+        return {**facts, **(_conversion_facts() if _pickled(files) else {})}
 
     def requires(self, inputs: AnySource) -> None:
         match inputs:
@@ -135,7 +137,7 @@ def _identity(source: AnySource) -> tuple[str, str | None]:
     path = source.path.resolve()
     if found := _SNAPSHOT.search(path.as_posix()):
         return found[1].replace("--", "/"), found[2]
-    return path.name, None
+    return _PLAIN_FOLDER, None
 
 
 def _folder(source: PathSource | PackageSource | PackageFolder) -> Path:
@@ -250,8 +252,12 @@ def _architecture_facts(architecture: Architecture) -> dict[str, Json]:
         "config": _config(architecture),
         "seed": architecture.seed,
         "tokenizer": digests(tokenizer, tokenizer),
-        "versions": versions("torch", "transformers", "safetensors"),
+        "versions": versions("torch", "transformers", "safetensors", "numpy", "tokenizers"),
     }
+
+
+def _conversion_facts() -> dict[str, Json]:
+    return {"versions": versions("torch", "safetensors")}
 
 
 def _pickled(files: Iterable[str]) -> list[str]:
@@ -280,4 +286,4 @@ def _licence_of_package(source: AnySource) -> str | None:
         return None
     facts = distribution.metadata.json
     stated = str(facts.get("license_expression") or facts.get("license") or "").strip()
-    return stated.splitlines()[0] if stated else None
+    return stated.splitlines()[0][:LONGEST] if stated else None

@@ -28,7 +28,10 @@ PICKLE_INDEX: Final = "pytorch_model.bin.index.json"
 _ROOT_FILES: Final = re.compile(
     r"modules\.json|config_sentence_transformers\.json|README\.md|(LICEN[CS]E|NOTICE)[^/]*", re.I
 )
-_FOLDER_FILES: Final = re.compile(r"config\.json|sentence_[\w-]+_config\.json")
+# The last two are taken so that what they say is refused (in tasks.py and sentence_transformers.py), not overlooked.
+_FOLDER_FILES: Final = re.compile(
+    r"config\.json|sentence_[\w-]+_config\.json|adapter_config\.json|chat_template\.jinja"
+)
 _UNSAFE: Final = re.compile(r"[^/]*\.(bin|pt|pth|ckpt|pkl|pickle|h5|msgpack|gguf|onnx)")
 _AGAIN: Final = "download the model again, or ask its publisher"
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"

@@ -18,6 +18,7 @@ _PROBLEMS: Final = {
     "multi_label_classification": "multi-label",
     "regression": "regression",
 }
+_MOST_LABELS: Final = 1_000_000
 _ACTIVATIONS: Final = {"single-label": "softmax", "multi-label": "sigmoid", "regression": ""}
 
 
@@ -96,7 +97,7 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     """Names of the labels in the order of the logits, with the defaults of ``PretrainedConfig`` (two, LABEL_0 …)."""
     named = config.get("id2label")
     if not isinstance(named, dict) or not named:
-        return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
+        return tuple(f"LABEL_{index}" for index in range(_label_count(config)))
     try:
         return tuple(str(named[str(index)]) for index in range(len(named)))
     except KeyError as error:
@@ -105,13 +106,20 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
         ) from error
 
 
+def _label_count(config: dict[str, Any]) -> int:
+    count = config.get("num_labels", 2)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_LABELS:
+        raise ModelError(f"config.json: num_labels is {count!r:.100}; allowed: a whole number from 1 to {_MOST_LABELS}")
+    return count
+
+
 def _metric(config: dict[str, Any], labels: int) -> str:
     problem = config.get("problem_type")
     if problem is None:
         # The rule of transformers' own classification models: one label without a problem type is a regression.
         return "regression" if labels == 1 else "single-label"
-    if problem not in _PROBLEMS:
-        raise ModelError(f"config.json: problem_type is {problem!r}; allowed: {', '.join(_PROBLEMS)}")
+    if not isinstance(problem, str) or problem not in _PROBLEMS:
+        raise ModelError(f"config.json: problem_type is {problem!r:.100}; allowed: {', '.join(_PROBLEMS)}")
     if problem == "single_label_classification" and labels == 1:
         raise ModelError(
             "config.json: problem_type is 'single_label_classification' with one label: its probability is always 1",

@@ -277,7 +277,7 @@ def positions(model: HfModel, config: HfConfig) -> int | None:
     import torch
 
     count = getattr(config, "max_position_embeddings", None)
-    if count is None or count < 1:  # XLNet: -1 for "no limit"
+    if not isinstance(count, int) or count < 1:  # XLNet: -1 for "no limit"
         return None
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):

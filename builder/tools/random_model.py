@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_STD: Final = 0.02
 _LARGE_PARAMETERS: Final = 50_000_000
-_SPREAD: Final = 2.0  # standard deviation that the logits of a classifier are given
+_SPREAD: Final = 2.0  # standard deviation that the logits of a classifier are given, where they differ most
+_CONDITIONS: Final = (1, 2, 4, 8, 16)  # how much more the logits may be scaled in one direction than in another
 _BIAS_STEP: Final = 0.125
 _BIAS_ROUNDS: Final = 400
 
@@ -84,13 +85,15 @@ def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Pa
     """
     made = _config(config)
     tokenizer = hf.load_tokenizer(tokenizer_folder)
-    if len(tokenizer) > made.vocab_size:
+    vocabulary = getattr(made, "vocab_size", None)
+    if not isinstance(vocabulary, int) or len(tokenizer) > vocabulary:
         raise ModelError(
-            f"source.architecture: vocab_size is {made.vocab_size}; allowed: {len(tokenizer)} or more, the size of the "
-            f"vocabulary of {tokenizer_folder}",
+            f"source.architecture: vocab_size is {vocabulary!r:.100}; allowed: {len(tokenizer)} or more, the size of "
+            f"the vocabulary of {tokenizer_folder}",
+            mend="set vocab_size in source.architecture.config, or name a text model's architecture",
         )
     model = hf.build_model(made, task)
-    _fill(model, seed)
+    _fill(model, seed, lively=task == "text-classification")
     if task == "text-classification":
         with hf.one_thread():
             _spread_logits(model, made, tokenizer)
@@ -101,8 +104,16 @@ def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Pa
             shutil.copyfile(tokenizer_folder / name, out / name)
 
 
-def _fill(model: HfModel, seed: int) -> None:
-    """Replaces every parameter that torch drew at random; what is constant (biases, layer norms) stays."""
+def _fill(model: HfModel, seed: int, *, lively: bool) -> None:
+    """Replaces every parameter that torch drew at random; what is constant (biases, layer norms) stays.
+
+    Args:
+        model: its parameters are written to.
+        seed: of the draws.
+        lively: gives linear layers weights that keep the size of what goes through them. With those that models are
+            trained from (0.02) the first token hardly knows of the others: a classifier's logits would differ between
+            texts by little more than the noise of FP32.
+    """
     import numpy as np
 
     parameters = {name: value.detach().numpy() for name, value in model.named_parameters()}
@@ -110,17 +121,36 @@ def _fill(model: HfModel, seed: int) -> None:
     if count > _LARGE_PARAMETERS:
         log.info("drawing %d million random weights", count // 1_000_000)
     random = np.random.Generator(np.random.PCG64(seed))
-    std = np.float32(getattr(model.config, "initializer_range", None) or _DEFAULT_STD)
+    std = getattr(model.config, "initializer_range", None) or _DEFAULT_STD
+    if not isinstance(std, int | float):
+        raise ModelError(
+            f"source.architecture: initializer_range is {std!r:.100}; allowed: a number",
+            mend=f"leave it out: it is {_DEFAULT_STD} then",
+        )
+    fan_in = _fan_in(model) if lively else {}
     for name in sorted(parameters):
         array = parameters[name]
         flat = array.reshape(-1)
         if (flat.size > 1 and flat[0] != flat[-1]) or array.ndim > 1:
             random.standard_normal(out=flat, dtype=np.float32)
-            flat *= std
+            flat *= np.float32(max(std, fan_in.get(name, 0.0)))
+
+
+def _fan_in(model: HfModel) -> dict[str, float]:
+    """Standard deviation that keeps the size of a layer's input, by the name of each linear layer's weight."""
+    import torch
+
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
+    return {f"{name}.weight": float(layer.in_features) ** -0.5 for name, layer in layers}
 
 
 def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> None:
-    """Makes the logits over :data:`TEXTS` uncorrelated, centred and wide, then shifts them until all labels occur."""
+    """Makes the logits over :data:`TEXTS` wide and centred, then shifts them until all labels occur.
+
+    One factor for all labels is tried first; only where that leaves a label out are the directions evened out in which
+    the logits hardly differ. The less they are the better: large weights amplify the noise of FP32, and a classifier
+    whose answers are noise cannot be compared.
+    """
     import numpy as np
 
     weight, bias = _last_linear(model, config.num_labels)
@@ -128,26 +158,30 @@ def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> 
     logits = _logits(model, tokenizer)
     covariance = np.atleast_2d(np.cov(logits, rowvar=False))
     scales, axes = np.linalg.eigh(covariance)
-    mixing = _rounded((axes / np.sqrt(np.maximum(scales, scales.max() * 1e-6))) @ axes.T * _SPREAD)
-    weight[:] = sum(mixing[:, [column]] * weight[[column]].astype(np.float64) for column in range(len(mixing)))
-    logits = logits @ mixing.T  # the layer is linear
-    bias[:] = -_on_grid(logits.mean(axis=0))
-    if config.num_labels > 1 and config.problem_type not in {"regression", "multi_label_classification"}:
-        _shift_until_all_occur(logits, bias)
+    single = config.num_labels > 1 and config.problem_type not in {"regression", "multi_label_classification"}
+    for condition in _CONDITIONS if scales.max() > 0 else ():
+        mixing = _rounded((axes / np.sqrt(np.maximum(scales, scales.max() / condition**2))) @ axes.T * _SPREAD)
+        mixed = logits @ mixing.T  # the layer is linear
+        bias[:] = -_on_grid(mixed.mean(axis=0))
+        if not single or _shift_until_all_occur(mixed, bias):
+            weight[:] = sum(mixing[:, [column]] * weight[[column]].astype(np.float64) for column in range(len(mixing)))
+            return
+    raise ModelError(
+        f"source.architecture: with this seed no scaling makes all {len(bias)} labels occur in {len(TEXTS)} texts",
+        mend=f"take fewer labels (up to about {len(TEXTS) // 4}), or another seed",
+    )
 
 
-def _shift_until_all_occur(logits: Array, bias: Array) -> None:
+def _shift_until_all_occur(logits: Array, bias: Array) -> bool:
+    """Raises the biases of labels that do not occur. Returns whether all labels do in the end."""
     import numpy as np
 
     for _ in range(_BIAS_ROUNDS):
         missing = np.setdiff1d(np.arange(len(bias)), (logits + bias).argmax(axis=1))
         if not len(missing):
-            return
+            return True
         bias[missing[0]] += np.float32(_BIAS_STEP)
-    raise ModelError(
-        f"source.architecture: with this seed no scaling makes all {len(bias)} labels occur in {len(TEXTS)} texts",
-        mend=f"take fewer labels (up to about {len(TEXTS) // 4}), or another seed",
-    )
+    return False
 
 
 def _logits(model: HfModel, tokenizer: HfTokenizer) -> Array:
@@ -166,9 +200,23 @@ def _config(values: Mapping[str, Any]) -> HfConfig:
 
     rest = {key: value for key, value in values.items() if key not in {"model_type", "transformers_version"}}
     try:
-        return AutoConfig.for_model(values["model_type"], **rest)
+        config = AutoConfig.for_model(values["model_type"], **rest)
     except Exception as error:
-        raise ModelError(f"source.architecture: transformers cannot make this configuration: {error}") from error
+        reason = " ".join(str(error).split())[:500]
+        raise ModelError(
+            f"source.architecture: transformers cannot make this configuration: {reason}",
+            mend="mend source.architecture.config",
+        ) from error
+    for key, value, right in (
+        ("num_labels", config.num_labels, isinstance(config.num_labels, int) and config.num_labels > 0),
+        ("problem_type", config.problem_type, isinstance(config.problem_type, str | None)),
+    ):
+        if not right:
+            raise ModelError(
+                f"source.architecture: {key} is {value!r:.100}, which transformers does not understand",
+                mend=f"write {key} in source.architecture.config as a config.json does, or leave it out",
+            )
+    return config
 
 
 def _last_linear(model: HfModel, labels: int) -> tuple[Array, Array]:

@@ -195,3 +195,19 @@ def test_its_key_holds_the_weights_content(bert, folder):
     weights["embeddings.LayerNorm.bias"] = weights["embeddings.LayerNorm.bias"] + 1
     save_file(weights, folder / "model.safetensors")
     assert Bind(TASK).fingerprint((bert.graph, source_of(folder))) != before
+
+
+def test_its_key_holds_what_loading_depends_on_where_values_are_loaded(bert, folder):
+    loaded = dataclasses.replace(
+        bert.graph, parameters={**bert.graph.parameters, next(iter(bert.graph.parameters)): ""}
+    )
+    graphs = (bert.graph, loaded)
+    before = [Bind(TASK).fingerprint((graph, source_of(folder))) for graph in graphs]
+    assert set(before[1]["loaded"]["versions"]) == {"torch", "transformers", "safetensors"}
+
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "rope_theta": 1})
+
+    after = [Bind(TASK).fingerprint((graph, source_of(folder))) for graph in graphs]
+    assert after[0] == before[0], "control: where every parameter is a stored tensor nothing is loaded"
+    assert after[1] != before[1]

@@ -1,14 +1,19 @@
 """Models that bring Python code of their own: refused, unless the recipe allows it in words."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from builder.artifacts import Sample
 from builder.errors import ModelError
+from builder.export.bind import Bind
+from builder.export.reference import Refer
 from builder.export.source import Resolve
 from builder.recipe.source import Allow, PathSource
-from tests.export.builds import export
+from tests.export.builds import export, source_of
 from tests.models import make_model
 
 TASK = "sentence-embedding"
@@ -49,6 +54,14 @@ def mine(tmp_path_factory):
     return folder
 
 
+def reference_key(exported, folder, *, allowed=True):
+    return Refer(TASK).fingerprint((source_of(folder, remote_code=allowed), exported.tokenizer, [Sample("text")]))
+
+
+def bind_key(graph, folder):
+    return Bind(TASK).fingerprint((graph, source_of(folder, remote_code=True)))
+
+
 def edit(folder, **values):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -73,6 +86,17 @@ def test_code_runs_where_the_recipe_allows_it(mine, tmp_path):
     del config["auto_map"]
     (plain / "config.json").write_text(json.dumps(config))
     ordinary = export(plain, TASK, tmp_path / "ordinary")
+
+    # The code is part of the reference's key, and of bind's where it takes values from the loaded model.
+    changed = tmp_path / "changed"
+    shutil.copytree(mine, changed)
+    (changed / "modeling_mine.py").write_text(MODELING.replace("* 2", "* 3"))
+    assert reference_key(exported, mine) != reference_key(exported, changed)
+    assert reference_key(exported, mine, allowed=False) == reference_key(exported, changed, allowed=False)
+    assert bind_key(exported.graph, mine) == bind_key(exported.graph, changed)
+    loaded = dataclasses.replace(exported.graph, parameters=dict.fromkeys(exported.graph.parameters, ""))
+    assert bind_key(loaded, mine) != bind_key(loaded, changed)
+
     difference = np.abs(exported.expected["EMBEDDING"] - ordinary.expected["EMBEDDING"]).max()
     assert difference > 0.01
 

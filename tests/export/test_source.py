@@ -19,6 +19,7 @@ from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.errors import ModelError
 from builder.export.source import Resolve
+from builder.export.tasks import read_head
 from builder.recipe.source import (
     Allow,
     Architecture,
@@ -113,7 +114,7 @@ class TestPath:
         source = resolve(PathSource(path=model))
         assert (source.kind, source.model_id, source.revision, source.licence) == (
             "path",
-            "my-model",
+            "local folder",
             None,
             "apache-2.0",
         )
@@ -181,6 +182,9 @@ class TestPath:
             ("---\nlicense: [mit, gpl-3.0]\n---\n", "mit, gpl-3.0"),
             ("---\nlicense: mit\nlicense: mit\n---\n", "mit"),
             ("---\nlanguage: no\n---\n", None),
+            (f"---\nlicense: {'x' * 500}\n---\n", "x" * 200),
+            ("---\na: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b, mit]\n---\n", "mit"),  # aliases that unfold
+            ("---\nlicense: {a: b}\n---\n", None),
             ("---\n[\n---\n", None),
             ("---\nlicense: mit\n", None),
             ("---\nlicense: !!python/name:os.system x\n---\n", None),
@@ -205,7 +209,22 @@ class TestPathRefusals:
         (model / "config.json").rename(model / "adapter_config.json")
         assert "it is an adapter, not a whole model" in refusal(model).message
 
-    @pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 100_000])
+    def test_an_adapter_beside_a_model(self, model, resolve):
+        read_head(resolve(PathSource(path=model)).files, "text-classification")  # the control
+        (model / "adapter_config.json").write_text("{}", encoding="utf-8")
+        files = resolve(PathSource(path=model)).files
+        with pytest.raises(ModelError, match=r"adapter_config\.json: the model is an adapter"):
+            read_head(files, "text-classification")
+
+    def test_a_chat_template_without_modules(self, model, resolve):
+        (model / "modules.json").unlink()
+        read_head(resolve(PathSource(path=model)).files, "sentence-embedding")  # the control
+        (model / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+        files = resolve(PathSource(path=model)).files
+        with pytest.raises(ModelError, match="has a chat template"):
+            read_head(files, "sentence-embedding")
+
+    @pytest.mark.parametrize("content", [b"{", b"\xff", b'{"a": ' + b"1" * 5000 + b"}", b"", b"[" * 100_000])
     def test_json_that_cannot_be_read(self, model, refusal, content):
         (model / "config.json").write_bytes(content)
         assert "config.json: not JSON" in refusal(model).message
@@ -444,6 +463,9 @@ class TestHub:
         fingerprint = Resolve("x").fingerprint(source)
         assert (fingerprint["hub"], fingerprint["revision"]) == ("owner/name", REVISION)
         assert hub.requests == []
+        assert "versions" not in fingerprint
+        pickled = Resolve("x").fingerprint(HubSource(hub="owner/name", revision=REVISION, allow=Allow(pickle=True)))
+        assert set(pickled["versions"]) == {"torch", "safetensors"}
 
     def test_the_token_of_the_environment(self, hub, resolve, refusal, monkeypatch):
         hub.token = "secret"
@@ -484,7 +506,15 @@ class TestArchitecture:
             stage.fingerprint(self.source(config={**self.CONFIG, "hidden_size": 16})),
             Resolve("text-classification").fingerprint(self.source()),
         ]
+        assert {"numpy", "tokenizers", "torch", "transformers"} <= set(keys[0]["versions"])
         assert all(key != other for index, key in enumerate(keys) for other in keys[:index])
+
+    def test_an_architecture_without_a_vocabulary_is_refused(self, refusal):
+        assert (
+            "vocab_size is None; allowed: 30522 or more" in refusal(self.source(config={"model_type": "clip"})).message
+        )
+        odd = {**self.CONFIG, "initializer_range": [1]}
+        assert "source.architecture: " in refusal(self.source(config=odd)).message
 
     def test_refusals(self, tmp_path, refusal):
         assert "c.json: No such file" in refusal(self.source(config=tmp_path / "c.json")).message
@@ -507,9 +537,9 @@ class TestKey:
         save(model / "model.safetensors", w=(3, 2))
         assert stage.fingerprint(source) != first
 
-    def test_the_place_of_the_folder_does_not_count(self, model, tmp_path):
+    def test_the_place_and_the_name_of_the_folder_do_not_count(self, model, tmp_path):
         stage = Resolve("sentence-embedding")
-        shutil.copytree(model, tmp_path / "elsewhere/my-model")
-        moved = stage.fingerprint(PathSource(path=tmp_path / "elsewhere/my-model"))
+        shutil.copytree(model, tmp_path / "elsewhere/renamed")
+        moved = stage.fingerprint(PathSource(path=tmp_path / "elsewhere/renamed"))
         assert moved == stage.fingerprint(PathSource(path=model))
         assert str(tmp_path) not in json.dumps(moved)
