@@ -1,7 +1,9 @@
 """The only reader of the process environment.
 
 * ``TRITONSMITH_CACHE``: folder for builds in progress, the toolchain and downloaded models; by default
-  ``$XDG_CACHE_HOME/tritonsmith`` or ``~/.cache/tritonsmith``.
+  ``$XDG_CACHE_HOME/tritonsmith`` or ``~/.cache/tritonsmith``. Where there is no home folder either, it is a path that
+  nobody can make: whoever needs the cache says so, and names this variable. (No folder below ``/tmp`` stands in:
+  another user could have put his programs there.)
 * ``HF_ENDPOINT``: address of the model hub or of its mirror; by default ``https://huggingface.co``.
 * ``HF_TOKEN``, or the file that ``HF_TOKEN_PATH`` names, by default ``$HF_HOME/token``: for gated and private models.
 * ``CI``: plain progress lines, never a redrawn terminal.
@@ -36,13 +38,20 @@ def environment() -> dict[str, str]:
 
 def settings() -> Settings:
     """Reads the environment now: a test may change it between two calls."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache")
     return Settings(
         cache=Path(os.environ.get("TRITONSMITH_CACHE") or home / "tritonsmith").absolute(),
         hub_endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co",
         hub_token=os.environ.get("HF_TOKEN") or _token_from_file(home),
         ci=os.environ.get("CI", "").lower() not in {"", "0", "false"},
     )
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # HOME is not set, and the user has no entry in passwd: containers
+        return Path(os.devnull) / "no-home-folder"
 
 
 def _token_from_file(cache_home: Path) -> str | None:

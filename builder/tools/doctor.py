@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
 
-MINIMUM_GLIBC = (2, 35)  # the embedded tritonserver is a manylinux_2_35 binary
 MINIMUM_DISK_GIB = 5
 EXPORT_PACKAGES = ("torch", "transformers", "onnxscript", "onnx_ir", "onnxruntime")
 
@@ -53,18 +52,13 @@ def _python(_cache: Path) -> Finding:
     return Finding("Python", "error", f"{version}; 3.11 to 3.13 work", "install tritonsmith with Python 3.11 to 3.13")
 
 
-def glibc_finding(libc: str, version: str) -> Finding:
-    """Judges the C library that :func:`platform.libc_ver` names."""
-    if libc != "glibc":
-        return Finding("glibc", "error", f"{libc or 'another C library'} here", "use a distribution with glibc 2.35+")
-    if tuple(int(part) for part in version.split(".")[:2]) >= MINIMUM_GLIBC:
-        return Finding("glibc", "ok", version)
-    mend = "use a newer distribution: Debian 12, Ubuntu 22.04, Amazon Linux 2023 or later"
-    return Finding("glibc", "error", f"{version}; the embedded tritonserver needs 2.35 or later", mend)
-
-
 def _glibc(_cache: Path) -> Finding:
-    return glibc_finding(*platform.libc_ver())
+    libc, version = platform.libc_ver()
+    try:
+        toolchain.check_glibc(libc, version)
+    except TritonsmithError as error:
+        return Finding("glibc", "error", error.message, error.mend)
+    return Finding("glibc", "ok", version)
 
 
 def _libpython(_cache: Path) -> Finding:
@@ -75,8 +69,14 @@ def _libpython(_cache: Path) -> Finding:
 
 
 def _disk(cache: Path) -> Finding:
-    folder = next(parent for parent in (cache, *cache.parents) if parent.exists())
-    free_gib = shutil.disk_usage(folder).free / 2**30
+    mend = "set TRITONSMITH_CACHE to a folder that you may write"
+    try:
+        folder = next(parent for parent in (cache, *cache.parents) if parent.exists())
+        free_gib = shutil.disk_usage(folder).free / 2**30
+    except OSError as error:
+        return Finding("disk", "error", f"{cache}: {error.strerror or error}", mend)
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        return Finding("disk", "error", f"{cache} cannot be made: {folder} is no folder that one may write", mend)
     fact = f"{free_gib:.1f} GiB free for {cache}"
     if free_gib >= MINIMUM_DISK_GIB:
         return Finding("disk", "ok", fact)
@@ -94,7 +94,10 @@ def _export_packages(_cache: Path) -> Finding:
 
 
 def _toolchain(cache: Path) -> Finding:
-    installed = toolchain.status(cache)
+    try:
+        installed = toolchain.status(cache)
+    except TritonsmithError as error:
+        return Finding("toolchain", "error", error.message, error.mend)
     if installed is not None:
         return Finding("toolchain", "ok", str(installed.root))
     mend = "nothing to do: the first build fetches it; `tritonsmith toolchain install` does so now"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
@@ -27,13 +28,21 @@ _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _NO_NETWORK = re.compile(
     r"\(from versions: none\)|ConnectionError|Connection broken|Read timed out|ProxyError|HTTP error|SSLError"
 )
-# Settings of the user's pip that make no sense for what we do; all others hold.
+# Settings of the user's pip that make no sense for what we do; all others hold. pip takes an empty one for none.
 _NEUTRAL = {
     "PIP_REQUIRE_VIRTUALENV": "0",
     "PIP_USER": "0",
     "PIP_TARGET": "",
     "PIP_PREFIX": "",
     "PIP_ROOT": "",
+    "PIP_PYTHON": "",
+    "PIP_REQUIREMENT": "",
+    "PIP_EDITABLE": "",
+    "PIP_DRY_RUN": "0",
+    "PIP_REQUIRE_HASHES": "0",  # we name versions, and compare the hashes that matter ourselves
+    "PIP_CONSTRAINT": os.devnull,  # images pin their own numpy so; a file, because pip.conf may name one, too
+    "PIP_BUILD_CONSTRAINT": "",
+    "PIP_NO_BINARY": "",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_NO_INPUT": "1",
     "PIP_PROGRESS_BAR": "raw",

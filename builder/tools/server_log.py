@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LINES_SHOWN = 25
+_BYTES_READ = 64 << 10  # from the end: a server that complains without pause has written gigabytes
 _STAMP = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ ([\w.]+:\d+\] )?")  # how a line of Triton's log begins
 _NOISE = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")  # no GPU here, which is no error
 _PORT_TAKEN = ("already in use", "failed to start HTTP service", "failed to start GRPC service", "Failed to bind")
@@ -35,7 +37,12 @@ def lost_port(path: Path) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """The log's last whole lines."""
+    with path.open("rb") as stream:
+        skipped = max(stream.seek(0, os.SEEK_END) - _BYTES_READ, 0)
+        stream.seek(skipped)
+        lines = stream.read(_BYTES_READ).decode(errors="replace").splitlines()
+    return lines[1:] if skipped and len(lines) > 1 else lines
 
 
 def _errors(lines: Sequence[str]) -> Iterator[str]:

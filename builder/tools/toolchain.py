@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import platform
+import resource
 import shutil
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
 from builder.tools import templates
-from builder.tools.atomic import publish
+from builder.tools.atomic import disk_error, publish
 from builder.tools.python_env import find_interpreter, python_environment, python_minor
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ __all__ = [
     "WHEELS",
     "Toolchain",
     "Wheel",
+    "allow_open_files",
     "backends",
+    "check_glibc",
     "check_machine",
     "digest",
     "find_interpreter",
@@ -46,6 +49,8 @@ SERVER_VERSION: Final = "2.51.0"
 PERF_ANALYZER_VERSION: Final = "2.51.0"
 _LAYOUT: Final = 1  # raised when the unpacked layout changes
 _GLIBC: Final = (2, 35)  # the server's wheel is manylinux_2_35
+_FILES_NEEDED: Final = 256  # open files; with 64 of them the server logs gigabytes of "Too many open files"
+_FILES_WANTED: Final = 65_536
 _STUB: Final = "triton_python_backend_stub"
 
 
@@ -131,9 +136,16 @@ def digest() -> str:
 
 
 def status(cache: Path) -> Toolchain | None:
-    """The toolchain, when it is installed in ``cache``."""
+    """The toolchain, when it is installed in ``cache``.
+
+    Raises:
+        MachineError: one may not look into ``cache``.
+    """
     root = cache / "toolchain" / digest()
-    return Toolchain(root, digest()) if root.is_dir() else None
+    try:
+        return Toolchain(root, digest()) if root.is_dir() else None
+    except OSError as error:
+        raise disk_error(root, error) from error
 
 
 def install(cache: Path, *, progress: Progress | None = None) -> Toolchain:
@@ -176,13 +188,41 @@ def check_machine() -> None:
             f"the embedded tritonserver runs on Linux x86-64; this is {sys.platform} {platform.machine()}",
             mend="build on a Linux x86-64 machine",
         )
-    name, version = platform.libc_ver()
+    check_glibc(*platform.libc_ver())
+
+
+def check_glibc(name: str, version: str) -> None:
+    """Checks the C library, as :func:`platform.libc_ver` names it.
+
+    Raises:
+        MachineError: it is not glibc, or older than 2.35.
+    """
     found = tuple(int(part) for part in version.split(".")[:2]) if name == "glibc" else ()
     if found < _GLIBC:
         raise MachineError(
             f"the embedded tritonserver needs glibc 2.35 or later; this machine has {name or 'no glibc'} {version}",
             mend="use Debian 12, Ubuntu 22.04, RHEL 10 or newer",
         )
+
+
+def allow_open_files() -> None:
+    """Raises this process's limit of open files, which a server inherits, as far as one may.
+
+    Raises:
+        MachineError: that is not far enough.
+    """
+    soft, hard = (_FILES_WANTED if limit == resource.RLIM_INFINITY else limit for limit in _file_limits())
+    if hard < _FILES_NEEDED:
+        raise MachineError(
+            f"tritonserver needs {_FILES_NEEDED} open files; this process may have {hard}",
+            mend="raise the hard limit: ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of docker",
+        )
+    if soft < min(hard, _FILES_WANTED):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _FILES_WANTED), _file_limits()[1]))
+
+
+def _file_limits() -> tuple[int, int]:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def backends(toolchain: Toolchain, environment: Path) -> Path:

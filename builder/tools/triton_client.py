@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ServerError
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
 
     from builder.artifacts import Json
+
+
+_OPTIONS: Final = (
+    # Servers are on this machine or named by hand: a proxy from the environment would only be in the way.
+    ("grpc.enable_http_proxy", 0),
+    # No limits, as in tritonclient itself, which leaves its own out when it is given options.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
 
 
 def connect(address: str) -> Client:
@@ -30,7 +39,7 @@ class Client:
         from tritonclient.grpc import InferenceServerClient
 
         self.address = address
-        self._grpc: Any = InferenceServerClient(address)
+        self._grpc: Any = InferenceServerClient(address, channel_args=list(_OPTIONS))
 
     def infer(
         self,

@@ -20,7 +20,7 @@ from builder.errors import MachineError, ServerError
 from builder.settings import environment as process_environment
 from builder.tools import server_log
 from builder.tools.process import Process, describe_status
-from builder.tools.toolchain import backends
+from builder.tools.toolchain import allow_open_files, backends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +35,8 @@ _POLL_SECONDS = 0.02
 _TALK_SECONDS = 5.0  # how often a slow start says that it still waits
 _DEATH_SECONDS = 2.0  # how long a server that does not answer may take to be seen as dead
 _ATTEMPTS = 5  # when another process takes a port between our choice and the server's bind
+_LOG_BYTES = 16 << 20  # a server that has written more than this before it is ready only complains
+_NOT_ITS_BUSINESS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # Python steps of anybody's archive would see them
 # The Python backend hands the paths of stub and model to a shell, unquoted (stub_launcher.cc).
 _SHELL_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
@@ -113,6 +115,7 @@ def serve(
         ServerError: it did not start, did not load a model, or died while the block ran; with its log's lines.
         MachineError: this machine cannot run it.
     """
+    allow_open_files()
     with tempfile.TemporaryDirectory(prefix="tritonsmith-server-") as folder:
         temporary = Path(folder)
         folders = (_speakable(repository, temporary), _speakable(backends(toolchain, environment), temporary))
@@ -179,7 +182,7 @@ def _command(toolchain: Toolchain, folders: tuple[Path, Path], options: Options)
 def _environment(toolchain: Toolchain, environment: Path) -> dict[str, str]:
     """The server's environment: the stubs import from ``environment`` alone."""
     # PYTHONPATH and its kind need no care: the stubs embed an isolated interpreter, which ignores them.
-    ours = process_environment()
+    ours = {name: value for name, value in process_environment().items() if name not in _NOT_ITS_BUSINESS}
     libraries = [str(environment / "lib-python"), str(toolchain.libraries), ours.get("LD_LIBRARY_PATH", "")]
     return {
         **ours,
@@ -257,7 +260,7 @@ def _wait_until_ready(server: Server, timeout_seconds: float) -> None:
     """Waits until the server, with the models that it was told to load, is ready.
 
     Raises:
-        ServerError: it ended, or is not ready in time.
+        ServerError: it ended, is not ready in time, or floods its log.
     """
     began = time.monotonic()
     talk = began + _TALK_SECONDS
@@ -266,6 +269,9 @@ def _wait_until_ready(server: Server, timeout_seconds: float) -> None:
         if code is not None:
             text = server_log.reasons(server.log_path)
             raise ServerError(f"tritonserver did not start, it {describe_status(code)}{text}")
+        if server.log_path.stat().st_size > _LOG_BYTES:
+            text = server_log.reasons(server.log_path)
+            raise ServerError(f"tritonserver did not start: its log is longer than {_LOG_BYTES >> 20} MiB{text}")
         now = time.monotonic()
         if now - began > timeout_seconds:
             text = server_log.tail(server.log_path)

@@ -274,6 +274,20 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
+def pax(info: tarfile.TarInfo, headers: dict[str, str]) -> tarfile.TarInfo:
+    info.pax_headers = headers
+    return info
+
+
+@pytest.fixture(params=[True, False], ids=["filter", "no-filter"])
+def python_filter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the filter that tarfile has from Python 3.11.4 on, and without it."""
+    if not request.param:
+        for name in ("data_filter", "FilterError"):
+            monkeypatch.delattr(tarfile, name, raising=False)
+
+
+@pytest.mark.usefixtures("python_filter")
 @pytest.mark.parametrize(
     ("info", "message"),
     [
@@ -289,6 +303,10 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
         (member("m/sparse", tarfile.GNUTYPE_SPARSE), "'m/sparse' is a device, a pipe or a sparse file"),
         (member("m/good"), "holds 'm/good' twice"),
         (member("m/good/below"), "'m/good/below' is both a file and a folder"),
+        (member("."), "'' is not a plain path"),
+        (pax(member("m/sparse"), {"GNU.sparse.name": "m/other"}), "'m/other' is a device, a pipe or a sparse file"),
+        (pax(member("m/sparse"), {"GNU.sparse.map": "0,1"}), "a sparse file"),
+        (pax(member("m/less"), {"size": "-1000000"}), "'m/less' has a size of -1000000 bytes"),
     ],
 )
 def test_nothing_but_files_and_folders_inside_is_unpacked(tmp_path: Path, info: tarfile.TarInfo, message: str) -> None:
@@ -299,6 +317,35 @@ def test_nothing_but_files_and_folders_inside_is_unpacked(tmp_path: Path, info: 
     assert not (tmp_path / "out" / "escaped").exists()
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "x"},
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.realsize": "x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    ],
+)
+def test_bad_values_of_a_sparse_file(tmp_path: Path, headers: dict[str, str]) -> None:
+    path = foreign(tmp_path / "a.tar.gz", (pax(member("m/good"), headers), b"1\n" * 600))
+    for read in (lambda: archive.unpack(path, tmp_path / "out"), lambda: archive.read_members(path)):
+        with pytest.raises(ArchiveError, match=r"a\.tar\.gz"):
+            read()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("chained", "refused"), [(3, False), (3_000, True)])
+def test_a_chain_of_long_names(tmp_path: Path, chained: int, refused: bool) -> None:
+    name = member("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    path = foreign(tmp_path / "a.tar.gz", *[(name, b"m/long\0")] * chained, (member("m/good"), b"good"))
+    if refused:
+        with pytest.raises(ArchiveError, match="is damaged"):
+            archive.read_members(path)
+    else:
+        assert list(archive.read_members(path)) == ["m/long"]
+
+
+@pytest.mark.usefixtures("python_filter")
 def test_what_plain_tar_packs_is_unpacked(tree: dict[str, File], tmp_path: Path) -> None:
     """With entries for folders, and ``./`` before each name."""
     subprocess.run(["tar", "czf", tmp_path / "a.tar.gz", "-C", tmp_path / "tree", "."], check=True)

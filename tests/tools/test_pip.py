@@ -56,6 +56,27 @@ def test_settings_that_would_divert_an_installation_do_not(
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_pins_of_the_users_image_do_not_fight_with_ours(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    wheel = make_wheel(index, "tiny", "1.0")
+    (tmp_path / "pins.txt").write_text("tiny==2.0\n")
+    if where == "environment":
+        monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "pins.txt"))
+        monkeypatch.setenv("PIP_NO_BINARY", "tiny")
+        monkeypatch.setenv("PIP_REQUIRE_HASHES", "1")
+        monkeypatch.setenv("PIP_REQUIREMENT", str(tmp_path / "pins.txt"))
+    else:
+        (tmp_path / "pip.conf").write_text(f"[global]\nconstraint = {tmp_path / 'pins.txt'}\nrequire-hashes = true\n")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert pip.download("tiny==1.0", tmp_path / "to").read_bytes() == wheel.read_bytes()
+    harmless = {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    monkeypatch.setattr(pip, "_NEUTRAL", harmless)  # the control: they would
+    with pytest.raises(MachineError, match="tiny"):
+        pip.download("tiny==1.0", tmp_path / "again")
+
+
 def test_progress_is_told(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = make_wheel(index, "tiny", "1.0", size=1_000_000).stat().st_size
     handler = functools.partial(Quiet, directory=index)

@@ -7,6 +7,8 @@ from builder.tools import server_log
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 LOG = r"""I1120 06:36:37.403264 19001 cuda_memory_manager.cc:117] "CUDA memory pool disabled"
 E1120 06:36:37.403331 19001 server.cc:241] "CudaDriverHelper has not been initialized."
 [libprotobuf ERROR text_format.cc:337] Error parsing text-format inference.ModelConfig: no field "x".
@@ -50,6 +52,18 @@ def test_tail_is_short_and_has_no_tables(tmp_path: Path) -> None:
     assert len(lines) == 26
     assert lines[-1] == "  | error: creating server: Internal - failed to load all models"
     assert not any("Version" in line for line in lines)
+
+
+def test_only_the_end_of_a_huge_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early, late = "error: early\n", "error: late\n"
+    noise = "I1120 06:36:37.403264 1 a.cc:1] " + "x" * 68 + "\n"
+    path = written(tmp_path, early + noise * 1000 + late)
+    assert server_log.reasons(path) == "\n  | error: late"
+    monkeypatch.setattr(server_log, "_BYTES_READ", 1 << 20)  # the control: the early one is there
+    assert server_log.reasons(path) == "\n  | error: early\n  | error: late"
+    with path.open("ab") as stream:
+        stream.truncate(1 << 40)  # sparse: as a whole it would fit into no memory
+    assert len(server_log.tail(path)) < 2 << 20
 
 
 def test_a_lost_port(tmp_path: Path) -> None:

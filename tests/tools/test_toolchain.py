@@ -133,6 +133,26 @@ def test_a_machine_that_cannot_run_it(
         toolchain.check_machine()
 
 
+LIMITED = """
+import resource, sys
+from builder.tools import toolchain
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, int(sys.argv[1])))
+toolchain.allow_open_files()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+def test_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(hard: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", LIMITED, str(hard)], capture_output=True, text=True, timeout=60)
+
+    assert limited(1000).stdout == "1000\n"
+    assert "MachineError: tritonserver needs 256 open files; this process may have 64" in limited(64).stderr
+    infinite = (toolchain.resource.RLIM_INFINITY,) * 2
+    monkeypatch.setattr(toolchain, "_file_limits", lambda: infinite)
+    toolchain.allow_open_files()  # nothing to raise
+
+
 def test_backends_are_composed_once_for_each_content(
     toolchain_copy: toolchain.Toolchain, server_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,20 @@ def test_facts(client: Client) -> None:
             ask("nobody")
 
 
+def test_a_proxy_of_the_environment_is_not_asked(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with triton_client.connect(client.address) as direct:
+        assert direct.is_ready("add")
+        large = np.zeros((1, 2_000_000), np.float32)  # more than gRPC's own limit of 4 MiB
+        assert direct.infer("add", {"A": large, "B": large})["C"].shape == large.shape
+    monkeypatch.setattr(triton_client, "_OPTIONS", ())  # the control: gRPC would ask it
+    with triton_client.connect(client.address) as diverted, pytest.raises(ServerError):
+        diverted.infer("add", {"A": ONE, "B": ONE}, timeout_seconds=2)
+
+
 def test_nobody_there() -> None:
     with (
         triton_client.connect("127.0.0.1:9") as nobody,

@@ -148,6 +148,21 @@ def test_not_ready_in_time(start: Any, is_gone: Any, monkeypatch: pytest.MonkeyP
     assert leftovers(seen[0].name) == []
 
 
+def test_a_server_that_floods_its_log(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_server, "_LOG_BYTES", 100)  # the control is every other test: their logs are short
+    with pytest.raises(ServerError, match="did not start: its log is longer than"), start("slow"):
+        pass
+
+
+def test_the_token_of_the_hub_is_not_handed_on(
+    toolchain: Toolchain, server_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HOME"):
+        monkeypatch.setenv(name, "mine")
+    handed_on = triton_server._environment(toolchain, server_environment)
+    assert {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HOME"} & set(handed_on) == {"HF_HOME"}
+
+
 def test_a_port_that_was_asked_for_and_is_taken(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
