@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 from builder.core import graph
 from builder.core.execute import Executor
-from builder.core.plan import PlannedNode
+from builder.core.plan import BLOCKED, HIT, PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
-from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, DamagedError, RecipeError, TritonsmithError
+from builder.errors import (
+    EXIT_DONE,
+    EXIT_GATE_FAILED,
+    EXIT_UNVERIFIED,
+    DamagedError,
+    MachineError,
+    RecipeError,
+    TritonsmithError,
+)
 from builder.package import collect, deliver, describe, with_verdict, write_manifest
 from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
 from builder.settings import settings
+from builder.tools import toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure
 
 if TYPE_CHECKING:
@@ -45,6 +54,9 @@ __all__ = [
 UNVERIFIED: Final = "unverified"
 REJECTED: Final = "rejected"
 """Folder below ``--out`` for archives that failed their gate: never beside the good ones."""
+
+_SERVED: Final = frozenset({"measure", "judge"})
+"""Stages that need a machine that can run the server."""
 
 _COSMETIC: Final = frozenset({"description"})
 
@@ -145,7 +157,29 @@ def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[Planne
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
-    return plan_nodes([node for recipe in recipes for node in nodes(recipe, targets, around)], store)
+    planned = plan_nodes([node for recipe in recipes for node in nodes(recipe, targets, around)], store)
+    try:
+        _check_machine()
+    except MachineError as error:
+        return tuple(_unserved(node, error.message) for node in planned)
+    return planned
+
+
+def _check_machine() -> None:
+    """That this machine can serve: the proof comes last, and would fail after all the work.
+
+    Raises:
+        MachineError: it cannot.
+    """
+    toolchain.check_machine()
+    toolchain.find_interpreter()
+
+
+def _unserved(node: PlannedNode, why: str) -> PlannedNode:
+    """A line of the plan on a machine that cannot serve."""
+    if node.state == HIT or node.stage not in _SERVED:
+        return node
+    return replace(node, state=BLOCKED, why=why if node.stage == "measure" else "needs measure", changes=())
 
 
 def build(
@@ -191,7 +225,7 @@ def build_all(
 
     Raises:
         UserError: a recipe is wrong in a way that shows before anything runs.
-        MachineError: the store cannot be written.
+        MachineError: the store cannot be written, or this machine cannot serve what is to be verified.
     """
     _check_names(recipes)
     cache, clock = settings().cache, _Clock(reporter)
@@ -202,6 +236,8 @@ def build_all(
         made += nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
             made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
+    if verify:
+        _check_machine()
     executor = Executor(store, reporter=clock)
     with store.lease():
         outcome = _healed(made, executor, limits)
@@ -255,7 +291,7 @@ def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destinati
 
     def act(made: Values) -> BuildResult:
         parts = {name: made[stage] for name, stage in _PARTS.items()}
-        manifest = describe(recipe, target, **parts)
+        manifest = describe(recipe, target, exported=(made["check"], made["tokenizer"]), **parts)
         if destination.verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
@@ -283,7 +319,8 @@ def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
 def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa: B008 - it has no state
     """Repeats the proof of an archive from the files beside it; needs no Hugging Face library.
 
-    The manifest beside the archive is replaced by one with the new figures.
+    The manifest beside the archive is replaced by one with the new figures; where that cannot be written, say in a
+    read-only folder, a warning says so, and the verdict is returned all the same.
 
     Raises:
         ArchiveError: the archive, or a file beside it, is missing or damaged.
@@ -293,7 +330,10 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     cache, clock = settings().cache, _Clock(reporter)
     executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
     manifest = _proven(delivery, executor, cache)
-    write_manifest(delivery.manifest_path, manifest)
+    try:
+        write_manifest(delivery.manifest_path, manifest)
+    except MachineError as error:
+        log.warning("the manifest keeps its old figures: %s", error.message)
     return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
 
 

@@ -18,6 +18,7 @@ from builder.package import manifest_path, read_manifest
 from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
+from builder.tools.archive_names import disk_error
 from builder.tools.releases import release
 
 if TYPE_CHECKING:
@@ -81,8 +82,18 @@ def loadable(repository: Path) -> tuple[str, ...]:
     """The models to load: the ensembles, which bring their steps along, or else all models.
 
     Raises:
-        UserError: the folder is no model repository.
+        UserError: there is no such folder, or it is no model repository.
+        MachineError: the folder cannot be read.
     """
+    if not repository.is_dir():
+        raise ArchiveError(f"{repository}: no such folder", mend="name an archive or a model repository")
+    try:
+        return _models(repository)
+    except OSError as error:
+        raise disk_error(repository, error) from error
+
+
+def _models(repository: Path) -> tuple[str, ...]:
     folders = sorted(folder for folder in repository.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if (repository / "config.pbtxt").exists():
         raise UserError(
@@ -109,8 +120,10 @@ def _is_ensemble(config: Path) -> bool:
 
 def _release_of(path: Path) -> str:
     """What the manifest beside an archive says; the default where there is none."""
+    if not path.is_file():
+        return DEFAULT_RELEASE
     manifest = manifest_path(path)
-    return read_manifest(manifest).target.triton if path.is_file() and manifest.is_file() else DEFAULT_RELEASE
+    return read_manifest(manifest).target.triton if manifest.is_file() else DEFAULT_RELEASE
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

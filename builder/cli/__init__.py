@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -62,6 +62,9 @@ def _options(
     """Builds Triton model repositories from recipes, and proves them on a real Triton."""
 
 
+EXIT_BROKEN_PIPE: Final = 141
+"""What a shell makes of SIGPIPE, and so how other tools end whose reader went away."""
+
 # typer vendors click and exports one class of its usage errors: the others are found through it.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code: the only place where exceptions become exit codes."""
     signal.signal(signal.SIGTERM, _terminate)
     without_plugins()
+    stdout = sys.stdout
     try:
         code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except TritonsmithError as error:
@@ -85,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         # The reader of our stdout went away (`| head`): nothing to tell it, and nothing more may be written.
         sys.stderr.close()
-        code = EXIT_TERMINATED
+        code = EXIT_BROKEN_PIPE
+    except SystemExit as end:
+        # Where a command meets the same, typer is first: it puts another stdout in place, and exits with 1.
+        code = EXIT_BROKEN_PIPE if sys.stdout is not stdout else end.code
     except _ClickError as error:
         error.show()  # type: ignore[attr-defined]
         code = EXIT_USER_ERROR

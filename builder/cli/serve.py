@@ -25,7 +25,10 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
-    """Run a Triton server on loopback until Ctrl-C; addresses are printed once its models are ready."""
+    """Run a Triton server on loopback until Ctrl-C; addresses are printed once its models are ready.
+
+    Python steps of an archive or a repository run on this machine, as you: serve only what you trust.
+    """
     from builder.cli.console import console, print_json
     from builder.serving import Ports, running
 

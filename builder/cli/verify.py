@@ -13,7 +13,10 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
-    """Unpack an archive, serve it, compare its answers with the expected ones, and measure it again."""
+    """Unpack an archive, serve it, compare its answers with the expected ones, and measure it again.
+
+    Python steps of the archive run on this machine, as you: verify only archives that you trust.
+    """
     from builder import building
     from builder.cli.console import console, print_json
     from builder.cli.report import render

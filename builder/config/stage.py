@@ -98,7 +98,8 @@ class Configure:
         """Checks the recipe's raw fields: all that can be known before anything is built.
 
         Raises:
-            UserError: one of them is unknown, newer than the target's Triton, of a wrong type, or derived.
+            UserError: one of them is unknown, newer than the target's Triton, of a wrong type, or derived, or Triton
+                would refuse what they say together with the rest of ``serving``.
         """
         raw = self.serving["config"]
         triton_proto.check(raw, release=self.release, place=_PLACE)
@@ -109,6 +110,12 @@ class Configure:
                     f"{_PLACE}.model_warmup: input_data_file names a file that is not in the repository",
                     mend="take serving.model_warmup: auto, which ships real samples, or zero_data",
                 )
+        check_model(self._known(), "serving")
+
+    def _known(self) -> dict[str, Json]:
+        """The model's config but for what follows from the graph: its tensors, and warm-up data, which names them."""
+        merged = models.model(self._facts_of((), ()))
+        return {field: value for field, value in merged.items() if field != "model_warmup"}
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
         facts = self._facts(inputs)
@@ -144,10 +151,13 @@ class Configure:
 
     def _facts(self, inputs: ConfigureInputs) -> models.Facts:
         order = {tensor.name: tensor for tensor in inputs.model.inputs}
+        return self._facts_of(tuple(order[name] for name in inputs.tokenizer.input_names), inputs.model.outputs)
+
+    def _facts_of(self, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> models.Facts:
         return models.Facts(
             name=self.model_name,
-            inputs=tuple(order[name] for name in inputs.tokenizer.input_names),
-            outputs=inputs.model.outputs,
+            inputs=inputs,
+            outputs=outputs,
             text_pair=self.inputs["text_pair"],
             max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
             vcpus=self.vcpus,
@@ -175,7 +185,7 @@ def configure(recipe: Recipe, target: str) -> Configure:
     """The stage for one target of a recipe.
 
     Raises:
-        UserError: ``serving.config`` holds what Triton does not know, or what the build derives.
+        UserError: ``serving`` holds what Triton does not know or would refuse, or what the build derives.
     """
     hardware = recipe.targets[target].hardware
     sequence = recipe.shapes.sequence

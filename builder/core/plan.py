@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.core.digest import digest_json
 from builder.core.execute import fingerprint_of
 from builder.core.versions import FIELD
 from builder.errors import MachineError
+from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +63,9 @@ class _Planner:
         try:
             stage, inputs = node.prepare(node.inputs(self.values))
             fingerprint = fingerprint_of(stage, inputs)
+        except OSError as error:  # a file of the user's that cannot be read
+            place = Path(str(error.filename)) if error.filename else self.store.root
+            return PlannedNode(node.id, node.stage, BLOCKED, disk_error(place, error).message)
         except MachineError as error:
             return PlannedNode(node.id, node.stage, BLOCKED, error.message)
         key = digest_json(fingerprint)

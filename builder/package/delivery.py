@@ -36,6 +36,8 @@ class Delivery:
 def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: Path, stats: Stats) -> Delivery:
     """Puts an archive and what belongs to it into a folder. The manifest comes last: where it is, all is there.
 
+    For the same reason an older manifest goes first, as soon as one of the files beside it is replaced.
+
     The files are copies, hashed while they are made: what the user does to them is nothing to the store. Those that
     are there already, as far as stat can tell, are left.
 
@@ -52,15 +54,17 @@ def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: 
     """
     folder = folder.absolute()
     stem = archive.name.removesuffix(ARCHIVE_SUFFIX)
+    path = folder / (stem + SUFFIX)
+    targets = {name: folder / (stem + suffix) for name, suffix in _BESIDE.items()}
+    wanted = {folder / archive.name: archive.file, **{targets[name]: reference.files[name] for name in targets}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(stats.known(target) != file.sha256 for target, file in wanted.items()):
+            path.unlink(missing_ok=True)
         placed = _place(archive.file, folder / archive.name, stats)
-        beside = {
-            name: _place(reference.files[name], folder / (stem + suffix), stats) for name, suffix in _BESIDE.items()
-        }
+        beside = {name: _place(reference.files[name], target, stats) for name, target in targets.items()}
     except OSError as error:
         raise disk_error(folder, error) from error
-    path = folder / (stem + SUFFIX)
     write_manifest(path, manifest)
     for file in (placed, *beside.values()):
         stats.note(file.path, file.sha256)

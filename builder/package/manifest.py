@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -22,13 +22,25 @@ from builder.tools import installed
 from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
-    from builder.artifacts import Archive, File, Json, Measurement, Reference, Repository, Source, Verdict
+    from builder.artifacts import (
+        Archive,
+        File,
+        Json,
+        Measurement,
+        OnnxModel,
+        Reference,
+        Repository,
+        Source,
+        TokenizerFiles,
+        Verdict,
+    )
     from builder.recipe import Recipe
 
 SCHEMA_VERSION: Final = 1
 SUFFIX: Final = ".manifest.json"
 
 Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
+Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression"]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Facts: TypeAlias = dict[str, JsonValue]
@@ -97,6 +109,14 @@ class SourceFacts(_Part):
     files: dict[str, FileFacts]
 
 
+class ExportFacts(_Part):
+    """How the model and the tokenizer came to be."""
+
+    opset: int
+    model: Facts  # tensors bound to the author's files; those embedded, and why; checks; the export and its versions
+    tokenizer: Facts  # where each limit and setting was read
+
+
 class ArchiveFacts(_Part):
     """The archive."""
 
@@ -112,7 +132,7 @@ class ArchiveFacts(_Part):
 class ReferenceFacts(_Part):
     """What the archive's answers are compared with."""
 
-    metric: str
+    metric: Metric
     outputs: tuple[str, ...]
     controls: tuple[str, ...]
     labels: tuple[str, ...]
@@ -150,6 +170,7 @@ class Manifest(_Part):
     target: TargetFacts
     recipe: RecipeFacts
     source: SourceFacts
+    export: ExportFacts
     archive: ArchiveFacts
     repository: Facts  # models, tensors, instances, labels, wheels
     reference: ReferenceFacts
@@ -174,11 +195,13 @@ def describe(
     target: str,
     *,
     source: Source,
+    exported: tuple[OnnxModel, TokenizerFiles],
     repository: Repository,
     archive: Archive,
     reference: Reference,
 ) -> Manifest:
     """The manifest of an archive that nobody has verified yet."""
+    model, tokenizer = exported
     return Manifest(
         name=recipe.name,
         task=recipe.task,
@@ -191,6 +214,11 @@ def describe(
             licence=source.licence,
             files={name: _file(file) for name, file in sorted(source.files.items())},
         ),
+        export=ExportFacts(
+            opset=model.opset,
+            model=_plain(model.record),
+            tokenizer=_plain(tokenizer.record),
+        ),
         archive=ArchiveFacts(
             file=archive.name,
             format=archive.format,
@@ -202,7 +230,7 @@ def describe(
         ),
         repository=_plain(repository.record),
         reference=ReferenceFacts(
-            metric=reference.metric,
+            metric=cast("Metric", reference.metric),  # pydantic holds it against the names
             outputs=reference.outputs,
             controls=reference.controls,
             labels=reference.labels,
@@ -265,7 +293,8 @@ def read_manifest(path: Path) -> Manifest:
     """Reads a manifest.
 
     Raises:
-        ArchiveError: it is missing, damaged, or of a later tritonsmith.
+        ArchiveError: it is missing, damaged, or of a later tritonsmith, or does not say what the answers of its metric
+            are held against.
     """
     try:
         data = path.read_bytes()
@@ -275,11 +304,31 @@ def read_manifest(path: Path) -> Manifest:
             mend="keep the archive and the three files beside it together",
         ) from error
     try:
-        return Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise ArchiveError(
             f"{path}: {_problem(data, error)}", mend="fetch it again, or build the archive again"
         ) from error
+    _check_tolerances(path, manifest)
+    return manifest
+
+
+def _check_tolerances(path: Path, manifest: Manifest) -> None:
+    """A tolerance that is left out would be a figure that nothing is held against."""
+    metric, precision = manifest.reference.metric, manifest.target.precision
+    try:
+        wanted = tolerances(metric, precision)
+    except KeyError:
+        raise ArchiveError(
+            f"{path}: target.precision: this tritonsmith has no tolerances for {metric} at {precision!r}",
+            mend="take the tritonsmith that built the archive, or build it again",
+        ) from None
+    missing = sorted(wanted.keys() - manifest.gates.tolerances.keys())
+    if missing:
+        raise ArchiveError(
+            f"{path}: gates.tolerances: {', '.join(missing)} is missing; {metric} is held against {', '.join(wanted)}",
+            mend="fetch it again, or build the archive again",
+        )
 
 
 def _problem(data: bytes, error: ValidationError) -> str:

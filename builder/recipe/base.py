@@ -70,10 +70,19 @@ Reserved = Annotated[None, BeforeValidator(_refuse_reserved), WithJsonSchema({"t
 """A key that the design names and that is not built yet."""
 
 
+def locate(folder: Path, value: str) -> Path:
+    """The path that a recipe in a folder means: ``~`` is the user's home, a relative path begins at the recipe.
+
+    Raises:
+        RuntimeError: there is no such user.
+    """
+    return Path(folder, Path(value).expanduser())
+
+
 def _locate(value: str, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
     try:
-        return Path(folder, Path(value).expanduser())
+        return locate(folder, value)
     except RuntimeError as error:
         raise wrong(f"{error}") from error
 

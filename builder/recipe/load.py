@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from builder.errors import RecipeError
+from builder.recipe.base import locate
 from builder.recipe.checks import View, check
 from builder.recipe.document import Node, Problem, find, place_of, refuse, to_data
 from builder.recipe.files import read_text
@@ -73,10 +74,13 @@ def _check_samples(root: Node, folder: Path) -> list[Problem]:
     if node is None or not isinstance(node.value, str) or not node.value.strip():
         return []
     try:
-        text = read_text(folder / Path(node.value), limit_bytes=SAMPLES_LIMIT_BYTES)
+        path = locate(folder, node.value)
+        text = read_text(path, limit_bytes=SAMPLES_LIMIT_BYTES)
     except RecipeError as error:
         return [Problem(place_of(root, _SAMPLES), error.message, _SAMPLES)]
-    return [] if text.strip() else [Problem(node.place, f"{folder / Path(node.value)}: holds no samples", _SAMPLES)]
+    except RuntimeError:  # no such user: the schema says so
+        return []
+    return [] if text.strip() else [Problem(node.place, f"{path}: holds no samples", _SAMPLES)]
 
 
 def _no_mapping(data: Json) -> str:

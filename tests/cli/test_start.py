@@ -75,6 +75,26 @@ def test_reader_that_goes_away_is_no_bug():
     assert "Traceback" not in done.stderr
 
 
+def test_reader_that_goes_away_early_ends_it_as_it_ends_other_tools():
+    code = "import os, sys\nfrom builder.cli import main\n{}main(['schema'])\n"
+    ends = {}
+    for name, more in (("read", ""), ("gone", "sys.stdin.read(1)\n")):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code.format(more)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        if name == "gone":
+            process.stdout.close()
+            process.stdin.write(b"x")
+            process.stdin.close()
+            said = process.stderr.read()
+            process.stderr.close()
+        else:
+            _, said = process.communicate(timeout=60)
+        ends[name] = (process.wait(60), said)
+    assert ends == {"read": (0, b""), "gone": (141, b"")}
+
+
 def test_our_own_bug_keeps_its_traceback_and_says_so():
     code = (
         "import builder.recipe\nfrom builder.cli import main\n"

@@ -392,6 +392,27 @@ def test_what_the_merged_config_says_is_checked_again(run: Callable[..., Made], 
         run(f"serving.config={config}")
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("serving.instance_group=[{count: 1, kind: KIND_GPU}]", "KIND_GPU, but the target has no GPU"),
+        ("serving.config={instance_group: [{kind: KIND_GPU}]}", "KIND_GPU, but the target has no GPU"),
+        ("serving.parameters={intra_op_thread_cuont: '1'}", "did you mean 'intra_op_thread_count'"),
+        ("serving.version_policy={specific: {versions: [3]}}", "the repository holds version 1 alone"),
+    ],
+)
+def test_what_the_recipe_alone_says_is_refused_before_anything_is_built(
+    make_stage: Callable[..., Configure], override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_stage(override)
+
+
+def test_raw_warm_up_names_tensors_that_are_not_known_yet(make_stage: Callable[..., Configure]) -> None:
+    tensor = "{data_type: TYPE_INT64, dims: [4], zero_data: true}"
+    make_stage(f"serving.config={{model_warmup: [{{name: w, batch_size: 1, inputs: {{input_ids: {tensor}}}}}]}}")
+
+
 METRICS = "serving.config={model_metrics: {metric_control: []}}"
 
 

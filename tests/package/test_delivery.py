@@ -24,6 +24,7 @@ def hand_out(built: Built, folder: Path) -> Delivery:
         built.recipe,
         "cpu",
         source=built.parts.source,
+        exported=(built.parts.model, built.parts.tokenizer),
         repository=built.repository,
         archive=built.archive,
         reference=built.parts.reference,
@@ -68,7 +69,12 @@ def test_delivering_again_replaces_what_was_changed_and_leaves_the_rest(built: B
     samples.write_bytes(bytes(samples.stat().st_size))
     second = hand_out(built, dist)
     assert describe_file(samples) == second.reference.files["samples.jsonl"]
-    assert {path.name for path in dist.iterdir() if path.stat().st_ino != inodes[path.name]} == {samples.name}
+    assert second.manifest_path.is_file()
+    kept = {path.name for path in dist.iterdir() if path.stat().st_ino == inodes[path.name]}
+    assert kept >= inodes.keys() - {samples.name, second.manifest_path.name}
+    assert samples.name not in kept
+    hand_out(built, dist)
+    assert kept <= {path.name for path in dist.iterdir() if path.stat().st_ino == inodes[path.name]}
 
 
 def test_a_damaged_file_is_not_delivered(built: Built, tmp_path: Path) -> None:
@@ -91,6 +97,22 @@ def test_a_full_disk_leaves_no_manifest(built: Built, tmp_path: Path, monkeypatc
     with pytest.raises(MachineError, match="no space left"):
         hand_out(built, tmp_path / "dist")
     assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_a_replacement_that_fails_leaves_no_manifest(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = hand_out(built, tmp_path / "dist")
+    first.reference.files["expected.safetensors"].path.write_bytes(b"other")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(MachineError, match="no space left"):
+        hand_out(built, tmp_path / "dist")
+    assert first.archive.file.path.is_file()
+    assert not first.manifest_path.exists(), "it would vouch for files of another build"
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".manifest.json", ".samples.jsonl", ".expected.safetensors"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ def make(built: Built) -> Manifest:
         built.recipe,
         "cpu",
         source=built.parts.source,
+        exported=(built.parts.model, built.parts.tokenizer),
         repository=built.repository,
         archive=built.archive,
         reference=built.parts.reference,
@@ -76,6 +78,24 @@ def test_what_it_tells(manifest: Manifest, built: Built) -> None:
     }
     assert {"python", "tritonsmith", "torch", "transformers", "tokenizers", "isal"} <= manifest.tools.keys()
     assert manifest.verification.status == "unverified"
+
+
+def test_it_says_which_tensors_are_bound_and_why_others_are_not(built: Built, tmp_path: Path) -> None:
+    record = {
+        "bound": 3,
+        "embedded": {"stored as BF16, served as FP32": {"count": 1, "first": ["a"]}},
+        "shapes": (1, 2),
+    }
+    parts = replace(
+        built.parts,
+        model=replace(built.parts.model, record=record),
+        tokenizer=replace(built.parts.tokenizer, record={"max_length": {"tokenizer_config.json": 48}}),
+    )
+    write_manifest(tmp_path / "m.json", make(replace(built, parts=parts)))
+    export = read_manifest(tmp_path / "m.json").export
+    assert export.model == record | {"shapes": [1, 2]}
+    assert export.tokenizer == {"max_length": {"tokenizer_config.json": 48}}
+    assert export.opset == built.parts.model.opset
 
 
 def test_overrides_and_parity_of_the_recipe(build: Callable[..., Built]) -> None:
@@ -144,6 +164,16 @@ def damage_json(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes],
             damage_json(lambda data: data["verification"].update(status="fine")),
             r"verification\.status: Input should be",
         ),
+        (
+            damage_json(lambda data: data["reference"].update(metric="cos")),
+            r"reference\.metric: Input should be 'cosine'",
+        ),
+        (damage_json(lambda data: data["gates"].update(tolerances={})), r"gates\.tolerances: cosine is missing"),
+        (
+            damage_json(lambda data: data["reference"].update(metric="single-label")),
+            r"gates\.tolerances: label_agreement, max_probability_difference is missing",
+        ),
+        (damage_json(lambda data: data["target"].update(precision="fp8")), r"target\.precision: .* no tolerances for"),
     ],
 )
 def test_a_damaged_manifest_is_refused(

@@ -314,5 +314,14 @@ class TestSamples:
         samples = samples.replace("ABSOLUTE", str(tmp_path))
         assert good(f"verify: {{samples: {samples}}}\n").verify.samples == tmp_path / "s.txt"
 
+    def test_a_home_is_found(self, good, bad, tmp_path, monkeypatch):
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "s.txt").write_text("one\n", encoding="utf-8")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        assert good('verify: {samples: "~/s.txt"}\n').verify.samples == tmp_path / "home" / "s.txt"
+        assert bad('verify: {samples: "~/t.txt"}\n') == ["recipe.yaml:5:19: verify.samples: home/t.txt: no such file"]
+        (problem,) = bad('verify: {samples: "~nobody-of-that-name/s.txt"}\n')
+        assert "home directory" in problem
+
     def test_a_device_is_no_file_of_samples(self, bad):
         assert bad("verify: {samples: /dev/zero}\n") == ["recipe.yaml:5:19: verify.samples: /dev/zero: not a file"]
