@@ -19,6 +19,7 @@ A message says where, which value, what is allowed; ``mend`` says what to do abo
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
@@ -109,3 +110,14 @@ class InternalError(Exception):
     """A bug of tritonsmith: never the user's fault, so it is no ``TritonsmithError``."""
 
     exit_code: ClassVar[int] = EXIT_INTERNAL_ERROR
+
+
+def disk_error(what: object, error: OSError) -> MachineError:
+    """The message for an operating-system error while ``what``, a stage or a path, is written or read."""
+    place = f" ({error.filename})" if error.filename and str(error.filename) != str(what) else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return MachineError(
+            f"{what}: no space left on the disk{place}",
+            mend="free some space, or set TRITONSMITH_CACHE (the store) or --out (archives) to a larger disk",
+        )
+    return MachineError(f"{what}: {error.strerror or error}{place}")

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from builder.core.store import NAME
 from builder.core.workspace import workspace
-from builder.errors import ArchiveError, UserError
+from builder.errors import ArchiveError, UserError, disk_error
 from builder.package import manifest_path, read_manifest
 from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
-from builder.tools.archive_names import disk_error
 from builder.tools.releases import release
 
 if TYPE_CHECKING:

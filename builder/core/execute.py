@@ -7,7 +7,6 @@ A stage that ran and one that was found are indistinguishable to the next: both 
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime
 from builder.core.store import Record, Store, describe_output
 from builder.core.versions import check_versions
 from builder.core.workspace import workspace
-from builder.errors import DamagedError, MachineError
+from builder.errors import DamagedError, MachineError, disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,14 +153,3 @@ def fingerprint_of(stage: Stage[InT, Any], inputs: InT) -> dict[str, Json]:
     facts = {"stage": stage.name, "version": stage.version, **stage.fingerprint(inputs)}
     data: dict[str, Json] = to_json(facts)
     return data
-
-
-def disk_error(what: str, error: OSError) -> MachineError:
-    """The message for an operating-system error inside a stage."""
-    place = f" ({error.filename})" if error.filename else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return MachineError(
-            f"{what}: no space left on the disk{place}",
-            mend="free some space, or set TRITONSMITH_CACHE (the store) or --out (archives) to a larger disk",
-        )
-    return MachineError(f"{what}: {error.strerror or error}{place}")

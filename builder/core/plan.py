@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.core.digest import digest_json
 from builder.core.execute import fingerprint_of
 from builder.core.versions import FIELD
-from builder.errors import MachineError
-from builder.tools.archive_names import disk_error
+from builder.errors import MachineError, disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

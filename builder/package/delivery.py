@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Archive, File, Reference
 from builder.core.blobs import copy_hashing
-from builder.errors import ArchiveError, DamagedError
+from builder.errors import ArchiveError, DamagedError, disk_error
 from builder.package.manifest import SUFFIX, Manifest, read_manifest, write_manifest
 from builder.package.pack import SUFFIX as ARCHIVE_SUFFIX
-from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from builder import __version__
-from builder.errors import ArchiveError
+from builder.errors import ArchiveError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import installed
-from builder.tools.archive_names import disk_error
 
 if TYPE_CHECKING:
     from builder.artifacts import (

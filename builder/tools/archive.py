@@ -9,8 +9,8 @@ the number of threads nor on the kind of x86-64 CPU. (Level 2 is no smaller, lev
 weights larger.)
 """
 
-from builder.tools.archive_names import Limits, disk_error
+from builder.tools.archive_names import Limits
 from builder.tools.archive_read import read_members, unpack
 from builder.tools.archive_write import pack
 
-__all__ = ["Limits", "disk_error", "pack", "read_members", "unpack"]
+__all__ = ["Limits", "pack", "read_members", "unpack"]

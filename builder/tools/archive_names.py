@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from builder.errors import ArchiveError, MachineError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from builder.errors import ArchiveError
 
 LEVEL: Final = 1
 BLOCK_BYTES: Final = 1 << 20
@@ -48,14 +44,3 @@ def check_name(name: str, *, place: str) -> None:
         raise ArchiveError(f"{place}: {name!r} is not UTF-8") from error
     if longest > _NAME_BYTES:
         raise ArchiveError(f"{place}: {name[:60]!r}… has a part of {longest} bytes; allowed: {_NAME_BYTES}")
-
-
-def disk_error(path: Path, error: OSError) -> MachineError:
-    """The message for an operating-system error while ``path`` is written or read."""
-    where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return MachineError(
-            f"{path}: no space left on the disk",
-            mend="free some space, or set TRITONSMITH_CACHE (work in progress) or --out (archives) to a larger disk",
-        )
-    return MachineError(f"{path}: {error.strerror or error}{where}")

@@ -10,8 +10,8 @@ import tarfile
 from typing import IO, TYPE_CHECKING, Final, Self, cast
 
 from builder.artifacts import File
-from builder.errors import ArchiveError
-from builder.tools.archive_names import LIMITS, Limits, check_name, disk_error
+from builder.errors import ArchiveError, disk_error
+from builder.tools.archive_names import LIMITS, Limits, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

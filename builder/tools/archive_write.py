@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from builder.artifacts import File
-from builder.errors import DamagedError
-from builder.tools.archive_names import BLOCK_BYTES, LEVEL, check_name, disk_error
+from builder.errors import DamagedError, disk_error
+from builder.tools.archive_names import BLOCK_BYTES, LEVEL, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
