@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from builder.tools import python_env, templates, toolchain
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from builder.tools.triton_client import Client
     from builder.verify.facts import ArchiveFacts
 
+_SETTLING_SECONDS: Final = 0.1
+_SETTLING_READS: Final = 20
 _COUNTS: Final = {"texts": "inference_count", "executions": "execution_count"}
 
 
@@ -60,16 +63,25 @@ def models(client: Client, name: str) -> tuple[str, ...]:
 def executions(client: Client, name: str) -> dict[str, dict[str, int]]:
     """For each model: how many texts it has answered, and in how many executions.
 
-    Fewer executions than texts mean that batches were formed.
+    Fewer executions than texts mean that batches were formed. A backend reports an execution only after it has
+    sent the answers (``TRITONBACKEND_ModelInstanceReportBatchStatistics``): so it is read until nothing is added.
 
     Raises:
         ServerError: the server does not answer.
     """
-    counts = {}
-    for model in models(client, name):
-        statistics = client.statistics(model)
-        counts[model] = {key: int(statistics.get(field, 0)) for key, field in _COUNTS.items()}
+    names = models(client, name)
+    counts = _counts(client, names)
+    for _ in range(_SETTLING_READS):
+        time.sleep(_SETTLING_SECONDS)
+        before, counts = counts, _counts(client, names)
+        if counts == before:
+            break
     return counts
+
+
+def _counts(client: Client, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    read = {model: client.statistics(model) for model in names}
+    return {model: {key: int(found.get(field, 0)) for key, field in _COUNTS.items()} for model, found in read.items()}
 
 
 def stand_ins(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Bench:
     def ask_at_once(self, name: str, requests: list[Mapping[str, Any]]) -> tuple[list[Any], int]:
         """All answers (arrays or errors) and the number of executions that they took."""
         answers: list[Any] = [None] * len(requests)
-        before = self.executions(name)
+        answered, before = self.counts(name)
 
         def ask(index: int) -> None:
             try:
@@ -76,10 +77,24 @@ class Bench:
             thread.start()
         for thread in threads:
             thread.join()
-        return answers, self.executions(name) - before
+        return answers, self.settled(name, answered + len(requests)) - before
 
-    def executions(self, name: str) -> int:
-        return int(self.client.statistics(name).get("execution_count", 0))
+    def settled(self, name: str, answered: int) -> int:
+        """Executions, when those of so many requests are counted: a backend reports them after it has answered."""
+        last = (-1, -1)
+        for _ in range(100):
+            counts = self.counts(name)
+            if counts == last and counts[0] >= answered:
+                break
+            last = counts
+            time.sleep(0.1)
+        return last[1]
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Requests that were answered or failed, and executions."""
+        found = self.client.statistics(name)
+        ended = (found.get("inference_stats", {}).get(key, {}).get("count", 0) for key in ("success", "fail"))
+        return sum(map(int, ended)), int(found.get("execution_count", 0))
 
     def stubs(self, name: str) -> list[Path]:
         """The processes that serve a model, as folders of /proc."""

@@ -134,9 +134,16 @@ def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def counts(client: Client, model: str) -> tuple[int, int]:
-    """Texts that the model was asked since it was loaded, warm-up included, and the executions that this took."""
-    statistics = client.statistics(model)
-    return int(statistics.get("inference_count", 0)), int(statistics.get("execution_count", 0))
+    """Texts that the model was asked since it was loaded, warm-up included, and the executions that this took.
+
+    The server counts after it has answered: read until two readings agree.
+    """
+    read, last = (0, 0), (-1, -1)
+    while read != last:
+        statistics = client.statistics(model)
+        last, read = read, (int(statistics.get("inference_count", 0)), int(statistics.get("execution_count", 0)))
+        time.sleep(0.1)
+    return read
 
 
 def executions_of(client: Client, model: str, calls: Sequence[Callable[[], Any]]) -> tuple[list[Any], int]:
@@ -144,7 +151,6 @@ def executions_of(client: Client, model: str, calls: Sequence[Callable[[], Any]]
     before = counts(client, model)
     answers = at_once(calls)
     deadline = time.monotonic() + 10
-    # The server counts after it has answered.
     while counts(client, model)[0] < before[0] + len(calls) - 1 and time.monotonic() < deadline:
         time.sleep(0.01)
     return answers, counts(client, model)[1] - before[1]
@@ -174,6 +180,9 @@ def test_the_ensemble_answers_from_the_cache(served: Served) -> None:
     first = served.client.infer(PAIRS, inputs)["EMBEDDING"]
     before, steps = hits(PAIRS), counts(served.client, f"{PAIRS}-tokenize")
     np.testing.assert_array_equal(served.client.infer(PAIRS, inputs)["EMBEDDING"], first)
+    deadline = time.monotonic() + 10
+    while hits(PAIRS) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert hits(PAIRS) == before + 1
     assert counts(served.client, f"{PAIRS}-tokenize") == steps
     served.client.infer("tiny", {"TEXT": text("the same")})
