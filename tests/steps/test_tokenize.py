@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,42 +15,12 @@ import pytest
 from builder.settings import settings
 from builder.tools import hf, templates, wheels
 from tests.models import MAX_LENGTH, TOKENIZERS, make_tokenizer
+from tests.steps.kit import HARD, Backend, Tensor, load_step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HARD = (
-    "",
-    " ",
-    "A plain sentence, with punctuation (and brackets).",
-    "  leading and trailing white space \t\r\n",
-    "Ünïcödé ÀÉÎ ﬁ Ⅷ İstanbul ΣΊΣΥΦΟΣ",
-    "emoji 👩‍👩‍👧‍👦 🏳️‍🌈 ☕ 🌷",
-    "今日は天気がいいですね。中文和日本語のテキスト 한국어",
-    "שָׁלוֹם עולם مرحبا بالعالم",
-    "\u200fright-to-left\u200e marks\u202e and \u2066isolates\u2069",
-    "control \x01\x02\x1f\x7f\x85 characters \u200b\u200d\ufeff\u2028",
-    "NUL \x00 inside, and at the end \x00",
-    "e\u0301 combining a\u0300\u0323\u0327 marks Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!",
-    "[CLS] [SEP] [MASK] <s> </s> <pad> <mask> <unk> special tokens",
-    "\U0010ffff \ue000 beyond what is assigned",
-    "word " * 2000,  # 10,000 characters
-    "x" * 10_000,
-    "今" * 10_000,
-)
-
-
-def load_step() -> Any:
-    path = templates.path("steps/tokenize/model.py")
-    spec = importlib.util.spec_from_file_location("tokenize_step_under_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-STEP = load_step()
+STEP = load_step("tokenize")
 
 SETTINGS: dict[str, Any] = {
     "schema": 1,
@@ -213,36 +182,6 @@ def test_a_text_that_the_tokenizer_refuses_fails_alone(tokenizer: Any) -> None:
     assert "the tokenizer refuses the text" in str(refused)
     assert_equal(fine, expected(tokenizer, [("a",)]))
     assert_equal(other, expected(tokenizer, [("b",)]))
-
-
-class Tensor:
-    """Stands in for Triton's: a name and an array."""
-
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        self.name, self.array = name, array
-
-    def as_numpy(self) -> np.ndarray:
-        return self.array
-
-
-class Backend:
-    """The three things of ``triton_python_backend_utils`` that the step uses; the real one runs in tests/package."""
-
-    Tensor = Tensor
-
-    class TritonError:
-        INVALID_ARG = 3
-
-        def __init__(self, message: str, code: int) -> None:
-            self.message, self.code = message, code
-
-    class InferenceResponse:
-        def __init__(self, output_tensors: list[Tensor], error: Any = None) -> None:
-            self.tensors, self.error = {tensor.name: tensor.array for tensor in output_tensors}, error
-
-    @staticmethod
-    def get_input_tensor_by_name(request: dict[str, Tensor], name: str) -> Tensor | None:
-        return request.get(name)
 
 
 def ask(step: Any, *texts: Any, name: str = "TEXT") -> dict[str, Tensor]:
