@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from builder.tools import hf
 from tests.models import TEXTS, make_model
 from tests.steps.kit import load_step, model, request
 
@@ -40,15 +41,16 @@ def test_as_the_pipeline_of_transformers(tmp_path: Path) -> None:
     settings = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
     folder = make_model("bert", "text-classification", tmp_path / "model", **settings)
     peer = pipeline("text-classification", model=str(folder), device="cpu")
-    with torch.no_grad():
+    with torch.no_grad(), hf.one_thread():
         encoded = [peer.tokenizer(text, truncation=True, return_tensors="pt") for text in TEXTS]
         logits = torch.cat([peer.model(**tokens).logits for tokens in encoded])
     probabilities = logits.softmax(dim=-1).numpy()
-    for top_k in (1, 2, 3):
-        wanted = peer(list(TEXTS), top_k=top_k, truncation=True)
+    with hf.one_thread():
+        wanted = {top_k: peer(list(TEXTS), top_k=top_k, truncation=True) for top_k in (1, 3)}
+    for top_k, items_of_rows in wanted.items():
         got = decoded(labels(labels=NAMES[:3], top_k=top_k).best(probabilities))
-        assert [[name for name, _ in row] for row in got] == [[item["label"] for item in row] for row in wanted]
-        for row, items in zip(got, wanted, strict=True):
+        for row, items in zip(got, items_of_rows, strict=True):
+            assert [name for name, _ in row] == [item["label"] for item in items]
             assert [score for _, score in row] == pytest.approx([item["score"] for item in items], abs=1e-6)
     assert len({row[0][0] for row in got}) > 1  # the comparison sees more than one label
 

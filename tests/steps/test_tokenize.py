@@ -286,3 +286,70 @@ def test_the_vendored_package_is_used_and_threads_are_the_configs(
     )
     assert done.stdout.split() == [str(version / "vendor/tokenizers/__init__.py"), parallel, threads], done.stderr
     assert sorted(path for path in version.rglob("*") if "__pycache__/model." not in str(path)) == before
+
+
+EXTRA = ["OFFSETS", "SEQUENCE_IDS", "WORD_IDS"]
+
+
+def made_of(tokenizer: Any, rows: list[tuple[str, ...]], width: int, **options: Any) -> dict[str, np.ndarray]:
+    """What the Hugging Face tokenizer says that the tokens were made of, one row at a time, padded by hand."""
+    found: dict[str, list[Any]] = {name: [] for name in EXTRA}
+    for row in rows:
+        options = {"truncation": "longest_first", "max_length": MAX_LENGTH, **options}
+        encoding = tokenizer.hf(*row, return_offsets_mapping=True, **options)
+        missing = width - len(encoding["input_ids"])
+        for name, values, fill in (
+            ("OFFSETS", encoding["offset_mapping"], (0, 0)),
+            ("SEQUENCE_IDS", [-1 if item is None else item for item in encoding.sequence_ids()], -1),
+            ("WORD_IDS", [-1 if item is None else item for item in encoding.word_ids()], -1),
+        ):
+            padding = [fill] * missing
+            found[name].append(padding + values if tokenizer.hf.padding_side == "left" else values + padding)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_tokens_were_made_of(tokenizer: Any, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer.hf, "padding_side", side)
+    encoder = make_encoder(tokenizer, text_pair=True, extra_outputs=EXTRA, padding_side=side)
+    rows = [(HARD[index], HARD[-index]) for index in range(len(HARD))]
+    answer = encoder.encode([rows])[0]
+    assert list(answer) == [*SETTINGS["input_names"], *EXTRA]
+    wanted = made_of(tokenizer, rows, answer["input_ids"].shape[1])
+    for name in EXTRA:
+        assert answer[name].dtype == np.int64
+        np.testing.assert_array_equal(answer[name], wanted[name], err_msg=name)
+    assert {-1, 0, 1} == set(answer["SEQUENCE_IDS"].ravel().tolist())
+    assert len(set(answer["WORD_IDS"].ravel().tolist())) > 5
+    plain = make_encoder(tokenizer, text_pair=True, padding_side=side).encode([rows])[0]
+    for name, array in plain.items():
+        np.testing.assert_array_equal(answer[name], array)
+
+
+def test_only_the_second_text_is_cut(tokenizer: Any) -> None:
+    rows = [("a b c d", HARD[14]), ("a b c d", HARD[2])]
+    encoder = make_encoder(tokenizer, text_pair=True, truncation_strategy="only_second", extra_outputs=EXTRA)
+    answer = encoder.encode([rows])[0]
+    width = answer["input_ids"].shape[1]
+    wanted = made_of(tokenizer, rows, width, truncation="only_second")
+    np.testing.assert_array_equal(answer["OFFSETS"], wanted["OFFSETS"])
+    # The other way round nothing of the question would be left.
+    good, bad = encoder.encode([[("a", "b")], [(HARD[14], "b")]])
+    assert good["SEQUENCE_IDS"].max() == 1
+    assert isinstance(bad, STEP.RefusedError)
+    assert "the tokenizer refuses the text" in str(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"extra_outputs": ["TOKENS"]}, "extra output TOKENS; allowed: OFFSETS, SEQUENCE_IDS, WORD_IDS"),
+        ({"extra_outputs": ["OFFSETS"], "prompt": "query: "}, "without prompt, strip, lower_case"),
+        ({"extra_outputs": ["OFFSETS"], "strip": True}, "without prompt, strip, lower_case"),
+        ({"truncation_strategy": "only_second"}, "allowed: longest_first, and with text_pair only_second"),
+        ({"truncation_strategy": "only_first", "text_pair": True}, "is 'only_first'; allowed: longest_first"),
+    ],
+)
+def test_settings_that_cannot_be(tokenizer: Any, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        make_encoder(tokenizer, **changes)
