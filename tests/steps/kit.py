@@ -93,7 +93,8 @@ def request(**arrays: np.ndarray) -> dict[str, Tensor]:
 def model(module: Any, folder: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The step's TritonPythonModel with those settings, for requests of :func:`request`."""
     (folder / "settings.json").write_text(json.dumps({"schema": 1, **values}), encoding="utf-8")
-    monkeypatch.setattr(sys.modules[COMMON], "pb_utils", Backend)
+    for place in (sys.modules[COMMON], module):
+        monkeypatch.setattr(place, "pb_utils", Backend, raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
     monkeypatch.setattr(module, "__file__", str(folder / "model.py"))

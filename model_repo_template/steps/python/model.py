@@ -97,7 +97,7 @@ class Step:
         if not isinstance(outputs, dict) or set(outputs) != set(self._gives):
             got = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
             raise FaultyStepError(f"{self.file}: gave {got}; it must give a dict of {sorted(self._gives)}")
-        return {name: self._checked(name, np.asarray(outputs[name]), rows) for name in self._gives}
+        return {name: self._checked(name, outputs[name], rows) for name in self._gives}
 
     def _line(self, error: Exception) -> str:
         """``:12`` where the last line of the user's file that took part is known."""
@@ -105,10 +105,9 @@ class Step:
         lines = [frame.lineno for frame in frames if Path(frame.filename).name == self.file]
         return f":{lines[-1]}" if lines else ""
 
-    def _checked(self, name: str, array: np.ndarray, rows: int) -> np.ndarray:
+    def _checked(self, name: str, value: Any, rows: int) -> np.ndarray:
         dtype, dims = self._gives[name]["dtype"], self._gives[name]["dims"]
-        if dtype == "BYTES":
-            array = self._to_bytes(name, array)
+        array = self._to_bytes(name, value) if dtype == "BYTES" else np.asarray(value)
         if array.dtype != DTYPES[dtype]:
             raise FaultyStepError(
                 f"{self.file}: gave {name} as {array.dtype}; the recipe says {dtype}: convert it with "
@@ -123,7 +122,8 @@ class Step:
             )
         return array
 
-    def _to_bytes(self, name: str, array: np.ndarray) -> np.ndarray:
+    def _to_bytes(self, name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value, dtype=np.object_)
         items = [item.encode("utf-8") if isinstance(item, str) else item for item in array.ravel().tolist()]
         if wrong := [item for item in items if not isinstance(item, bytes)]:
             raise FaultyStepError(f"{self.file}: gave {name} with {wrong[0]!r} in it; BYTES hold bytes or str")
