@@ -63,6 +63,13 @@ def test_tensors_are_checked(array: np.ndarray, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_numbers_that_are_none_can_be_let_through() -> None:
+    array = np.array([[np.nan]])
+    assert STEP.read_together(request(X=array), {"X": (1,)}, finite=False)["X"] is array
+    with pytest.raises(STEP.RefusedError, match="holds NaN"):
+        STEP.read_together(request(X=array), {"X": (1,)})
+
+
 def test_a_good_tensor_and_a_missing_one() -> None:
     array = np.zeros((2, 7, 2), np.float32)
     assert STEP.read(request(X=array), "X", (-1, 2)) is array

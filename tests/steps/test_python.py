@@ -139,7 +139,7 @@ def test_a_bad_request_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     missing, good, shape, fault = served.execute(
         [
             request(TEXT=rows("a")["TEXT"]),
-            request(**rows("b", "c")),
+            request(**rows("b", "c") | {"X": np.array([[np.nan], [1]], np.float32)}),  # may mean something to it
             request(**rows("d") | {"X": np.zeros((1, 2, 2), np.float32)}),
             request(**rows("fault")),
         ]

@@ -42,11 +42,11 @@ def use_vendored(folder: Path) -> None:
     sys.path.insert(0, str(folder / "vendor"))
 
 
-def read(request: Any, name: str, dims: tuple[int, ...]) -> np.ndarray:
+def read(request: Any, name: str, dims: tuple[int, ...], *, finite: bool = True) -> np.ndarray:
     """One tensor of a request, [n, *dims]; a dimension of -1 takes any length.
 
     Raises:
-        RefusedError: it is missing, has another shape, or holds what is no finite number.
+        RefusedError: it is missing, has another shape, or, where ``finite``, holds what is no finite number.
     """
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:
@@ -58,19 +58,19 @@ def read(request: Any, name: str, dims: tuple[int, ...]) -> np.ndarray:
     if not fits or array.shape[0] < 1:
         allowed = ", ".join(["n", *map(str, dims)])
         raise RefusedError(f"{name} has shape {list(array.shape)}; allowed: [{allowed}], n at least 1")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0, 0])
         raise RefusedError(f"{name}, row {row}: holds NaN or infinity; allowed: finite numbers")
     return array
 
 
-def read_together(request: Any, tensors: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def read_together(request: Any, tensors: dict[str, tuple[int, ...]], *, finite: bool = True) -> dict[str, np.ndarray]:
     """Several tensors of a request, name → [n, *dims], with the same n.
 
     Raises:
         RefusedError: as :func:`read`, or they have different numbers of rows.
     """
-    arrays = {name: read(request, name, dims) for name, dims in tensors.items()}
+    arrays = {name: read(request, name, dims, finite=finite) for name, dims in tensors.items()}
     rows = [len(array) for array in arrays.values()]
     if len(set(rows)) > 1:
         raise RefusedError(f"{', '.join(arrays)} must have as many rows as each other, got {rows}")
@@ -101,10 +101,10 @@ def to_column(texts: list[str]) -> np.ndarray:
     return column
 
 
-def attempt(compute: Callable[..., Any], *arguments: Any) -> Any:
+def attempt(compute: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """What ``compute`` returns or raises, as a value: the other requests of a call go on."""
     try:
-        return compute(*arguments)
+        return compute(*arguments, **options)
     except Exception as error:
         return error
 

@@ -83,17 +83,20 @@ class Entities:
         ]
 
     def _tokens(self, text: str, row: dict[str, np.ndarray]) -> list[Piece]:
-        scores = softmax(row["LOGITS"])
-        pieces, word = [], None
-        for index in np.flatnonzero(row["SEQUENCE_IDS"] >= 0):
-            start, end = map(int, row["OFFSETS"][index])
-            if "WORD_IDS" in row:
-                continues, word = row["WORD_IDS"][index] == word, row["WORD_IDS"][index]
-            else:
-                continues = start > 0 and " " not in text[start - 1 : start + 1]
-                continues = continues and ("input_ids" not in row or row["input_ids"][index] != self._unknown)
-            pieces.append(Piece(scores[index], start, end, int(index), bool(continues)))
-        return pieces
+        scores, offsets = softmax(row["LOGITS"]), row["OFFSETS"].tolist()
+        continues = self._continues(text, row, offsets)
+        tokens = np.flatnonzero(row["SEQUENCE_IDS"] >= 0).tolist()
+        return [Piece(scores[index], *offsets[index], index, continues[index]) for index in tokens]
+
+    def _continues(self, text: str, row: dict[str, np.ndarray], offsets: list[tuple[int, int]]) -> list[bool]:
+        """For each token whether it is of the same word as the token before it."""
+        if "WORD_IDS" in row:
+            return (np.diff(row["WORD_IDS"], prepend=-1) == 0).tolist()
+        known = row["input_ids"] != self._unknown if "input_ids" in row else [True] * len(offsets)
+        return [
+            bool(start > 0 and " " not in text[start - 1 : start + 1] and known[index])
+            for index, (start, _) in enumerate(offsets)
+        ]
 
     def _word(self, tokens: list[Piece]) -> Piece:
         if self._strategy == "first":

@@ -155,7 +155,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers all requests of a call, in order."""
-        answers = [attempt(read_together, request, self._step.takes) for request in requests]
+        answers = [attempt(read_together, request, self._step.takes, finite=False) for request in requests]
         readable = [index for index, answer in enumerate(answers) if not isinstance(answer, Exception)]
         found = self._step.answer([answers[index] for index in readable])
         for index, answer in zip(readable, found, strict=True):

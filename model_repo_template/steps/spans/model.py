@@ -91,13 +91,18 @@ class Spans:
 
     def _best_spans(self, starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int, float]]:
         """The best (first token, last token, score), best first; tokens are counted in the context."""
-        lengths = np.arange(len(ends)) - np.arange(len(starts))[:, None] + 1
-        possible = (lengths >= 1) & (lengths <= self._max_length)
-        scores = np.where(possible, np.outer(starts, ends), -1.0).ravel()
+        longest = min(self._max_length, len(ends))
+        # [s, longest]: the ends of the spans of 1, 2, … tokens from each start; 0 beyond the last token
+        of_start = np.lib.stride_tricks.sliding_window_view(np.append(ends, np.zeros(longest - 1)), longest)
+        scores = (starts[:, None] * of_start).ravel()
         count = min(_MORE_TO_ALIGN if self.align else 1, len(scores))
         best = np.argpartition(-scores, count - 1)[:count]
         best = best[np.lexsort((best, -scores[best]))]
-        return [(*divmod(int(index), len(ends)), float(scores[index])) for index in best if scores[index] >= 0]
+        found = [
+            (index // longest, index // longest + index % longest, float(scores[index])) for index in best.tolist()
+        ]
+        # Where "no answer" leaves nothing to the others, any span is as good as another.
+        return [span for span in found if span[1] < len(ends)] or [(0, 0, 0.0)]
 
     def _characters(self, row: Row, first: int, last: int) -> tuple[int, int]:
         if row.word_ids is not None and row.word_ids[first] >= 0 and row.word_ids[last] >= 0:
