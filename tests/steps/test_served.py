@@ -20,7 +20,7 @@ from tests.models import make_tokenizer
 from tests.steps.kit import load_step
 from tests.steps.test_image import CLIP, UNREADABLE, encode, picture
 from tests.steps.test_tokenize import SETTINGS
-from tests.tiny_graphs import config
+from tests.tiny_graphs import config, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +113,7 @@ def put_numeric(repository: Path) -> None:
 
 
 def put_calls(repository: Path) -> None:
-    """The user's own step, and the selection among two models."""
+    """The user's own step, and the selection among a model and an ensemble."""
     takes, gives = ({name: {"dtype": "BYTES", "dims": [1]}} for name in ("TEXT", "LANGUAGE"))
     settings = {"file": "language.py", "takes": takes, "gives": gives}
     version = put_step(repository, "python", settings, {"TEXT": "STRING 1"}, {"LANGUAGE": "STRING 1"})
@@ -125,17 +125,21 @@ def put_calls(repository: Path) -> None:
     version = put_step(repository, "select", settings, inputs, CALLED_OUTPUTS)
     text = config("python", inputs, CALLED_OUTPUTS, more=more)
     (version.parent / "config.pbtxt").write_text(text)
-    for name in ("german", "english"):
-        (repository / name / "1").mkdir(parents=True)
-        (repository / name / "1/model.py").write_text(CALLED.replace("NAME", name))
-        (repository / name / "config.pbtxt").write_text(config("python", {"X": "FP32 1"}, CALLED_OUTPUTS))
+    takes = {"X": "FP32 1"}
+    for name, language in (("german", "german"), ("english-model", "english")):
+        text = config("python", takes, CALLED_OUTPUTS)
+        put(repository, name, text, model_py=CALLED.replace("NAME", language))
+    maps = "".join(f'output_map {{ key: "{name}" value: "{name}" }} ' for name in CALLED_OUTPUTS)
+    step = f'model_name: "english-model" model_version: -1 input_map {{ key: "X" value: "X" }} {maps}'
+    english = config("", takes, CALLED_OUTPUTS, more=f"ensemble_scheduling {{ step {{ {step} }} }}\n")
+    put(repository, "english", english.replace('backend: ""', 'platform: "ensemble"'))
 
 
 @pytest.fixture(scope="module")
 def bench(toolchain: Toolchain, server_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     repository = tmp_path_factory.mktemp("repository")
-    for put in (put_tokenize, put_numeric, put_calls):
-        put(repository)
+    for put_steps in (put_tokenize, put_numeric, put_calls):
+        put_steps(repository)
     if python_minor(server_environment) == sys.version_info[:2]:  # Pillow's wheels are for one minor version each
         put_image(repository)
     models = sorted(path.name for path in repository.iterdir())
@@ -273,7 +277,7 @@ def test_select(bench: Bench) -> None:
     assert (german["Y"].tolist(), german["MODEL"].tolist()) == ([[14]], [[b"german"]])
     # The German rows of two clients travelled together; the English ones alone, after they had failed together.
     assert [answer["ROWS"].ravel().tolist() for answer in (mixed, german, english)] == [[2, 1], [2], [1]]
-    assert "model 'english': negative" in error(negative)
+    assert "model 'english': in ensemble 'english', negative" in error(negative)
     assert "LANGUAGE, row 0: 'xx' has no model; allowed: de, en, fr" in error(unknown)
     assert "model 'absent': " in error(absent)
     (again,) = ask(bench, "select", {"LANGUAGE": texts(*["de"] * 3, *["en"] * 4), "X": np.ones((7, 1), np.float32)})
