@@ -70,7 +70,7 @@ def test_best_first_and_of_equal_ones_the_first(probabilities: np.ndarray, top_k
 def test_below_the_threshold_there_is_no_label() -> None:
     probabilities = np.array([[0.1, 0.5, 0.4, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2]], np.float32)
     before = probabilities.copy()
-    got = decoded(labels(threshold=0.45).best(probabilities))
+    got = decoded(labels(threshold=0.5).best(probabilities))
     assert got == [[("glad", 0.5), ("", 0.0)], [("", 0.0), ("", 0.0)]]
     np.testing.assert_array_equal(probabilities, before)
 
