@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from builder.core.graph import Limits
 
 
+MOST_JOBS: Final = 4
+JOBS_HELP: Final = (
+    "Stages side by side, as far as memory allows.  [default: one for each CPU that may be used, "
+    f"{MOST_JOBS} at most: each may import torch once]"
+)
+
+
 def build(  # noqa: PLR0913 - the options of the command
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
     target: Annotated[list[str] | None, typer.Option(help="Only this target; may be repeated.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
     out: Annotated[Path, typer.Option(help="Folder for archives.", file_okay=False)] = Path("dist"),
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not serve, compare or measure.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Stages side by side, as far as memory allows.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=JOBS_HELP, show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
@@ -49,14 +56,12 @@ def build(  # noqa: PLR0913 - the options of the command
     raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
 
 
-def _limits(jobs: int) -> Limits:
+def _limits(jobs: int | None) -> Limits:
     from builder.core.graph import Limits
+    from builder.tools import hardware, memory
 
-    if jobs == 1:
-        return Limits()
-    from builder.tools.hardware import free_memory
-
-    return Limits(jobs, free_memory() * 9 // 10)
+    jobs = jobs or min(MOST_JOBS, max(1, int(hardware.cpus())))
+    return Limits() if jobs == 1 else Limits(jobs, memory.free() * 9 // 10)
 
 
 def _failures(errors: Mapping[str, Exception]) -> list[Json]:
