@@ -78,27 +78,40 @@ Perform: TypeAlias = Callable[["Stage[Any, Any]", Any, str], object]
 """Runs a stage on its inputs, for a node id."""
 
 
-def run(nodes: Sequence[Node], perform: Perform, limits: Limits = Limits()) -> Outcome:
+def _no_preference(_: Stage[Any, Any]) -> bool:
+    return False
+
+
+def run(
+    nodes: Sequence[Node],
+    perform: Perform,
+    limits: Limits = Limits(),
+    prefer: Callable[[Stage[Any, Any]], bool] = _no_preference,
+) -> Outcome:
     """Runs all nodes, each once, after those that it needs.
 
     Args:
         nodes: in an order in which each comes after what it needs.
         perform: runs one stage.
         limits: what may run side by side. One node alone may need more memory than there is: then it runs by itself.
+        prefer: which of the stages that can run now are to go first, beside others; the rest goes in order.
 
     Raises:
         BaseException: what is no :class:`Exception`, such as an interruption: nothing more is started.
     """
     unique = list({node.id: node for node in nodes}.values())
-    schedule = _Schedule(unique, perform, limits)
+    schedule = _Schedule(unique, perform, limits, prefer)
     return schedule.one_by_one() if limits.jobs <= 1 else schedule.side_by_side()
 
 
 class _Schedule:
-    def __init__(self, nodes: Sequence[Node], perform: Perform, limits: Limits) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], perform: Perform, limits: Limits, prefer: Callable[[Stage[Any, Any]], bool]
+    ) -> None:
         self._nodes = nodes
         self._perform = perform
         self._limits = limits
+        self._prefer = prefer
         self._made = Outcome()
         self._wanted_by = _sinks(nodes)
         self._hopeless: set[str] = set()  # sinks that cannot be reached any more
@@ -112,12 +125,12 @@ class _Schedule:
     def side_by_side(self) -> Outcome:
         queue = _Queue(self._nodes)
         running: dict[Future[object], _Job] = {}
-        ready: list[_Job] = []  # in the order of the nodes
+        ready: list[_Job] = []
         pool = ThreadPoolExecutor(self._limits.jobs, thread_name_prefix="job")
         try:
             while True:
                 ready += [_Job(node, *self._prepared(node)) for node in queue.take() if self._is_wanted(node)]
-                ready.sort(key=lambda job: queue.place(job.node))
+                ready.sort(key=lambda job: (not self._prefer(job.stage), queue.place(job.node)))
                 ready = self._start(ready, running, pool)
                 if not running:
                     break

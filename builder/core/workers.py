@@ -19,15 +19,15 @@ from builder import errors
 from builder.core.digest import digest_json
 from builder.core.execute import Elsewhere, Executor, fingerprint_of
 from builder.core.graph import memory_of
-from builder.core.orders import order_of
 from builder.errors import DamagedError, InternalError, MachineError, TritonsmithError
-from builder.tools import memory, process
+from builder.tools import memory
 
 if TYPE_CHECKING:
     from typing import Self
 
     from builder.artifacts import Json
     from builder.core.stage import Stage
+    from builder.tools.process import Dialogue
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ class Workers:
     """Runs stages that ask for it (``apart``) in processes of their own, and all others here.
 
     A process takes one order after another: what it has imported stays. A stage gets the one that has imported most of
-    the libraries that it declares; a new one is started when none is idle. Use it as a context manager.
+    the libraries that it declares; a new one is started when none is idle. What it sets up at its first trace, say, it
+    has for the next: :meth:`prefers` lets it go on with what it did before. Use it as a context manager.
 
     Args:
         executor: who runs what stays here, and finds what was made there.
@@ -77,6 +78,12 @@ class Workers:
             raise
         return self.executor.run(stage, inputs, node, Elsewhere(began, peak_bytes))
 
+    def prefers(self, stage: object) -> bool:
+        """Whether an idle worker has done the same before, for another model."""
+        name = getattr(stage, "name", None)
+        with self._lock:
+            return any(name in worker.stages for worker in self._idle)
+
     def _send(self, stage: Stage[Any, Any], inputs: object, node: str, fingerprint: dict[str, Json]) -> int:
         """Has a worker run the stage; bytes of memory that it used at most."""
         needed = memory_of(stage, inputs)
@@ -85,7 +92,9 @@ class Workers:
                 "%s may need %.1f GB of memory, and %.1f GB are there: it runs by itself", stage.name,
                 needed / 1e9, self.memory / 1e9,
             )  # fmt: skip
-        worker = self._take(frozenset(fingerprint.get("versions", ())), needed)
+        from builder.core.orders import order_of  # a build that finds everything needs none of this
+
+        worker = self._take(stage.name, frozenset(fingerprint.get("versions", ())), needed)
         try:
             answer = worker.ask(order_of(stage, inputs, node, fingerprint, self.executor.store), stage.name)
         except BaseException:
@@ -103,12 +112,12 @@ class Workers:
             log.info(TOOK_MORE, stage.name, peak_bytes / 1e9, needed / 1e9)
         return peak_bytes
 
-    def _take(self, libraries: frozenset[str], needed: int) -> _Worker:
-        """The idle worker that has most of the libraries, of equal ones the last that was used; or a new one."""
+    def _take(self, stage: str, libraries: frozenset[str], needed: int) -> _Worker:
+        """The idle worker that did the same before or has most of the libraries, or the last used; or a new one."""
         with self._lock:
             idle = self._idle
             idle[:] = [worker for worker in idle if worker.is_alive()]
-            best = max(reversed(idle), key=lambda worker: len(worker.libraries & libraries)) if idle else None
+            best = max(reversed(idle), key=lambda worker: worker.fitness(stage, libraries), default=None)
             if best is not None:
                 idle.remove(best)
             spare = idle[:] if needed > memory.free() else []
@@ -116,7 +125,8 @@ class Workers:
                 idle.remove(worker)
         for worker in spare:
             worker.end()
-        best = best or _Worker(process.Dialogue([sys.executable, "-m", _ENTRY], what="a worker"))
+        best = best or _start()
+        best.stages |= {stage}
         best.libraries |= libraries
         return best
 
@@ -130,10 +140,15 @@ class Workers:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A process that runs orders, and the libraries that it has imported."""
+    """A process that runs orders, the names of the stages that it ran, and the libraries that it has imported."""
 
-    dialogue: process.Dialogue
+    dialogue: Dialogue
+    stages: frozenset[str] = frozenset()
     libraries: frozenset[str] = frozenset()
+
+    def fitness(self, stage: str, libraries: frozenset[str]) -> tuple[bool, int]:
+        """How much of what a stage needs is there already: more is better."""
+        return stage in self.stages, len(self.libraries & libraries)
 
     def ask(self, order: dict[str, Json], what: str) -> dict[str, Json]:
         """Its answer to an order. What it says meanwhile is said here.
@@ -149,7 +164,9 @@ class _Worker:
             if "talk" not in answer:
                 return answer
             log.log(answer["level"], "%s", answer["talk"])
-        status = process.describe_status(self.dialogue.end())
+        from builder.tools.process import describe_status
+
+        status = describe_status(self.dialogue.end())
         raise MachineError(
             f"the worker of {what} {status}\n{self.dialogue.last_words}".rstrip(),
             mend="build with fewer --jobs: it may have needed more memory than there was",
@@ -164,6 +181,12 @@ class _Worker:
 
     def end(self) -> None:
         self.dialogue.end()
+
+
+def _start() -> _Worker:
+    from builder.tools.process import Dialogue
+
+    return _Worker(Dialogue([sys.executable, "-m", _ENTRY], what="a worker"))
 
 
 def _parse(line: str) -> dict[str, Json] | None:
