@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from builder.cli.plan import SET_HELP
+from builder.errors import EXIT_INTERNAL_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +50,12 @@ def build(  # noqa: PLR0913 - the options of the command
     else:
         for result in built.results:
             render(result)
-    for node, error in list(built.errors.items())[:-1]:
-        typer.echo(f"tritonsmith: {node}: {error}", err=True)
-    for error in list(built.errors.values())[-1:]:
-        raise error
+    if built.errors:
+        gravest = max(built.errors, key=lambda node: getattr(built.errors[node], "exit_code", EXIT_INTERNAL_ERROR))
+        for node, error in built.errors.items():
+            if node != gravest:
+                typer.echo(f"tritonsmith: {node}: {error}", err=True)
+        raise built.errors[gravest]
     raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
 
 
