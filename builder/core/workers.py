@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from builder.core.digest import digest_json
 from builder.core.execute import Elsewhere, Executor, fingerprint_of
 from builder.core.graph import memory_of
 from builder.errors import DamagedError, InternalError, MachineError, TritonsmithError
+from builder.settings import environment
 from builder.tools import memory
 
 if TYPE_CHECKING:
@@ -186,7 +188,9 @@ class _Worker:
 def _start() -> _Worker:
     from builder.tools.process import Dialogue
 
-    return _Worker(Dialogue([sys.executable, "-m", _ENTRY], what="a worker"))
+    # It imports from where we do, and from nowhere else: not from a user's folder that holds a json.py.
+    env = {**environment(), "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
+    return _Worker(Dialogue([sys.executable, "-P", "-m", _ENTRY], what="a worker", env=env))
 
 
 def _parse(line: str) -> dict[str, Json] | None:

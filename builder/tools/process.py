@@ -1,4 +1,4 @@
-"""Child processes: the only module that starts any.
+"""Child processes: with :mod:`builder.tools.spawn`, which it is made of, the only module that starts any.
 
 Every child runs under :mod:`builder.tools.guardian`, in a process group of its own: Ctrl-C reaches only the builder,
 and whatever happens to the builder, no child outlives it.
@@ -161,19 +161,20 @@ class Dialogue:
     Args:
         command: program and arguments; no shell is involved.
         what: what it is, for messages.
+        env: its whole environment; default: the builder's.
 
     Raises:
         MachineError: it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str | Path], *, what: str) -> None:
+    def __init__(self, command: Sequence[str | Path], *, what: str, env: Mapping[str, str] | None = None) -> None:
         import tempfile
 
         self.what = what
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the dialogue
         read, write = os.pipe()
         try:
-            order = Order(words(command), whole(None), None, stdin=read)
+            order = Order(words(command), whole(env), None, stdin=read)
             self._child = spawn(order, what, stdout=subprocess.PIPE, stderr=self._errors)
         except BaseException:
             os.close(write)

@@ -78,6 +78,14 @@ def test_a_stage_gets_the_process_that_has_its_libraries(store, workers):
         assert workers.run(again, (), "r/again").record["pid"] == pids[f"r/{name}"]
 
 
+def test_nothing_is_imported_from_the_users_folder(store, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert build(store, [node(store, "a")], Limits(2)).values
+    control = subprocess.run([sys.executable, "-m", "builder.core.worker"], stdin=subprocess.DEVNULL)
+    assert control.returncode == 7, "by hand it is: python -m does that"
+
+
 def test_an_error_there_is_the_same_error_here(store, workers):
     with pytest.raises(ModelError, match="no such head") as caught:
         workers.run(stage(store, fail="no such head"), (), "r/apart")
