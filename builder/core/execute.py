@@ -71,7 +71,7 @@ class Executor:
         node = node or f"{self.prefix}/{stage.name}"
         began = ran.began if ran else time.monotonic()
         try:
-            fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+            fingerprint = self.fingerprint(stage, inputs)
             key = digest_json(fingerprint)
             output = None if self.fresh else self.store.find(key)
             state = RAN if ran else FOUND
@@ -84,6 +84,20 @@ class Executor:
         peak_bytes = ran.peak_bytes if ran else None
         self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, state, peak_bytes))
         return cast("OutT", output)
+
+    def fingerprint(self, stage: Stage[InT, Any], inputs: InT) -> dict[str, Json]:
+        """As :func:`fingerprint_of`, which may read inputs.
+
+        Raises:
+            TritonsmithError: the stage's own.
+            DamagedError: an input is damaged. It was removed.
+            MachineError: an input cannot be read.
+        """
+        try:
+            found: dict[str, Json] = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+        except OSError as error:
+            raise disk_error(stage.name, error) from error
+        return found
 
     def _make(self, stage: Stage[Any, Any], inputs: object, fingerprint: dict[str, Json], node: str) -> tuple[str, Any]:
         """Whether it ran after all, and its output."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.digest import digest_json
-from builder.core.execute import Executor, fingerprint_of
+from builder.core.execute import Executor
 from builder.core.orders import decode
 from builder.core.plan import differences
 from builder.core.report import Silent
@@ -43,17 +43,19 @@ def perform(order: dict[str, Json]) -> str:
 
     Raises:
         MachineError: what the order declares does not hold here.
+        DamagedError: an input is damaged. It was removed.
         TritonsmithError: the stage failed.
     """
     stage, inputs = decode(order["stage"]), decode(order["inputs"])
-    here = fingerprint_of(stage, inputs)
+    executor = Executor(_store(order["store"], tuple(order["owned"])), reporter=Silent())
+    here = executor.fingerprint(stage, inputs)
     if here != order["fingerprint"]:
         raise MachineError(
             f"{stage.name}: this was planned for something else than is here: "
             f"{', '.join(differences(order['fingerprint'], here))}",
             mend="install here what was planned with, or plan again",
         )
-    Executor(_store(order["store"], tuple(order["owned"])), reporter=Silent()).run(stage, inputs, order["node"])
+    executor.run(stage, inputs, order["node"])
     return digest_json(here)
 
 

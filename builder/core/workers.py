@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder import errors
 from builder.core.digest import digest_json
-from builder.core.execute import Elsewhere, Executor, fingerprint_of
+from builder.core.execute import Elsewhere, Executor
 from builder.core.graph import memory_of
 from builder.errors import DamagedError, InternalError, MachineError, TritonsmithError
 from builder.settings import environment
@@ -69,7 +69,7 @@ class Workers:
         if not getattr(stage, "apart", False):
             return self.executor.run(stage, inputs, node)
         began, reporter = time.monotonic(), self.executor.reporter
-        fingerprint = fingerprint_of(stage, inputs)
+        fingerprint = self.executor.fingerprint(stage, inputs)
         if self.executor.store.find(digest_json(fingerprint)) is not None:
             return self.executor.run(stage, inputs, node)
         reporter.started(node)

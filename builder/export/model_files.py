@@ -115,11 +115,11 @@ def needed_memory(source: Source, copies: float) -> int:
 
     Args:
         source: the model.
-        copies: how much of the weights is in memory, with what is computed from them. Those that are not FP32 are
-            there in FP32 as well once they are loaded; for 0, nothing is loaded.
+        copies: how much of the weights is in memory, with what is computed from them; for 0, nothing is loaded. Those
+            that are stored as FP16 or BF16 are read whole, and are there in FP32 as well.
     """
     weights = weight_bytes(source)
-    return LIBRARIES_BYTES + int(copies * weights) + (2 * half_bytes(source) if copies else 0)
+    return LIBRARIES_BYTES + int(copies * weights) + (3 * half_bytes(source) if copies else 0)
 
 
 def weight_bytes(source: Source) -> int:

@@ -168,10 +168,8 @@ class Dialogue:
     """
 
     def __init__(self, command: Sequence[str | Path], *, what: str, env: Mapping[str, str] | None = None) -> None:
-        import tempfile
-
         self.what = what
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the dialogue
+        self._errors = os.fdopen(os.memfd_create("stderr"), "w+b")  # in memory: the disk may be full
         read, write = os.pipe()
         try:
             order = Order(words(command), whole(env), None, stdin=read)

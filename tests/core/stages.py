@@ -78,6 +78,7 @@ class Apart(Work):
         meets: a stage that runs at the same time, which it waits for; its output tells whether that came.
         needs: bytes that it says it needs.
         libraries: that it declares.
+        reads_early: a file of its first input that its fingerprint reads.
         shout: it prints.
     """
 
@@ -86,10 +87,13 @@ class Apart(Work):
     patience_seconds: float = 20.0
     needs: int = 256 << 20
     libraries: tuple[str, ...] = ()
+    reads_early: str = ""
     shout: bool = False
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs):
+        if self.reads_early and "before" not in inputs[0].files[self.reads_early].path.read_text():
+            raise ModelError("this makes no sense")
         versions = {name: metadata.version(name) for name in self.libraries}
         return {**super().fingerprint(inputs), "versions": versions}
 

@@ -11,11 +11,13 @@ from itertools import chain
 
 import pytest
 
-from builder.core.execute import Executor
+from builder.core.execute import Executor, fingerprint_of
 from builder.core.graph import Limits, Node, run
+from builder.core.orders import order_of
 from builder.core.store import Store
+from builder.core.worker import perform
 from builder.core.workers import Workers
-from builder.errors import InternalError, MachineError, ModelError
+from builder.errors import DamagedError, InternalError, MachineError, ModelError
 from tests.core.stages import Apart, Listener
 
 PATIENCE_SECONDS = 0.5
@@ -152,6 +154,26 @@ def test_more_memory_than_was_said_is_told(store, workers, caplog):
     assert "modest took " in caplog.text
 
 
+def test_a_damaged_input_is_told_as_such_before_the_order_and_in_the_worker(store, workers):
+    """Not as what came of reading it: the next run makes it again."""
+    before = workers.run(stage(store, "before"), (), "r/before")
+    made = stage(store, "after", reads_early="before.0")
+    first = before.files["before.0"]
+    order = order_of(made, (before,), "r/after", fingerprint_of(made, (before,)), store)
+    for ask in (lambda: workers.run(made, (before,), "r/after"), lambda: perform(order)):
+        damage(first.path)
+        with pytest.raises(DamagedError) as caught:
+            ask()
+        assert caught.value.path == first.path
+        assert not first.path.exists()
+
+
+def damage(path):
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(b"damaged")
+
+
 def test_none_is_left_when_the_work_is_done(store, is_gone):
     made = build(store, [node(store, "a"), node(store, "b")], Limits(2))
     assert all(is_gone(value.record["pid"]) for value in made.values.values())
@@ -161,7 +183,9 @@ BUILDER = """
 import sys
 from pathlib import Path
 from builder.core.graph import Limits
+from builder.core.orders import order_of
 from builder.core.store import Store
+from builder.core.worker import perform
 from tests.core.test_workers import build, node
 store = Store.at(Path(sys.argv[1]))
 build(store, [node(store, name, meets="nobody", patience_seconds=60) for name in "ab"], Limits(2))
