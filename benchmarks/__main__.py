@@ -23,6 +23,7 @@ BENCHMARKS = {
     "startup": "benchmarks.startup",
     "packing": "benchmarks.packing",
     "export": "benchmarks.export",
+    "jobs": "benchmarks.jobs",
     "served": "benchmarks.served",
     "text": "benchmarks.served",
     "defaults": "benchmarks.served",

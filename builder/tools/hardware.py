@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from builder.errors import MachineError
+from builder.tools import memory
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
@@ -54,27 +55,21 @@ def detect() -> Hardware:
     """Looks at this machine now."""
     import psutil
 
-    memory = int(psutil.virtual_memory().total)
-    limit = _cgroup_number("memory.max")
     return Hardware(
         cpu=cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")) or platform.machine(),
         cpus=os.cpu_count() or 1,
         physical_cores=psutil.cpu_count(logical=False),
-        usable_cpus=usable_cpus(len(os.sched_getaffinity(0)), _cgroup_text("cpu.max")),
-        memory_bytes=memory if limit is None else min(memory, limit),
+        usable_cpus=cpus(),
+        memory_bytes=memory.total(),
         gpus=gpus(),
         architecture=platform.machine(),
         kernel=platform.release(),
     )
 
 
-def free_memory() -> int:
-    """Bytes that can still be used, of this machine or of the container where that has a limit."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
-    return free if limit is None else min(free, limit - (used or 0))
+def cpus() -> float:
+    """CPUs that this process may use now."""
+    return usable_cpus(len(os.sched_getaffinity(0)), _cgroup_text("cpu.max"))
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -129,8 +124,3 @@ def _cgroup_text(name: str) -> str:
         return (_CGROUP / name).read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def _cgroup_number(name: str) -> int | None:
-    text = _cgroup_text(name).strip()
-    return int(text) if text.isdigit() else None

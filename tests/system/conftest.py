@@ -105,14 +105,15 @@ class Command:
         return pid
 
     def processes(self):
-        """Processes whose command line names this folder: (pid, command line)."""
+        """Processes whose command line or cache names this folder: (pid, command line)."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
                     line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    known = line + (entry / "environ").read_bytes().decode(errors="replace")
                 except OSError:
                     continue
-                if str(self.folder) in line:
+                if str(self.folder) in known:
                     yield int(entry.name), line
 
     def settled(self, timeout_seconds=10.0):
@@ -137,7 +138,7 @@ def command(tmp_path, tiny_model, toolchain, server_environment):
 def built(tmp_path_factory, tiny_model, toolchain, server_environment):
     """An archive that nobody has verified yet."""
     made = _command(tmp_path_factory.mktemp("built"), tiny_model)
-    done = made("build", made.recipe, "--no-verify", "--json")
+    done = made("build", made.recipe, "--no-verify", "--json", "--jobs", "1")
     assert done.code == 0, done.err
     return Path(done.json["archives"][0]["archive"])
 
