@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from builder.errors import MachineError
 from builder.tools import memory
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_CPUS: Final = Path("/sys/devices/system/cpu")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
 
 
@@ -52,19 +54,23 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Looks at this machine now."""
-    import psutil
-
+    """Looks at this machine now, as cheaply as can be: a build that finds everything asks for it too."""
     return Hardware(
         cpu=cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")) or platform.machine(),
         cpus=os.cpu_count() or 1,
-        physical_cores=psutil.cpu_count(logical=False),
+        physical_cores=_physical_cores(),
         usable_cpus=cpus(),
         memory_bytes=memory.total(),
         gpus=gpus(),
         architecture=platform.machine(),
         kernel=platform.release(),
     )
+
+
+@cache
+def fingerprint() -> str:
+    """The fingerprint of this machine, looked at once in a process: nvidia-smi takes its time, and recipes are many."""
+    return detect().fingerprint
 
 
 def cpus() -> float:
@@ -96,11 +102,11 @@ def usable_cpus(affinity: int, quota: str) -> float:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi knows; none where it is not installed or does not work."""
-    from builder.tools import process
-
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
+    from builder.tools import process
+
     command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         completed = process.run(command, what="nvidia-smi", timeout_seconds=20)
@@ -117,6 +123,12 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
         for row in rows
         if len(row) == len(_QUERY.split(",")) and row[2].isdigit()
     )
+
+
+def _physical_cores() -> int | None:
+    """Cores, however many threads each has: logical CPUs of one core name the same siblings."""
+    cores = {path.read_text(encoding="utf-8") for path in _CPUS.glob("cpu[0-9]*/topology/core_cpus_list")}
+    return len(cores) or None
 
 
 def _cgroup_text(name: str) -> str:
