@@ -53,9 +53,11 @@ def json_schema(*path: str) -> dict[str, Json]:
     """The JSON schema of a field of the ModelConfig, for editors.
 
     Args:
-        path: names of fields from the root: ``"dynamic_batching", "default_queue_policy"``.
+        path: names of fields from the root: ``"dynamic_batching", "default_queue_policy"``; none for the whole.
     """
     descriptor = _module().ModelConfig.DESCRIPTOR
+    if not path:
+        return _message_schema(descriptor)
     for name in path[:-1]:
         descriptor = descriptor.fields_by_name[name].message_type
     return _field_schema(descriptor.fields_by_name[path[-1]])
@@ -171,11 +173,15 @@ def _field_schema(field: Descriptor) -> dict[str, Json]:
     return {"type": "array", "items": value} if is_repeated(field) else value
 
 
+def _message_schema(descriptor: Descriptor) -> dict[str, Json]:
+    fields = {field.name: _field_schema(field) for field in descriptor.fields}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
+
+
 def _value_schema(field: Descriptor) -> dict[str, Json]:
     kind = field.cpp_type
     if kind == MESSAGE:
-        fields = {one.name: _field_schema(one) for one in field.message_type.fields}
-        return {"type": "object", "properties": fields, "additionalProperties": False}
+        return _message_schema(field.message_type)
     if kind == ENUM:
         return {"enum": [value.name for value in field.enum_type.values]}
     if kind in RANGES:

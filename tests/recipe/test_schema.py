@@ -13,6 +13,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from builder.recipe import json_schema, load
+from builder.recipe.serving import DynamicBatching, InstanceGroup, Serving
+from builder.recipe.triton import DERIVED
+from builder.tools import triton_proto
 from tests.recipe.conftest import MINIMAL
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +186,27 @@ class TestKeyed:
         entry = f"{{name: w, batch_size: 1, inputs: {{a: {{input_data_file: {tmp_path}/in.raw}}}}}}"
         keyed = good(f"serving: {{model_warmup: [{entry}]}}\n").keyed()["serving"]
         assert keyed["model_warmup"][0]["inputs"]["a"] == {"input_data_file": "in.raw"}
+
+
+class TestAllOfModelConfig:
+    """No field of Triton's is forgotten, in the recipe or in its documentation."""
+
+    PAGE = (ROOT / "docs/reference/serving.md").read_text(encoding="utf-8")
+
+    def test_the_example_of_the_page_is_a_recipe(self, good):
+        example = self.PAGE.split("```yaml\n")[1].split("```")[0]
+        assert good(example).serving.configs == {"l4": {"instance_group": [{"kind": "KIND_GPU", "count": 1}]}}
+        VALIDATOR.validate(data(MINIMAL + example))
+
+    def test_every_field_is_set_by_a_recipe_or_derived(self):
+        fields = set(triton_proto.json_schema()["properties"])
+        assert fields - set(Serving.model_fields) - set(DERIVED) == {"model_operations"}  # below config alone
+        assert not set(Serving.model_fields) & set(DERIVED)
+        assert [field for field in fields if f"`{field}`" not in self.PAGE] == []
+
+    @pytest.mark.parametrize(
+        ("section", "field"), [(DynamicBatching, "dynamic_batching"), (InstanceGroup, "instance_group")]
+    )
+    def test_sections_with_types_of_their_own_have_all_fields(self, section, field):
+        schema = triton_proto.json_schema(field)
+        assert set(section.model_fields) == set(schema.get("items", schema)["properties"])
