@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, JsonValue, PlainSerializer, Tag
 from typing_extensions import TypedDict
 
-from builder.artifacts import Json
 from builder.recipe.base import INT32_MAX, Count, Frozen, FrozenMapping, Section, tagged, unique, wrong
 from builder.recipe.suggest import did_you_mean, show
 from builder.recipe.triton import VariantsSchema, WarmupSchema, from_triton, names_only
+
+if TYPE_CHECKING:
+    from builder.artifacts import Json
+else:
+    Json = Any  # pydantic reads annotations; see builder.recipe.triton
 
 # Their fields are described where they stand: pydantic would read docstrings from the source, in every command.
 _NO_OTHER_KEYS = ConfigDict(strict=True, extra="forbid")

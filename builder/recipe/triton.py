@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from builder.artifacts import Json  # noqa: TC001 - pydantic reads the signature of names_only
-
 if TYPE_CHECKING:
+    from builder.artifacts import Json
     from builder.recipe.base import Section
+else:
+    Json = Any  # pydantic reads signatures; importing all artifacts for a name takes a millisecond
 
 DERIVED: Final = {
     "name": "the recipe's name",
