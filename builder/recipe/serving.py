@@ -12,7 +12,8 @@ from builder.recipe.base import Count, Frozen, FrozenMapping, Section, tagged, u
 if TYPE_CHECKING:
     from builder.artifacts import Json
 
-_NO_OTHER_KEYS = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+# Their fields are described where they stand: pydantic would read docstrings from the source, in every command.
+_NO_OTHER_KEYS = ConfigDict(strict=True, extra="forbid")
 _ONE_KEY = ConfigDict(**_NO_OTHER_KEYS, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
 
@@ -51,8 +52,7 @@ class Latest(TypedDict, total=False):
 
     __pydantic_config__ = _NO_OTHER_KEYS  # type: ignore[misc]
 
-    num_versions: Count
-    """How many of the newest versions are served."""
+    num_versions: Annotated[Count, Field(description="How many of the newest versions are served.")]
 
 
 class All(TypedDict, total=False):
@@ -66,8 +66,11 @@ class Specific(TypedDict):
 
     __pydantic_config__ = _NO_OTHER_KEYS  # type: ignore[misc]
 
-    versions: Annotated[tuple[Count, ...], Field(min_length=1), unique("the versions")]
-    """The numbers of the versions that are served."""
+    versions: Annotated[
+        tuple[Count, ...],
+        Field(min_length=1, description="The numbers of the versions that are served."),
+        unique("the versions"),
+    ]
 
 
 class VersionPolicy(TypedDict, total=False):
@@ -75,14 +78,9 @@ class VersionPolicy(TypedDict, total=False):
 
     __pydantic_config__ = _ONE_KEY  # type: ignore[misc]
 
-    latest: Latest
-    """The newest versions."""
-
-    all: All
-    """All versions."""
-
-    specific: Specific
-    """The versions of a list."""
+    latest: Annotated[Latest, Field(description="The newest versions.")]
+    all: Annotated[All, Field(description="All versions.")]
+    specific: Annotated[Specific, Field(description="The versions of a list.")]
 
 
 def _check_one(value: VersionPolicy) -> VersionPolicy:
