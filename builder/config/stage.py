@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,22 +10,20 @@ from builder.artifacts import ModelConfigs
 from builder.config import models, tokenize_step
 from builder.config.hardware import instance_count
 from builder.config.rules import check_ensemble, check_model, check_raw
-from builder.config.warmup import Warmup, warmup
+from builder.config.warmup import entries
 from builder.core.codec import to_json
-from builder.core.digest import describe_folder, digest_file
+from builder.core.digest import describe_folder
 from builder.errors import InternalError, ModelError, UserError
-from builder.tools import templates, triton_proto, wheels
-from builder.tools.files import materialise
+from builder.tools import triton_proto, wheels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, Json, OnnxModel, Reference, Tensor, TokenizerFiles
+    from builder.artifacts import File, Json, OnnxModel, Tensor, TokenizerFiles, WarmupData
     from builder.recipe import Recipe
 
 _PLACE = "serving.config"
-_MINIMUM_LENGTH = 2  # the default of shapes.sequence.min
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class ConfigureInputs:
 
     model: OnnxModel
     tokenizer: TokenizerFiles
-    reference: Reference  # its samples are the warm-up data
+    warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +69,9 @@ class Configure:
             "vcpus": self.vcpus,
             "release": self.release,
             "tensors": [to_json(tensor) for tensor in (*inputs.model.inputs, *inputs.model.outputs)],
-            "tokenizer": {
-                key: value for key, value in to_json(inputs.tokenizer).items() if key not in {"files", "record"}
-            },
-            "tokenizer.json": inputs.tokenizer.files["tokenizer.json"].sha256,
-            "samples": inputs.reference.files["samples.jsonl"].sha256,
-            "step": digest_file(templates.path(tokenize_step.TEMPLATE)),
-            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tokenizers", "tritonclient")},
+            "tokenizer": tokenize_step.facts(inputs.tokenizer),
+            "warmup": inputs.warmup and {name: file.sha256 for name, file in inputs.warmup.files.items()},
+            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tritonclient")},
         }
 
     def requires(self, inputs: ConfigureInputs) -> None:
@@ -90,9 +83,9 @@ class Configure:
         for tensor in (*inputs.model.inputs, *inputs.model.outputs):
             _check_tensor(tensor)
 
-    def reads(self, inputs: ConfigureInputs) -> list[File]:
-        """What the warm-up data is made of; of the model, only facts."""
-        return [inputs.tokenizer.files["tokenizer.json"], inputs.reference.files["samples.jsonl"]]
+    def reads(self, inputs: ConfigureInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """Nothing: of the model, only facts; warm-up data is referred to."""
+        return []
 
     def check(self) -> None:
         """Checks the recipe's raw fields: all that can be known before anything is built.
@@ -119,14 +112,12 @@ class Configure:
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
         facts = self._facts(inputs)
-        values = tokenize_step.settings(
-            inputs.tokenizer, self.inputs, minimum_length=self.minimum_length, default_padding="longest"
-        )
-        made = self._warmup(inputs, values, out)
+        values = tokenize_step.settings(inputs.tokenizer, self.inputs, self.minimum_length)
+        warmed = entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ()
         configs = {
             facts.name: models.ensemble(facts),
             facts.tokenize_name: models.tokenize(facts),
-            facts.model_name: models.model(facts, made.entries),
+            facts.model_name: models.model(facts, warmed),
         }
         check_model(configs[facts.model_name], "serving")
         check_ensemble(configs[facts.name], configs)
@@ -134,9 +125,11 @@ class Configure:
             message = triton_proto.build(config, release=self.release, place="serving")
             _write(out / name / "config.pbtxt", triton_proto.to_text(message).encode())
         _write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
-        for name, content in made.files.items():
-            _write(out / facts.model_name / "warmup" / name, content)
-        return ModelConfigs(name=facts.name, files=describe_folder(out), record=_record(facts, configs, values))
+        files = describe_folder(out)
+        if inputs.warmup:
+            files |= {f"{facts.model_name}/warmup/{name}": file for name, file in inputs.warmup.files.items()}
+        in_order = sorted(files.items(), key=lambda item: item[0].split("/"))
+        return ModelConfigs(facts.name, dict(in_order), _record(facts, configs, values))
 
     def ensures(self, inputs: ConfigureInputs, output: ModelConfigs) -> None:
         for name in output.record["models"]:
@@ -164,22 +157,6 @@ class Configure:
             serving=self.serving,
         )
 
-    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json], out: Path) -> Warmup:
-        if self.serving["model_warmup"] == "off" or "model_warmup" in self.serving["config"]:
-            return Warmup()
-        # The step finds its tokenizer by name, beside it.
-        folder = materialise(inputs.tokenizer.files, out / ".tokenizer")
-        try:
-            encoder = tokenize_step.load_encoder(folder, values)
-        finally:
-            shutil.rmtree(folder)
-        return warmup(
-            encoder,
-            inputs.reference.files["samples.jsonl"].path,
-            text_pair=self.inputs["text_pair"],
-            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
-        )
-
 
 def configure(recipe: Recipe, target: str) -> Configure:
     """The stage for one target of a recipe.
@@ -188,13 +165,12 @@ def configure(recipe: Recipe, target: str) -> Configure:
         UserError: ``serving`` holds what Triton does not know or would refuse, or what the build derives.
     """
     hardware = recipe.targets[target].hardware
-    sequence = recipe.shapes.sequence
     stage = Configure(
         model_name=recipe.name,
         serving=recipe.serving.model_dump(mode="json"),
         inputs=recipe.inputs.model_dump(mode="json"),
         max_batch_size=recipe.shapes.batch.max,
-        minimum_length=(sequence.min if sequence else None) or _MINIMUM_LENGTH,
+        minimum_length=tokenize_step.minimum_length(recipe),
         vcpus=hardware.vcpus or len(os.sched_getaffinity(0)),
         release=recipe.targets[target].triton,
     )
