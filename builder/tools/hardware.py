@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +66,12 @@ def detect() -> Hardware:
         architecture=platform.machine(),
         kernel=platform.release(),
     )
+
+
+@cache
+def fingerprint() -> str:
+    """The fingerprint of this machine, looked at once in a process: nvidia-smi takes its time, and recipes are many."""
+    return detect().fingerprint
 
 
 def free_memory() -> int:

@@ -24,7 +24,7 @@ def test_this_machine_is_described():
     assert found.physical_cores == psutil.cpu_count(logical=False)
     assert hardware._memory_bytes() == psutil.virtual_memory().total
     assert len(found.fingerprint) == 16
-    assert found.fingerprint == hardware.detect().fingerprint
+    assert found.fingerprint == hardware.detect().fingerprint == hardware.fingerprint()
 
 
 def test_the_name_of_the_processor():
