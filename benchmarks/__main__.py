@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Name → the module that runs it. One module may run several, on the same servers.
 BENCHMARKS = {
     "startup": "benchmarks.startup",
+    "incremental": "benchmarks.incremental",
     "packing": "benchmarks.packing",
     "export": "benchmarks.export",
     "served": "benchmarks.served",

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.config import warm_up
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
@@ -284,6 +285,7 @@ def _healed(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> g
 def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
     stages = dict.fromkeys(("source", "tokenizer", "trace", "bind", "reference", "check"), SHARED)
+    stages |= dict.fromkeys(("warmup",) if warm_up(recipe) else (), SHARED)
     stages |= dict.fromkeys(("config", "package", "pack"), target)
     if destination.verify:
         stages |= dict.fromkeys(("measure", "judge"), target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,23 +16,21 @@ from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
 from builder.config.shipped import shipped_files
-from builder.config.warmup import Warmup, warmup
+from builder.config.warmup import entries
 from builder.core.codec import to_json
-from builder.core.digest import describe_folder, digest_file
+from builder.core.digest import describe_folder
 from builder.errors import InternalError, ModelError
-from builder.tools import templates, triton_proto, wheels
-from builder.tools.files import materialise
+from builder.tools import triton_proto, wheels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, Json, OnnxModel, Reference, Tensor, TokenizerFiles
+    from builder.artifacts import File, Json, OnnxModel, Tensor, TokenizerFiles, WarmupData
     from builder.recipe import Recipe
     from builder.recipe.document import Node
 
 _SECTION = ("serving",)
-_MINIMUM_LENGTH = 2  # the default of shapes.sequence.min
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,8 @@ class ConfigureInputs:
 
     model: OnnxModel
     tokenizer: TokenizerFiles
-    reference: Reference  # its samples are the warm-up data
+    warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
+    labels: tuple[str, ...] = ()  # the model's, for outputs with a label_filename
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +81,11 @@ class Configure:
             "vcpus": self.vcpus,
             "release": self.release,
             **({"files": {path: file.sha256 for path, file in self.files.items()}} if self.files else {}),
-            **({"labels": list(inputs.reference.labels)} if labelled(self.serving) else {}),
+            **({"labels": list(inputs.labels)} if labelled(self.serving) else {}),
             "tensors": [to_json(tensor) for tensor in (*inputs.model.inputs, *inputs.model.outputs)],
-            "tokenizer": {
-                key: value for key, value in to_json(inputs.tokenizer).items() if key not in {"files", "record"}
-            },
-            "tokenizer.json": inputs.tokenizer.files["tokenizer.json"].sha256,
-            "samples": inputs.reference.files["samples.jsonl"].sha256,
-            "step": digest_file(templates.path(tokenize_step.TEMPLATE)),
-            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tokenizers", "tritonclient")},
+            "tokenizer": tokenize_step.facts(inputs.tokenizer),
+            "warmup": inputs.warmup and {name: file.sha256 for name, file in inputs.warmup.files.items()},
+            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tritonclient")},
         }
 
     def requires(self, inputs: ConfigureInputs) -> None:
@@ -103,13 +97,9 @@ class Configure:
         for tensor in (*inputs.model.inputs, *inputs.model.outputs):
             _check_tensor(tensor)
 
-    def reads(self, inputs: ConfigureInputs) -> list[File]:
-        """What the warm-up data is made of; of the model, only facts."""
-        return [
-            inputs.tokenizer.files["tokenizer.json"],
-            inputs.reference.files["samples.jsonl"],
-            *self.files.values(),
-        ]
+    def reads(self, inputs: ConfigureInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """The user's files: of the model, only facts; warm-up data is referred to."""
+        return list(self.files.values())
 
     def check(self) -> None:
         """Checks what the section says together: all that can be known before anything is built.
@@ -127,14 +117,12 @@ class Configure:
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
         facts = self._facts(inputs)
-        values = tokenize_step.settings(
-            inputs.tokenizer, self.inputs, minimum_length=self.minimum_length, default_padding="longest"
-        )
-        made = self._warmup(inputs, values, out)
-        config = models.model(facts, made.entries)
+        values = tokenize_step.settings(inputs.tokenizer, self.inputs, self.minimum_length)
+        config = models.model(facts, entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ())
         variants = models.variants(facts, config)
-        shipped = {**{path: file.path.read_bytes() for path, file in self.files.items()}, **_in("warmup", made.files)}
-        self._check(inputs, config, variants, shipped)
+        made = inputs.warmup.files if inputs.warmup else {}
+        warmed = {f"warmup/{name}": file for name, file in made.items()}
+        self._check(inputs, config, variants, {**self.files, **warmed})
         configs = {
             facts.name: models.ensemble(facts, config),
             facts.tokenize_name: models.tokenize(facts),
@@ -145,17 +133,22 @@ class Configure:
             self._write_config(one, out / name / "config.pbtxt")
         for name, one in variants.items():
             self._write_config(one, out / facts.model_name / "configs" / f"{name}.pbtxt")
-        for name, content in {**shipped, **label_files(self.serving, inputs.reference.labels)}.items():
+        # The user's files are copied: they may be gone when the archive is packed.
+        copied = {path: file.path.read_bytes() for path, file in self.files.items()}
+        for name, content in {**copied, **label_files(self.serving, inputs.labels)}.items():
             _write(out / facts.model_name / name, content)
         _write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
-        return ModelConfigs(name=facts.name, files=describe_folder(out), record=_record(facts, configs, values))
+        files = describe_folder(out)
+        files |= {f"{facts.model_name}/{path}": file for path, file in warmed.items()}
+        in_order = sorted(files.items(), key=lambda item: item[0].split("/"))
+        return ModelConfigs(facts.name, dict(in_order), _record(facts, configs, values))
 
     def _check(
         self,
         inputs: ConfigureInputs,
         config: Mapping[str, Json],
         variants: Mapping[str, Json],
-        shipped: Mapping[str, bytes],
+        shipped: Mapping[str, File],
     ) -> None:
         """Checks all that the graph decides.
 
@@ -165,12 +158,12 @@ class Configure:
         facts, outputs = self._facts(inputs), inputs.model.outputs
         host = Host(
             model_files=frozenset(inputs.model.files),
-            sizes={path: len(content) for path, content in shipped.items()},
+            sizes={path: file.size for path, file in shipped.items()},
         )
         found = [
             *tensor_problems(models.facts_of_model(facts), self.serving),
             *models.tokenizer_problems(facts, config),
-            *label_problems(self.serving, inputs.reference.labels, outputs),
+            *label_problems(self.serving, inputs.labels, outputs),
         ]
         # What a section says of tensors that there are not would only be found again in the config.
         refuse_all(found or problems(config, host), self.root, _SECTION)
@@ -207,22 +200,6 @@ class Configure:
             serving=self.serving,
         )
 
-    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json], out: Path) -> Warmup:
-        if self.serving["model_warmup"] != "auto" or "model_warmup" in self.serving["config"]:
-            return Warmup()
-        # The step finds its tokenizer by name, beside it.
-        folder = materialise(inputs.tokenizer.files, out / ".tokenizer")
-        try:
-            encoder = tokenize_step.load_encoder(folder, values)
-        finally:
-            shutil.rmtree(folder)
-        return warmup(
-            encoder,
-            inputs.reference.files["samples.jsonl"].path,
-            text_pair=self.inputs["text_pair"],
-            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
-        )
-
 
 def configure(recipe: Recipe, target: str) -> Configure:
     """The stage for one target of a recipe.
@@ -231,13 +208,12 @@ def configure(recipe: Recipe, target: str) -> Configure:
         UserError: Triton would refuse what ``serving`` says, or a file that it names cannot be read.
     """
     hardware = recipe.targets[target].hardware
-    sequence = recipe.shapes.sequence
     stage = Configure(
         model_name=recipe.name,
         serving=recipe.serving.model_dump(mode="json"),
         inputs=recipe.inputs.model_dump(mode="json"),
         max_batch_size=recipe.shapes.batch.max,
-        minimum_length=(sequence.min if sequence else None) or _MINIMUM_LENGTH,
+        minimum_length=tokenize_step.minimum_length(recipe),
         vcpus=hardware.vcpus or len(os.sched_getaffinity(0)),
         release=recipe.targets[target].triton,
         files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, _SECTION),
@@ -253,10 +229,6 @@ def _check_tensor(tensor: Tensor) -> None:
         raise ModelError(
             f"{tensor.name} has the shape {list(tensor.shape)}: its first axis is not a dynamic batch axis"
         )
-
-
-def _in(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{folder}/{name}": content for name, content in files.items()}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,12 +8,14 @@ import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from builder.errors import MachineError
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_CPUS: Final = Path("/sys/devices/system/cpu")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
 
 
@@ -51,21 +53,25 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Looks at this machine now."""
-    import psutil
-
-    memory = int(psutil.virtual_memory().total)
+    """Looks at this machine now, as cheaply as can be: a build that finds everything asks for it too."""
+    memory = _memory_bytes()
     limit = _cgroup_number("memory.max")
     return Hardware(
         cpu=cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")) or platform.machine(),
         cpus=os.cpu_count() or 1,
-        physical_cores=psutil.cpu_count(logical=False),
+        physical_cores=_physical_cores(),
         usable_cpus=usable_cpus(len(os.sched_getaffinity(0)), _cgroup_text("cpu.max")),
         memory_bytes=memory if limit is None else min(memory, limit),
         gpus=gpus(),
         architecture=platform.machine(),
         kernel=platform.release(),
     )
+
+
+@cache
+def fingerprint() -> str:
+    """The fingerprint of this machine, looked at once in a process: nvidia-smi takes its time, and recipes are many."""
+    return detect().fingerprint
 
 
 def free_memory() -> int:
@@ -101,11 +107,11 @@ def usable_cpus(affinity: int, quota: str) -> float:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi knows; none where it is not installed or does not work."""
-    from builder.tools import process
-
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
+    from builder.tools import process
+
     command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         completed = process.run(command, what="nvidia-smi", timeout_seconds=20)
@@ -122,6 +128,17 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
         for row in rows
         if len(row) == len(_QUERY.split(",")) and row[2].isdigit()
     )
+
+
+def _memory_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemTotal:"))
+
+
+def _physical_cores() -> int | None:
+    """Cores, however many threads each has: logical CPUs of one core name the same siblings."""
+    cores = {path.read_text(encoding="utf-8") for path in _CPUS.glob("cpu[0-9]*/topology/core_cpus_list")}
+    return len(cores) or None
 
 
 def _cgroup_text(name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from builder.artifacts import Tensor
-from builder.config import Configure, ConfigureInputs, configure
+from builder.config import Configure, ConfigureInputs, configure, warm_up
 from builder.config.shipped import shipped_files
 from builder.core.digest import digest_json, digest_tree
 from builder.errors import InternalError, ModelError, RecipeError, UserError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import ModelConfigs
+    from builder.recipe import Recipe
 
 RECIPE = """
 schema_version: 1
@@ -39,28 +40,46 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 
 
 @pytest.fixture
-def inputs(parts: Parts) -> ConfigureInputs:
-    return ConfigureInputs(parts.model, parts.tokenizer, parts.reference)
+def make_recipe(tmp_path: Path) -> Callable[..., Recipe]:
+    """RECIPE and what is set on top of it."""
 
-
-@pytest.fixture
-def make_stage(tmp_path: Path) -> Callable[..., Configure]:
-    """The stage for a recipe: RECIPE and what is set on top of it."""
-
-    def make(*overrides: str) -> Configure:
+    def make(*overrides: str) -> Recipe:
         path = tmp_path / "recipe.yaml"
         path.write_text(RECIPE, encoding="utf-8")
         (tmp_path / "model").mkdir(exist_ok=True)
-        return configure(load(path, overrides), "cpu")
+        return load(path, overrides)
 
     return make
 
 
 @pytest.fixture
-def run(make_stage: Callable[..., Configure], inputs: ConfigureInputs, tmp_path: Path) -> Callable[..., Made]:
+def make_stage(make_recipe: Callable[..., Recipe]) -> Callable[..., Configure]:
+    return lambda *overrides: configure(make_recipe(*overrides), "cpu")
+
+
+def warmed(recipe: Recipe, parts: Parts, folder: Path) -> ConfigureInputs:
+    """What the stage reads, with the warm-up data that the recipe asks for."""
+    stage, inputs = warm_up(recipe), (parts.tokenizer, parts.reference)
+    if stage is None:
+        return ConfigureInputs(parts.model, parts.tokenizer)
+    folder.mkdir()
+    data = stage.run(inputs, folder)
+    stage.ensures(inputs, data)
+    return ConfigureInputs(parts.model, parts.tokenizer, data)
+
+
+@pytest.fixture
+def inputs(make_recipe: Callable[..., Recipe], parts: Parts, tmp_path: Path) -> ConfigureInputs:
+    return warmed(make_recipe(), parts, tmp_path / "inputs")
+
+
+@pytest.fixture
+def run(make_recipe: Callable[..., Recipe], parts: Parts, tmp_path: Path) -> Callable[..., Made]:
     def run(*overrides: str) -> Made:
-        stage = make_stage(*overrides)
+        recipe = make_recipe(*overrides)
+        stage = configure(recipe, "cpu")
         out = tmp_path / f"out-{digest_json(list(overrides))[:8]}"
+        inputs = warmed(recipe, parts, out.with_suffix(".warmup"))
         stage.requires(inputs)
         output = stage.run(inputs, out)
         stage.ensures(inputs, output)
@@ -262,19 +281,20 @@ def test_warm_up_off(run: Callable[..., Made]) -> None:
 
 
 def test_a_text_with_line_separators_of_unicode_is_one_sample(
-    tmp_path: Path, make_stage: Callable[..., Configure]
+    tmp_path: Path, make_recipe: Callable[..., Recipe]
 ) -> None:
     parts = make_parts(tmp_path / "parts", samples=[{"text": "a\u2028b\u0085c"}])
-    made = make_stage().run(ConfigureInputs(parts.model, parts.tokenizer, parts.reference), tmp_path / "out")
-    stored = made.files["tiny-model/warmup/input_ids"].path.read_bytes()
+    made = warmed(make_recipe(), parts, tmp_path / "warmup").warmup
+    assert made
+    stored = made.files["input_ids"].path.read_bytes()
     wanted = parts.tokens(("a\u2028b\u0085c",))["input_ids"]
     np.testing.assert_array_equal(np.frombuffer(stored, "<i8"), wanted[0])
 
 
-def test_pairs(tmp_path: Path, make_stage: Callable[..., Configure]) -> None:
+def test_pairs(tmp_path: Path, make_recipe: Callable[..., Recipe]) -> None:
     parts = make_parts(tmp_path / "parts", samples=[{"text": "one", "text_pair": "two"}])
-    stage = make_stage("inputs.text_pair=true")
-    made = Made(stage.run(ConfigureInputs(parts.model, parts.tokenizer, parts.reference), tmp_path / "out"))
+    recipe = make_recipe("inputs.text_pair=true")
+    made = Made(configure(recipe, "cpu").run(warmed(recipe, parts, tmp_path / "warmup"), tmp_path / "out"))
     for name in ("tiny", "tiny-tokenize"):
         assert [tensor["name"] for tensor in made.config(name)["input"]] == ["TEXT", "TEXT_PAIR"]
     assert made.config("tiny")["ensemble_scheduling"]["step"][0]["input_map"] == {
@@ -474,10 +494,8 @@ def test_labels_are_the_models(run: Callable[..., Made], inputs: ConfigureInputs
         (("a\nb", *"cdefghi"), "has more than one line"),
     ):
         with pytest.raises(UserError, match=message):
-            make(
-                entry, replace(inputs, reference=replace(inputs.reference, labels=labels)), tmp_path / str(len(labels))
-            )
-    named = replace(inputs, reference=replace(inputs.reference, labels=tuple("abcdefgh")))
+            make(entry, replace(inputs, labels=labels), tmp_path / str(len(labels)))
+    named = replace(inputs, labels=tuple("abcdefgh"))
     made = make(entry, named, tmp_path / "good")
     assert made.output.files["tiny-model/classes.txt"].path.read_text(encoding="utf-8") == "\n".join("abcdefgh") + "\n"
     assert made.config()["output"][0]["label_filename"] == "classes.txt"
@@ -650,18 +668,54 @@ def test_the_key_holds_nothing_else(make_stage: Callable[..., Configure], inputs
     assert digest_json(other.fingerprint(inputs)) == digest_json(make_stage().fingerprint(inputs))
 
 
-def test_the_key_holds_tokenizer_samples_and_tensors(
-    make_stage: Callable[..., Configure], inputs: ConfigureInputs, tmp_path: Path
+def test_the_key_holds_tokenizer_warm_up_and_tensors(
+    make_stage: Callable[..., Configure], make_recipe: Callable[..., Recipe], inputs: ConfigureInputs, tmp_path: Path
 ) -> None:
     other = make_parts(tmp_path / "other", kind="byte-level", samples=[{"text": "other"}])
+    warmup = warmed(make_recipe(), other, tmp_path / "other-warmup").warmup
     keys = {
         digest_json(make_stage().fingerprint(changed))
         for changed in (
             inputs,
             replace(inputs, tokenizer=other.tokenizer),
             replace(inputs, tokenizer=replace(inputs.tokenizer, prompt="query: ")),
-            replace(inputs, reference=other.reference),
+            replace(inputs, warmup=warmup),
             replace(inputs, model=replace(inputs.model, outputs=(Tensor("EMBEDDING", "FP32", (-1, 9)),))),
         )
     }
     assert len(keys) == 5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        ((), True),
+        (("serving.max_batch_size=4", "name=other"), True),
+        (("inputs.max_length=8",), False),
+        (("shapes.sequence={min: 3}",), False),
+    ],
+)
+def test_the_key_of_warm_up_data_holds_no_serving_option(
+    make_recipe: Callable[..., Recipe], parts: Parts, overrides: tuple[str, ...], same: bool
+) -> None:
+    keys = set()
+    for recipe in (make_recipe(), make_recipe(*overrides)):
+        stage = warm_up(recipe)
+        assert stage
+        keys.add(digest_json(stage.fingerprint((parts.tokenizer, parts.reference))))
+    assert (len(keys) == 1) == same
+
+
+def test_the_key_of_warm_up_data_holds_tokenizer_and_samples(
+    make_recipe: Callable[..., Recipe], parts: Parts, tmp_path: Path
+) -> None:
+    other = make_parts(tmp_path / "other", kind="byte-level", samples=[{"text": "other"}])
+    prompted = replace(parts.tokenizer, prompt="query: ")
+    stage = warm_up(make_recipe())
+    assert stage
+    keys = {
+        digest_json(stage.fingerprint((tokenizer, reference)))
+        for tokenizer in (parts.tokenizer, other.tokenizer, prompted)
+        for reference in (parts.reference, other.reference)
+    }
+    assert len(keys) == 6

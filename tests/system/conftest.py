@@ -38,6 +38,33 @@ except SystemExit as end:
 """
 
 
+TELL_HASHED = """
+import hashlib, sys
+hashed = {}
+
+def file_digest(stream, name, real=hashlib.file_digest):
+    hashed[stream.name] = "whole"
+    return real(stream, name)
+
+class Spy:
+    def __init__(self, content=b"", real=hashlib.sha256, **options):
+        self.real = real(content, **options)
+    def update(self, content):
+        hashed["streams"] = hashed.get("streams", 0) + len(content)
+        self.real.update(content)
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+hashlib.file_digest, hashlib.sha256 = file_digest, Spy
+from builder.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    import json
+    print("HASHED", json.dumps({str(key): value for key, value in hashed.items()}), file=sys.stderr)
+"""
+
+
 @dataclass(frozen=True)
 class Done:
     """How the command ended."""
@@ -83,6 +110,14 @@ class Command:
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         return Done(process.returncode, out, err), set(err.rpartition("MODULES ")[2].split())
+
+    def hashed(self, *arguments):
+        """Which files the command hashed whole, and how many bytes it hashed while it copied or packed."""
+        process = self.start(*arguments, program=("-c", TELL_HASHED))
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        found = json.loads(err.rpartition("HASHED ")[2])
+        return found.pop("streams", 0), {Path(name).name for name in found}
 
     def interrupt(self, number, when, *arguments, victim=None):
         """Runs the command until a line of its talk holds ``when``; then it, or its ``victim``, gets a signal."""
