@@ -144,6 +144,10 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         parts = (made["source"], made["check"], made["tokenizer"], made["config"], made["reference"].labels)
         return layout, PackageInputs(*parts)
 
+    def configured(made: Values) -> tuple[Any, Any]:
+        labels = made["reference"].labels
+        return config, ConfigureInputs(made["check"], made["tokenizer"], made.get("warmup"), labels)
+
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
         return Measure(surroundings.cache, asked), proof_of(recipe, target, made)
@@ -153,11 +157,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         return Judge(held.tolerances, held.constraints), made["measure"]
 
     made = [
-        make.node(
-            "config",
-            lambda made: (config, ConfigureInputs(made["check"], made["tokenizer"], made.get("warmup"))),
-            *("check", "tokenizer", *(["warmup"] if warm_up(recipe) else [])),
-        ),
+        make.node("config", configured, "check", "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
         make.node("package", packaged, "source", "check", "tokenizer", "config", "reference"),
         make.node("pack", lambda made: (Pack(target), made["package"]), "package"),
     ]

@@ -85,7 +85,7 @@ class WarmUp:
 
 def warm_up(recipe: Recipe) -> WarmUp | None:
     """The stage for a recipe; None where it wants no warm-up, or says itself what that is to be."""
-    if recipe.serving.model_warmup == "off" or "model_warmup" in recipe.serving.config:
+    if recipe.serving.model_warmup != "auto" or "model_warmup" in recipe.serving.config:
         return None
     return WarmUp(recipe.inputs.model_dump(mode="json"), tokenize_step.minimum_length(recipe))
 

@@ -56,7 +56,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     problems += _check_samples(root, folder)
     if problems or recipe is None:
         raise refuse(problems)
-    return recipe.placed(path.absolute(), tuple(overrides))
+    return recipe.placed(path.absolute(), tuple(overrides), root)
 
 
 def _validate(root: Node, data: Json, folder: Path, problems: list[Problem], known: set[Keys]) -> Recipe | None:

@@ -61,7 +61,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
         run = Executor(Store.at(folder / "stages"), "tiny").run
         stage = warm_up(recipe)
         warmup = stage and run(stage, (made.tokenizer, made.reference))
-        configs = run(configure(recipe, "cpu"), ConfigureInputs(made.model, made.tokenizer, warmup))
+        configs = run(
+            configure(recipe, "cpu"), ConfigureInputs(made.model, made.tokenizer, warmup, made.reference.labels)
+        )
         inputs = PackageInputs(made.source, made.model, made.tokenizer, configs)
         repository = run(package(recipe, "cpu", settings().cache), inputs)
         return Built(recipe, made, configs, repository, run(Pack("cpu"), repository))
