@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
 from builder.core.digest import digest_file
-from builder.core.workspace import appearing
+from builder.core.workspace import appearing, put, remove
 from builder.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ READ_ONLY: Final = 0o444
 _BLOCK_BYTES: Final = 1 << 20
 _CLONE: Final = 0x40049409  # FICLONE of linux/fs.h: both files share their blocks until one of them is written
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
+_UNREADABLE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EIO})
+"""A bad disk, or a folder in a file's place, is damage like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Blobs:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file.path.chmod(READ_ONLY)
-                target.unlink(missing_ok=True)
+                remove(target)
                 target.hardlink_to(file.path)
             except FileExistsError:
                 log.debug("another build was first: %s", target)
@@ -141,10 +143,23 @@ class Blobs:
         if file.sha256 in self._hashed and self.has(file.sha256, file.size):
             return
         path = self.path(file.sha256)
-        if not path.exists() or digest_file(path) != file.sha256:
+        if not self.is_whole(file.sha256):
             raise self.discard(path)
         path.chmod(READ_ONLY)
         self.trust(file.sha256)
+
+    def is_whole(self, sha256: str) -> bool:
+        """Reads a blob; whether it is there, can be read, and is what its name says.
+
+        Raises:
+            OSError: nothing can be read now, such as for too many open files.
+        """
+        try:
+            return digest_file(self.path(sha256)) == sha256
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            return False
 
     def trust(self, sha256: str) -> None:
         """Notes that this process has seen the blob's content."""
@@ -156,7 +171,7 @@ class Blobs:
         if path.exists():
             log.warning("the store holds a damaged file, which is removed and made again: %s", path)
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            remove(path)
         with self._lock:
             self._hashed.discard(path.parent.name + path.name)
         return DamagedError(path, f"{path}: is damaged", mend="build again: it was removed, and is made again")
@@ -174,7 +189,7 @@ class Blobs:
             temporary.unlink(missing_ok=True)
             return self._adopted(file)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.rename(target)
+        put(temporary, target)
         self.trust(file.sha256)
         return File(target, file.sha256, file.size)
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.core.blobs import READ_ONLY
-from builder.core.digest import digest_file
-from builder.core.workspace import sweep
+from builder.core.workspace import remove, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -132,9 +131,8 @@ def verify(store: Store) -> Checked:
     spoke = time.monotonic()
     for sha256, found in store.blobs.all():
         path = store.blobs.path(sha256)
-        try:
-            whole = digest_file(path) == sha256
-        except FileNotFoundError:
+        whole = store.blobs.is_whole(sha256)
+        if not whole and not path.exists():
             continue  # collected meanwhile
         count, size = count + 1, size + found.st_size
         if not whole:
@@ -145,15 +143,19 @@ def verify(store: Store) -> Checked:
         if time.monotonic() - spoke > _TALK_SECONDS:
             spoke = time.monotonic()
             log.info("read %d files, %.0f MB", count, size / 1e6)
-    before = set(store.root.glob("records/*/*.json"))
-    entries = list(kept_records(store))
+    with store.shared():  # what is collected meanwhile is not damage
+        before = set(store.root.glob("records/*/*.json"))
+        entries = list(kept_records(store))
+        notes = list(store.damaged_notes())
+        incomplete = [
+            kept for kept in entries if not all(store.blobs.has(sha256, size) for sha256, size in kept.blobs.items())
+        ]
+        for path in (*notes, *(kept.path for kept in incomplete)):
+            remove(path)
     damaged += [str(path.relative_to(store.root)) for path in sorted(before - {kept.path for kept in entries})]
-    missing = []
-    for kept in entries:
-        if not all(store.blobs.has(sha256, blob_size) for sha256, blob_size in kept.blobs.items()):
-            kept.path.unlink(missing_ok=True)
-            missing.append(f"{kept.record.stage} {kept.record.key[:16]}")
-    return Checked(len(entries), count, size, tuple(damaged), tuple(missing))
+    damaged += [str(path.relative_to(store.root)) for path in notes]
+    missing = tuple(f"{kept.record.stage} {kept.record.key[:16]}" for kept in incomplete)
+    return Checked(len(entries), count, size, tuple(damaged), missing)
 
 
 def collect(store: Store, rule: Rule) -> Collected:
@@ -173,13 +175,13 @@ def collect(store: Store, rule: Rule) -> Collected:
         paths = {kept.path for kept in staying}
         for kept in entries:
             if kept.path not in paths:
-                kept.path.unlink(missing_ok=True)
+                remove(kept.path)
                 done.records, done.freed = done.records + 1, done.freed + kept.size
         for sha256, found in store.blobs.all():
             if sha256 in referred or (since is not None and found.st_mtime >= since):
                 done.left += found.st_size
             else:
-                store.blobs.path(sha256).unlink(missing_ok=True)
+                remove(store.blobs.path(sha256))
                 done.blobs, done.freed = done.blobs + 1, done.freed + found.st_size
         done.left += sum(kept.size for kept in staying)
         _sweep(store, since)

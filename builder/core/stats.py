@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.core.digest import digest_json
+from builder.core.workspace import put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from builder.artifacts import File
 
@@ -104,6 +105,19 @@ class Stats:
     def _path(self, folder: Path) -> Path:
         return self.folder / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
 
+    def damaged(self) -> Iterator[Path]:
+        """Files of ours that are not what was written: what they say is not used."""
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                data = json.loads(path.read_bytes())
+                is_whole = digest_json(data["files"]) == data["digest"] and self._path(Path(data["folder"])) == path
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, KeyError):
+                is_whole = False
+            if not is_whole:
+                yield path
+
     def _read(self, folder: Path) -> dict[str, tuple[Facts, str]]:
         try:
             data = json.loads(self._path(folder).read_bytes())
@@ -120,7 +134,7 @@ class Stats:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 data = {"folder": os.fsdecode(folder), "files": entries, "digest": digest_json(entries)}
                 stream.write(json.dumps(data))  # in one piece: json.dump is many times slower
-            Path(name).rename(self._path(folder))
+            put(Path(name), self._path(folder))
         finally:
             Path(name).unlink(missing_ok=True)
 

@@ -33,7 +33,7 @@ from builder.core.blobs import Blobs
 from builder.core.codec import CodecError, files_in, from_json, to_json
 from builder.core.digest import canonical_json, digest_file, digest_json
 from builder.core.stats import Stats, facts
-from builder.core.workspace import appearing, unwritable
+from builder.core.workspace import appearing, put, remove, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,11 +90,11 @@ class Store:
         path = self.record_path(key)
         try:
             return _parse(key, path.read_bytes())
-        except OSError:
-            return None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (IsADirectoryError, ValueError, TypeError, KeyError, AttributeError):
             log.warning("the store holds a damaged record, which is removed: %s", path)
-            path.unlink(missing_ok=True)
+            remove(path)
+            return None
+        except OSError:
             return None
 
     def load(self, record: Record) -> object | None:
@@ -173,6 +173,9 @@ class Store:
     def write(self, record: Record) -> None:
         """Publishes a record, after the blobs that it refers to. Where there is one already, that one stays.
 
+        One that leads to nothing is replaced: where a stage's bytes differ from run to run, nobody would ever make the
+        blobs again that it lacks.
+
         Raises:
             OSError: the disk is full or cannot be written.
         """
@@ -181,7 +184,7 @@ class Store:
         # As it will be read back: tuples are lists there, and keys strings.
         data = json.loads(json.dumps(data))
         with self.shared():
-            if self.read(record.key) is None:
+            if (kept := self.read(record.key)) is None or self.load(kept) is None:
                 write_atomically(path, canonical_json({**data, "digest": digest_json(data)}))
 
     def record_path(self, key: str) -> Path:
@@ -199,14 +202,22 @@ class Store:
         """``key`` and ``fingerprint`` that a node had when it was last built."""
         try:
             data = json.loads(self._node_path(node).read_bytes())
-        except (OSError, ValueError):
+            is_whole = data["node"] == node and digest_json(data["fingerprint"]) == data["key"]
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        return data if isinstance(data, dict) and isinstance(data.get("fingerprint"), dict) else None
+        return data if is_whole else None
 
     def forget(self, node: str) -> None:
         """Makes a node run again the next time: what it last made is not used any more."""
         if (kept := self.last(node)) is not None:
             self.record_path(str(kept.get("key"))).unlink(missing_ok=True)
+
+    def damaged_notes(self) -> Iterator[Path]:
+        """Files of last fingerprints and of what is known by stat that are not what was written."""
+        for path in sorted(self.root.glob("nodes/*.json")):
+            if self.last(path.stem.replace("%2F", "/").replace("%25", "%")) is None and path.exists():
+                yield path
+        yield from self.stats.damaged()
 
     def _node_path(self, node: str) -> Path:
         return self.root / "nodes" / f"{node.replace('%', '%25').replace('/', '%2F')}.json"
@@ -314,7 +325,10 @@ class Store:
         for path in folder.iterdir() if folder.is_dir() else ():
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except OSError:
+            except FileNotFoundError:
+                continue
+            except OSError:  # another user's: nobody can say that it is dead
+                begun.append(path.stat().st_mtime)
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -354,6 +368,6 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.flush()
             os.fchmod(descriptor, 0o444)
             os.fsync(descriptor)
-        temporary.rename(path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

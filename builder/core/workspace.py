@@ -45,7 +45,7 @@ def workspace(store: Path) -> Iterator[Path]:
         work.mkdir()
         yield work
     finally:
-        _remove(folder)
+        remove(folder)
         os.close(lock)
 
 
@@ -90,7 +90,7 @@ def _sweep_one(path: Path) -> None:
         lock = _locked(path / _LOCK if path.is_dir() else path)
         try:
             log.debug("removing what a build that was killed has left: %s", path.name)
-            _remove(path)
+            remove(path)
         finally:
             os.close(lock)
 
@@ -110,12 +110,30 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
-def _remove(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.unlink()
+def put(temporary: Path, target: Path) -> None:
+    """Renames a file that is whole; what stands at its place goes, a folder too.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    try:
+        temporary.rename(target)
+    except IsADirectoryError:
+        remove(target)
+        temporary.rename(target)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; no error where there is nothing.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
         return
     # Published outputs are read-only folders: give the right to delete back first.
-    for path in folder.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    for below in path.rglob("*"):
+        if below.is_dir() and not below.is_symlink():
+            below.chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)

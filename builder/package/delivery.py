@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from builder.core.blobs import copy_hashing
 from builder.errors import ArchiveError, DamagedError, disk_error
 from builder.package.manifest import SUFFIX, Manifest, read_manifest, write_manifest
 from builder.package.pack import SUFFIX as ARCHIVE_SUFFIX
+from builder.tools.atomic import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,20 +132,13 @@ def _place(file: File, target: Path, stats: Stats) -> File:
     placed = File(path=target, sha256=file.sha256, size=file.size)
     if stats.known(target) == file.sha256:
         return placed
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     try:
-        with file.path.open("rb", buffering=0) as read, temporary.open("x+b", buffering=0) as write:
-            digest, _ = copy_hashing(read.fileno(), write.fileno())
+        with file.path.open("rb", buffering=0) as read, replacing(target) as write:
+            digest, _ = copy_hashing(read.fileno(), write)
             if digest != file.sha256:
                 raise DamagedError(file.path, f"{file.path}: is not what it was", mend="build again")
-            os.fchmod(write.fileno(), 0o644)
-            os.fsync(write.fileno())
-        temporary.replace(target)
     except FileNotFoundError as error:
         if file.path.exists():
             raise
         raise DamagedError(file.path, f"{file.path}: is gone", mend="build again") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return placed

@@ -9,9 +9,7 @@ import contextlib
 import json
 import os
 import platform
-import tempfile
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -21,8 +19,11 @@ from builder.core.digest import canonical_json
 from builder.errors import ArchiveError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import installed
+from builder.tools.atomic import replacing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.artifacts import (
         Archive,
         File,
@@ -277,16 +278,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
-            try:
-                stream.write(text.encode() + b"\n")
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o644)
-                os.fsync(stream.fileno())
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as stream:
+            stream.write(text.encode() + b"\n")
     except OSError as error:
         raise disk_error(path, error) from error
 

@@ -1,12 +1,15 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import logging
+import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +51,50 @@ def publish(folder: Path) -> Iterator[Path | None]:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise disk_error(folder, error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """Yields the descriptor of an empty file, which becomes ``path``, readable by all, when the block ends well.
+
+    While it is filled it lies beside ``path``, under another name, and is locked: the kernel drops the lock when the
+    process dies, however it dies, and the next one that makes ``path`` removes what it left.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        _remove_unlocked(leftover)
+    descriptor, temporary = _claimed(path)
+    try:
+        yield descriptor
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _claimed(path: Path) -> tuple[int, Path]:
+    """A new file beside ``path`` that is locked, and that nobody has removed in between."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with suppress(OSError):  # a file system without locks: then nothing is removed on it either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

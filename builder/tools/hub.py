@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from builder.artifacts import File
 from builder.errors import ModelError, NetworkError, UserError
+from builder.tools.atomic import replacing
 from builder.tools.hub_errors import Request, translate
 
 if TYPE_CHECKING:
@@ -257,6 +258,5 @@ def _read_listing(path: Path) -> dict[str, HubFile] | None:
 
 def _write_listing(path: Path, files: Mapping[str, HubFile]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as stream:
+    with replacing(path) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as stream:
         json.dump({name: asdict(file) for name, file in files.items()}, stream)
-    Path(stream.name).replace(path)

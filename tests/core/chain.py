@@ -19,7 +19,8 @@ from builder.core.codec import files_in
 from builder.core.digest import describe_folder, digest_tree
 from builder.core.execute import Executor
 from builder.core.graph import Limits, Node, Outcome, run
-from builder.core.store import Store
+from builder.core.report import Silent
+from builder.core.store import Store, write_atomically
 from builder.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -61,15 +62,26 @@ class Work:
 
 
 def nodes(store: Store, recipes: Sequence[str], seconds: float, diary: Path) -> list[Node]:
+    """Each recipe's chain begins with somebody's file, which is taken into the store."""
+    theirs = diary / "theirs"
     made: list[Node] = []
     for recipe in recipes:
-        needs: dict[str, str] = {}
+        made.append(Node(f"{recipe}/theirs", {}, act=lambda _: Repository("theirs", {"it": store.ingest(theirs)}, {})))
+        needs = {"it": f"{recipe}/theirs"}
         for stage in (*SHARED, *OWN):
             text = "shared" if stage in SHARED else recipe
             made.append(Node(f"{recipe}/{stage}", needs, _prepare(Work(stage, text, seconds, diary))))
             needs = {"it": f"{recipe}/{stage}"}
         made.append(Node(f"{recipe}/deliver", needs, act=_deliver(store)))
     return made
+
+
+class Talk(Silent):
+    """Says which stage runs, as the command does."""
+
+    def started(self, node: str) -> None:
+        sys.stderr.write(f"{node.rpartition('/')[2]} ...\n")
+        sys.stderr.flush()
 
 
 def _deliver(store: Store) -> Any:
@@ -87,14 +99,18 @@ def _prepare(stage: Work) -> Any:
     return lambda values: (stage, tuple(values.values()))
 
 
-def build(store: Store, recipes: Sequence[str], seconds: float, diary: Path, jobs: int = 1) -> Outcome:
-    """As the pipeline does it: what was found damaged is made again."""
+def build(
+    store: Store, recipes: Sequence[str], seconds: float, diary: Path, jobs: int = 1, *, mend: bool = True
+) -> Outcome:
+    """As the pipeline does it: what was found damaged is made again, unless ``mend`` is false."""
     diary.mkdir(parents=True, exist_ok=True)
-    executor = Executor(store)
+    if not (diary / "theirs").exists():
+        write_atomically(diary / "theirs", b"theirs")
+    executor = Executor(store, reporter=Talk())
     with store.lease():
         while True:
             outcome = run(nodes(store, recipes, seconds, diary), executor.run, Limits(jobs))
-            if not any(isinstance(error, DamagedError) for error in outcome.errors.values()):
+            if not mend or not any(isinstance(error, DamagedError) for error in outcome.errors.values()):
                 return outcome
 
 
@@ -104,9 +120,11 @@ def main() -> int:
     parser.add_argument("--recipes", nargs="+", default=["a"])
     parser.add_argument("--seconds", type=float, default=0.02)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--no-mending", action="store_true", help="fail where anything is damaged or gone")
     options = parser.parse_args()
     store = Store.at(options.store)
-    outcome = build(store, options.recipes, options.seconds, options.store.parent / "diary", options.jobs)
+    diary, mend = options.store.parent / "diary", not options.no_mending
+    outcome = build(store, options.recipes, options.seconds, diary, options.jobs, mend=mend)
     for error in outcome.errors.values():
         raise error
     sys.stdout.write(json.dumps({recipe: outcome.values[f"{recipe}/deliver"] for recipe in options.recipes}))

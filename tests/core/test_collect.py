@@ -132,6 +132,14 @@ def test_what_a_running_build_uses_stays_whatever_is_asked(store, running):
     assert not list((store.root / "leases").iterdir())
 
 
+def test_a_lease_that_cannot_be_opened_is_taken_for_that_of_a_running_build(store):
+    """Another user's, say; here a folder, which nobody can open for writing, root neither."""
+    (store.root / "leases/theirs").mkdir(parents=True)
+    Executor(store, "r").run(Write("b"), "good")
+    collect(store, Rule(max_size=0))
+    assert texts(store) == ["b"]
+
+
 def test_verify_finds_every_kind_of_damage_and_removes_it(store):
     kept = list(kept_records(store))
     flipped, gone = (store.blobs.path(next(iter(one.blobs))) for one in kept[:2])

@@ -1,5 +1,5 @@
-"""Builds that are killed, damaged and crowded: cheap stages, the real executor, real processes. ``scripts/soak`` runs
-many times as many."""
+"""Builds that are killed, damaged, crowded and collected: cheap stages, the real executor, real processes.
+``scripts/soak`` runs many times as many."""
 
 import json
 import random
@@ -10,13 +10,14 @@ import time
 
 import pytest
 
-from builder.core.collect import statistics, verify
+from builder.core.collect import Rule, collect, statistics, verify
 from builder.core.store import Store
+from tests import damage
 from tests.core.chain import OWN, SHARED, build
 
 KILLS = 12
-FLIPS = 6
-CROWD = 6
+CROWD = 8
+STAGES = len((*SHARED, *OWN))
 
 
 def start(store, *options):
@@ -33,7 +34,12 @@ def finish(process):
 
 
 def ran(folder):
-    return {path.name: len(path.read_text()) for path in (folder / "diary").iterdir()}
+    return {path.name: len(path.read_text()) for path in (folder / "diary").iterdir() if path.name != "theirs"}
+
+
+def rebuilt(folder, recipe="a"):
+    """Builds as another process would: nothing is known but what the store says."""
+    return build(Store.at(folder / "store"), [recipe], 0, folder / "diary").values[f"{recipe}/deliver"]
 
 
 @pytest.fixture(scope="module")
@@ -47,52 +53,86 @@ def truth(tmp_path_factory):
 
 def test_killed_at_any_moment_the_next_run_goes_on(tmp_path, truth):
     dice = random.Random(3)
-    process = start(tmp_path / "whole/store")
-    began = time.monotonic()
-    finish(process)
-    whole = time.monotonic() - began
     for number in range(KILLS):
         folder = tmp_path / f"kill-{number}"
-        process = start(folder / "store")
-        time.sleep(dice.uniform(0.2, 1) * whole)
+        process, stage = start(folder / "store"), dice.choice((*SHARED, *OWN))
+        assert any(line == f"{stage} ...\n" for line in process.stderr)
+        time.sleep(dice.uniform(0, 0.03))  # a stage takes 0.02 s
         process.send_signal(signal.SIGKILL)
         process.communicate()
         store = Store.at(folder / "store")
         assert verify(store).is_clean, "nothing half-written is ever seen"
         done = statistics(store).records
-        assert finish(start(folder / "store")) == {"a": truth["a"]}
-        if done < len((*SHARED, *OWN)):  # whoever runs a stage sweeps
+        assert rebuilt(folder) == truth["a"]
+        if done < STAGES:  # whoever runs a stage sweeps
             assert not list((store.root / "builds").iterdir())
         # What was published before is not made again; what was being made, at most twice.
         assert all(times <= 2 for times in ran(folder).values())
-        assert sum(ran(folder).values()) <= len((*SHARED, *OWN)) + 1
+        assert sum(ran(folder).values()) <= STAGES + 1
 
 
-@pytest.mark.parametrize("seed", range(FLIPS))
-def test_bytes_flipped_all_over_the_store_are_found_and_never_shipped(tmp_path, truth, seed):
-    dice = random.Random(seed)
+@pytest.fixture
+def built(tmp_path):
+    """A store in which all that there can be has been written."""
+    rebuilt(tmp_path)
+    time.sleep(0.06)  # what is known by stat is kept of files that are older than a tick
+    rebuilt(tmp_path)
     store = Store.at(tmp_path / "store")
-    build(store, ["a"], 0, tmp_path / "diary")
-    files = sorted(path for path in store.root.rglob("*") if path.is_file() and path.parent.name != "locks")
-    for path in dice.sample(files, dice.randint(1, len(files))):
-        content = bytearray(path.read_bytes())
-        if content:
-            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-            path.chmod(0o644)
-            path.write_bytes(content)
-            path.chmod(0o444)
-    assert finish(start(store.root)) == {"a": truth["a"]}
-    verify(store)
-    assert finish(start(store.root)) == {"a": truth["a"]}
-    assert verify(store).is_clean
+    assert {path.relative_to(store.root).parts[0] for path in damage.files(store)} == {
+        "blobs", "records", "nodes", "stats",
+    }  # fmt: skip
+    return store
+
+
+@pytest.mark.parametrize("kind", damage.KINDS)
+def test_damage_all_over_the_store_is_mended_and_never_shipped(built, tmp_path, truth, kind):
+    for seed in range(3):
+        dice = random.Random(seed)
+        victims = damage.files(built)
+        for path in dice.sample(victims, dice.randint(1, len(victims))):
+            damage.strike(path, kind, dice)
+        assert rebuilt(tmp_path) == truth["a"]
+        verify(built)
+        assert rebuilt(tmp_path) == truth["a"]
+        assert verify(built).is_clean
+
+
+@pytest.mark.parametrize("kind", damage.CONTENT)
+def test_a_verification_names_each_damaged_file_and_no_other(built, tmp_path, truth, kind):
+    dice = random.Random(kind)
+    for part in ("blobs", "records", "nodes", "stats"):
+        path = dice.choice([path for path in damage.files(built) if path.is_relative_to(built.root / part)])
+        damage.strike(path, kind, dice)
+        assert verify(built).damaged == (str(path.relative_to(built.root)),)
+        assert not path.exists()
+        assert rebuilt(tmp_path) == truth["a"]
+        assert verify(built).is_clean
 
 
 def test_builds_of_overlapping_recipes_share_one_store(tmp_path, truth):
     recipes = list(truth)
     processes = [
         start(tmp_path / "store", "--recipes", *recipes[index:], *recipes[:index], "--jobs", str(1 + index % 3))
-        for index in range(CROWD)
+        for index in (number % len(recipes) for number in range(CROWD))
     ]
     assert [finish(process) for process in processes] == [truth] * CROWD
     assert set(ran(tmp_path).values()) == {1}, "each stage ran once"
     assert verify(Store.at(tmp_path / "store")).is_clean
+
+
+def test_collecting_takes_nothing_from_running_builds(tmp_path, truth):
+    """They may not even mend: what they use is never gone."""
+    store, recipes = Store.at(tmp_path / "store"), list(truth)
+    processes = [
+        start(tmp_path / "store", "--no-mending", "--recipes", *recipes[index:], *recipes[:index])
+        for index in range(3)
+    ]  # fmt: skip
+    rules = (Rule(max_size=0), Rule(older_than_seconds=0), Rule(keep=()), Rule())
+    collected = []
+    while any(process.poll() is None for process in processes):
+        collected.append(collect(store, rules[len(collected) % len(rules)]))
+        assert verify(store).is_clean
+    assert [finish(process) for process in processes] == [truth] * 3
+    assert max(done.in_use for done in collected) > 0, "there was something to take"
+    assert set(ran(tmp_path).values()) <= {1, 2, 3}
+    assert collect(store, Rule(max_size=0)).left == 0, "and when they are gone it is taken"

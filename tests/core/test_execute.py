@@ -187,6 +187,16 @@ def test_a_failure_that_comes_of_damage_is_said_to_be_damage(store):
     assert not path.exists()
 
 
+def test_a_record_whose_blobs_nobody_writes_again_is_not_in_the_way(store, tmp_path):
+    """A stage whose bytes differ from run to run: what it made last is kept, once what it made first is gone."""
+    lost = Executor(store, "r").run(Write("old", facts={"text": "same"}), "good").files["deep/write.0"].path
+    lost.unlink()
+    stage = Write("new", facts={"text": "same"}, diary=tmp_path / "diary")
+    first, second = (Executor(Store.at(store.root), "r").run(stage, "good") for _ in range(2))
+    assert first == second
+    assert len(list((tmp_path / "diary").iterdir())) == 1
+
+
 @pytest.mark.parametrize("where", range(0, 100, 7))
 def test_a_record_with_any_flipped_byte_is_a_warning_and_a_miss(store, tmp_path, where, caplog):
     stage = Write("hello", diary=tmp_path / "diary")

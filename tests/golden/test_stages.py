@@ -7,8 +7,11 @@ bytes is the one thing that a store cannot mend: everybody who has the old bytes
 * another key: run ``pytest tests/golden --update-golden``, and look at the difference.
 
 Bytes also follow the versions of libraries, which are in the keys: with other ones than those of ``constraints.txt``
-nothing can be said. Floating-point answers follow the kind of CPU too: of those, shapes and rounded means are compared.
-``measure`` writes figures that belong to the hour, and has no golden bytes.
+nothing can be said. Floating-point answers follow the kind of CPU too: ``reference`` multiplies matrices, in whatever
+order the CPU's kernels add up. So of its answers types, shapes and rounded means are compared, of its token ids and its
+samples each byte; that the means are those of the right model, ``tests/export/test_reference.py`` asks of others.
+``measure`` writes figures that belong to the hour: their names are compared, where a server runs anyhow
+(``tests/verify/test_measure.py``).
 """
 
 from __future__ import annotations

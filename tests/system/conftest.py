@@ -72,6 +72,8 @@ class Done:
     code: int
     out: str
     err: str
+    pid: int = 0
+    ran: str = ""  # command lines of what ran when it was interrupted
 
     @property
     def json(self):
@@ -119,13 +121,15 @@ class Command:
         found = json.loads(err.rpartition("HASHED ")[2])
         return found.pop("streams", 0), {Path(name).name for name in found}
 
-    def interrupt(self, number, when, *arguments, victim=None):
+    def interrupt(self, number, when, *arguments, victim=None, after_seconds=0.0, **environment):
         """Runs the command until a line of its talk holds ``when``; then it, or its ``victim``, gets a signal."""
-        process = self.start(*arguments)
-        seen = []
+        process = self.start(*arguments, **environment)
+        seen, ran = [], ""
         for line in process.stderr:
             seen.append(line)
             if when in line:
+                time.sleep(after_seconds)
+                ran = "\n".join(line for _, line in self.processes())
                 os.kill(process.pid if victim is None else self._find(victim), number)
                 break
         try:
@@ -133,7 +137,7 @@ class Command:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        return Done(process.returncode, out, "".join(seen) + err)
+        return Done(process.returncode, out, "".join(seen) + err, process.pid, ran)
 
     def _find(self, program):
         (pid,) = [pid for pid, line in self.processes() if line.split()[0].endswith(f"/{program}")]
@@ -166,16 +170,29 @@ def tiny_model(tmp_path_factory):
 
 @pytest.fixture
 def command(tmp_path, tiny_model, toolchain, server_environment):
-    return _command(tmp_path, tiny_model)
+    return make_command(tmp_path, tiny_model)
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, tiny_model, toolchain, server_environment):
-    """An archive that nobody has verified yet."""
-    made = _command(tmp_path_factory.mktemp("built"), tiny_model)
+def whole(tmp_path_factory, tiny_model, toolchain, server_environment):
+    """A build that nobody disturbed, and whose archive nobody has verified: where it was made, and what it printed."""
+    made = make_command(tmp_path_factory.mktemp("whole"), tiny_model)
     done = made("build", made.recipe, "--no-verify", "--json", "--jobs", "1")
     assert done.code == 0, done.err
-    return Path(done.json["archives"][0]["archive"])
+    return made, done
+
+
+@pytest.fixture
+def again(command, whole):
+    """The command with all of that in its store, as if it had built it itself."""
+    shutil.copytree(whole[0].cache / "store", command.cache / "store", symlinks=True)
+    return command
+
+
+@pytest.fixture(scope="session")
+def built(whole):
+    """That archive."""
+    return Path(whole[1].json["archives"][0]["archive"])
 
 
 @pytest.fixture
@@ -194,7 +211,7 @@ def archive(tmp_path, built):
     return copy
 
 
-def _command(folder, model):
+def make_command(folder, model):
     (folder / "model").symlink_to(model)
     (folder / "tiny.yaml").write_text(RECIPE)
     made = Command(folder)

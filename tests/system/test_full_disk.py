@@ -1,4 +1,4 @@
-"""A disk that is really full: a small tmpfs in a mount namespace of the command's own."""
+"""A disk that is really full when a stage begins: a small tmpfs in a mount namespace of the command's own."""
 
 import json
 import os
@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+
+from builder.core.collect import kept_records
+from builder.core.store import Store
 
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 
@@ -24,51 +27,76 @@ pytestmark = [
     pytest.mark.skipif(not _can_mount(), reason="this machine lets nobody mount a tmpfs in a namespace of their own"),
 ]
 
+SCRIPT = """
+set -u
+mount -t tmpfs -o size={megabytes}m none '{place}' && cp -a '{content}/.' '{place}' || exit 99
+'{python}' -c "$FILL" '{place}/filler' {kilobytes}
+{build} {options}; code=$?
+echo LEFT; find '{store}/builds' out -mindepth 1 2>/dev/null | grep -v filler
+echo STORE; '{python}' -m builder store verify --json
+rm '{place}/filler'
+if [ $code = 3 ]; then {build} --no-verify >&2; echo AGAIN $?; fi
+exit $code"""
+FILL = """
+import os, sys
+with open(sys.argv[1], "wb", buffering=0) as stream:
+    room = os.fstatvfs(stream.fileno())
+    left = room.f_bavail * room.f_frsize - int(sys.argv[2]) * 1024
+    os.posix_fallocate(stream.fileno(), 0, left)
+"""
+"""Takes all of the disk but so many kilobytes."""
 
-def build_with_small_disk(command, place, kilobytes):
-    """Builds, says what is left, verifies the store, and goes on with a larger disk."""
-    place.mkdir(exist_ok=True)
-    build = f"'{sys.executable}' -m builder build tiny.yaml --no-verify --out out"
-    script = f"""
-        mount -t tmpfs -o size={kilobytes}k none '{place}' && {build}; code=$?
-        echo LEFT; find '{command.cache}/store/builds' out -mindepth 1 2>/dev/null
-        echo STORE; '{sys.executable}' -m builder store verify --json
-        if [ $code = 3 ]; then
-            mount -o remount,size=60000k '{place}' && {build} >&2; echo AGAIN $?
-        fi
-        exit $code"""
+
+def build_on_full_disk(command, place, *, kilobytes=0, options="--no-verify"):
+    """Builds with a full disk at a place that holds what it held; says what is left, verifies the store, frees the
+    disk and builds again."""
+    content = command.folder / "content"
+    if place.exists():
+        place.rename(content)
+    else:
+        content.mkdir()
+    place.mkdir()
+    build = f"'{sys.executable}' -m builder build tiny.yaml --out out"
+    script = SCRIPT.format(
+        megabytes=60, kilobytes=kilobytes, place=place, content=content, python=sys.executable, build=build,
+        options=options, store=command.cache / "store",
+    )  # fmt: skip
     return subprocess.run(
         [*NAMESPACE, "sh", "-c", script],
-        cwd=command.folder, env={**os.environ, "TRITONSMITH_CACHE": str(command.cache), "CI": "1"},
+        cwd=command.folder, env={**os.environ, "TRITONSMITH_CACHE": str(command.cache), "CI": "1", "FILL": FILL},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("where", "kilobytes", "place"),
-    [
-        ("cache/store", 100, "source: "),
-        ("cache/store", 300, r"(tokenizer|trace|bind|reference|check): "),
-        ("cache/store", 2_000, "package: "),
-        ("cache/store", 12_000, r"\S+/tiny-cpu-\S+\.tar\.gz: "),
-        ("out", 500, r"\S+/out: "),
-    ],
-    ids=["source", "export", "package", "pack", "deliver"],
-)
-def test_full_disk_is_one_message_leaves_nothing_and_the_next_run_goes_on(command, where, kilobytes, place):
-    done = build_with_small_disk(command, command.folder / where, kilobytes)
+def forget(command, stage):
+    """What a stage made is not known any more: it runs again, and the later ones are found."""
+    for kept in kept_records(Store.at(command.cache / "store")):
+        if kept.record.stage == stage:
+            kept.path.unlink()
+
+
+EXPORT = ("source", "tokenizer", "trace", "bind", "reference", "check")
+
+
+@pytest.mark.parametrize("stage", [*EXPORT, "warmup", "config", "package", "pack", "measure", "deliver"])
+def test_full_disk_is_one_message_leaves_nothing_and_the_next_run_goes_on(again, stage):
+    forget(again, stage)
+    place = again.folder / "out" if stage == "deliver" else again.cache / "store"
+    done = build_on_full_disk(again, place, options="" if stage == "measure" else "--no-verify")
     assert done.returncode == 3, done.stderr
     message = done.stderr.split("tritonsmith: ")[1]
-    assert re.match(f"{place}no space left on the disk", message), message
+    where = {"deliver": r"\S+/out", "pack": r"\S+/tiny-cpu-\S+\.tar\.gz", "measure": r"(measure|\S+/unpacked-\S+)"}
+    assert re.match(f"{where.get(stage, stage)}: no space left on the disk", message), message
     assert "mend: " in message
     assert "Traceback" not in done.stderr
     left, _, rest = done.stdout.partition("LEFT\n")[2].partition("STORE\n")
     assert left == "", "half-written files"
-    store, _, again = rest.partition("AGAIN ")
+    store, _, next_run = rest.partition("AGAIN ")
     assert json.loads(store)["clean"]
-    assert again == "0\n", done.stderr
+    assert next_run == "0\n", done.stderr
 
 
-def test_disk_that_is_large_enough_is_none_of_it(command):
-    done = build_with_small_disk(command, command.cache / "store", 60_000)
+def test_disk_that_is_large_enough_is_none_of_it(again):
+    forget(again, "pack")
+    done = build_on_full_disk(again, again.cache / "store", kilobytes=20_000)
     assert done.returncode == 0, done.stderr

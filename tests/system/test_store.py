@@ -3,12 +3,18 @@
 import json
 import random
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 
+from builder.core.blobs import READ_ONLY
 from builder.core.collect import verify
+from builder.core.digest import digest_file
 from builder.core.store import Store
+from tests import damage
 from tests.models import make_model
+from tests.system.conftest import KILL, make_command
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +50,15 @@ def store_of(command):
     return Store.at(command.cache / "store")
 
 
-def test_what_is_built_again_and_what_is_not(command):
-    first = build(command)
+def test_what_is_built_again_and_what_is_not(again, whole):
+    command, first = again, whole[1]
     assert ran(first) == [*EXPORT, "warmup", "config", "package", "pack"]
     (archive,) = first.json["archives"]
 
-    again, modules = command.imported("build", command.recipe, "--no-verify", "--json")
-    assert ran(again) == []
+    unchanged, modules = command.imported("build", command.recipe, "--no-verify", "--json")
+    assert ran(unchanged) == []
     assert not modules & {*HEAVY, "numpy"}
-    assert again.json["archives"][0]["sha256"] == archive["sha256"]
+    assert unchanged.json["archives"][0]["sha256"] == archive["sha256"]
     nothing = ("build", command.recipe, "--no-verify")
     assert command.hashed(*nothing) == (0, {"model.py"}), "of our own, part of the keys; all else is known by stat"
     copied, _ = command.hashed(*nothing, "--out", command.folder / "elsewhere")
@@ -110,9 +116,65 @@ def test_plan_check_is_for_ci(command):
     assert not store_of(command).root.joinpath("blobs").exists(), "a plan builds nothing"
 
 
+MOMENTS = (
+    ("source ...", 0.0, 1),
+    ("trace ...", 1.5, 2),  # in a worker
+    ("check ...", 0.05, 1),
+    ("pack ...", 0.0, 1),
+    ("serving", 2.0, 1),
+    ("asking", 2.0, 1),
+)
+"""When a build is killed: a line of its talk, at most so many seconds after it; and how many jobs it has."""
+
+
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory, tiny_model, toolchain, server_environment):
+    """A build that was killed again and again, each time a little later, and went on at last.
+
+    Returns the command, what was left behind each time, and what the last run printed.
+    """
+    dice, left = random.Random(1), {}
+    command = make_command(tmp_path_factory.mktemp("survivor"), tiny_model)
+    temporary = command.folder / "tmp"
+    temporary.mkdir()
+
+    def leftovers(pid):
+        files = (*temporary.iterdir(), *Path("/dev/shm").glob(f"tritonsmith-{pid}-*"))
+        return [line for _, line in command.processes()] + [path.name for path in files]
+
+    for when, longest, jobs in MOMENTS:
+        after = dice.uniform(0, longest)
+        words = ("build", command.recipe, "--json", "--jobs", jobs)
+        ended = command.interrupt(KILL, when, *words, after_seconds=after, TMPDIR=str(temporary))
+        deadline = time.monotonic() + 10
+        while (found := leftovers(ended.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        left[when] = (
+            ended.code,
+            found,
+            when != "asking" or "tritonserver" in ended.ran,  # the control: there was something to leave
+            verify(store_of(command)).is_clean,
+            (command.folder / "dist").exists(),
+        )
+    return command, left, command("build", command.recipe, "--json")
+
+
 @pytest.mark.triton
-def test_a_build_that_was_verified_has_nothing_to_do_and_a_tolerance_is_judged_again(command):
-    assert ran(command("build", command.recipe, "--json"))[-2:] == ["measure", "judge"]
+def test_killed_at_any_moment_nothing_is_left_and_the_next_build_goes_on(survivor, whole):
+    command, left, last = survivor
+    assert left == dict.fromkeys(left, (-KILL, [], True, True, False))
+    assert ran(last) == ["measure", "judge"], "what was finished before is not made again"
+    (archive,), (undisturbed,) = last.json["archives"], whole[1].json["archives"]
+    assert archive["status"] == "passed"
+    assert (archive["tree_digest"], archive["sha256"]) == (undisturbed["tree_digest"], undisturbed["sha256"])
+    assert verify(store_of(command)).is_clean
+    assert not list((command.cache / "store/builds").iterdir())
+    assert len(list((command.folder / "dist").iterdir())) == 4
+
+
+@pytest.mark.triton
+def test_a_build_that_was_verified_has_nothing_to_do_and_a_tolerance_is_judged_again(survivor):
+    command = survivor[0]
     assert command("plan", command.recipe, "--check").code == 0
     again, modules = command.imported("build", command.recipe, "--json")
     assert ran(again) == []
@@ -126,9 +188,56 @@ def test_a_build_that_was_verified_has_nothing_to_do_and_a_tolerance_is_judged_a
     assert manifest["gates"]["tolerances"] == {"cosine": 0.99999}
     proven = command("verify", judged.json["archives"][0]["archive"], "--json")
     assert set(proven.json["stages"].values()) == {"ran"}, "a proof that is asked for is repeated"
+    assert meddled(store_of(command)) == [], "building, serving and asking write nothing into the store's files"
 
 
-def test_two_clean_builds_give_the_same_bytes(command, tmp_path):
+def meddled(store):
+    """Blobs that are not what their name says, that could be written, or that are also a file elsewhere."""
+    return [
+        store.blobs.path(sha256)
+        for sha256, found in store.blobs.all()
+        if not store.blobs.is_whole(sha256) or found.st_mode & 0o777 != READ_ONLY or found.st_nlink != 1
+    ]
+
+
+def scribble(path):
+    """Writes into a file, whether it may be written or not."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    with path.open("ab") as stream:
+        stream.write(b"mine")
+    path.chmod(mode)
+
+
+@pytest.mark.triton
+def test_what_is_delivered_unpacked_or_served_is_no_link_to_the_store(again):
+    (archive,) = build(again).json["archives"]
+    store = store_of(again)
+    server = again.start("serve", archive["archive"], "--json")
+    try:
+        while not (line := server.stdout.readline()).startswith("}"):
+            assert line, server.stderr.read()
+        served = [path for path in (store.root / "builds").rglob("repository/**/*") if path.is_file()]
+        assert any(path.name == "model.safetensors" for path in served)
+        for path in (*served, *(again.folder / "dist").iterdir()):
+            scribble(path)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+    assert meddled(store) == []
+    assert again("store", "verify").code == 0
+
+    # The control: through a link it would be the store's file that is written, and that is noticed.
+    blob = max((path for path in damage.files(store) if store.blobs.holds(path)), key=lambda path: path.stat().st_size)
+    (again.folder / "linked").hardlink_to(blob)
+    scribble(again.folder / "linked")
+    assert meddled(store) == [blob]
+    noticed = again("store", "verify", "--json")
+    assert noticed.code == 1
+    assert noticed.json["damaged"] == [str(blob.relative_to(store.root))]
+
+
+def test_two_clean_builds_give_the_same_bytes(command, whole, tmp_path):
     elsewhere = tmp_path / "else where"
     (elsewhere / "home").mkdir(parents=True)
     shutil.copytree(command.folder / "model", elsewhere / "model")
@@ -136,9 +245,9 @@ def test_two_clean_builds_give_the_same_bytes(command, tmp_path):
     other.recipe.write_text(command.recipe.read_text())
     other.cache.mkdir()
     (other.cache / "wheels").symlink_to(command.cache / "wheels")
-    here = ran_and_found(build(command))
+    here = ran_and_found(whole[1])
     there = other(
-        "build", other.recipe, "--no-verify", "--json", "--out", tmp_path / "out",
+        "build", other.recipe, "--no-verify", "--json", "--out", tmp_path / "out", "--jobs", "2",
         HOME=str(elsewhere / "home"), LC_ALL="C", LANG="C", TZ="Pacific/Kiritimati", PYTHONHASHSEED="17",
         OMP_NUM_THREADS="1", umask=0o077,
     )  # fmt: skip
@@ -151,30 +260,24 @@ def ran_and_found(done):
     return archive["tree_digest"], archive["sha256"]
 
 
-def test_damage_anywhere_is_found_and_never_shipped(command):
-    (good,) = build(command).json["archives"]
-    store, dice = store_of(command), random.Random(5)
-    files = [path for path in sorted(store.root.rglob("*")) if path.is_file() and path.parent.name != "locks"]
-    for path in files:
-        content = bytearray(path.read_bytes())
-        if content:
-            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-            path.chmod(0o644)
-            path.write_bytes(content)
-            path.chmod(0o444)
-    shutil.rmtree(command.folder / "dist")
-    again = build(command)
-    assert again.code == 0, again.err
-    assert again.json["archives"][0]["sha256"] == good["sha256"]
-    assert "warning: " in again.err
-    assert "Traceback" not in again.err
+def test_damage_anywhere_is_found_and_never_shipped(again, whole):
+    """Of each kind, all at once; not one file of the store is left alone."""
+    (good,) = whole[1].json["archives"]
+    store, dice = store_of(again), random.Random(5)
+    for path in damage.files(store):
+        damage.strike(path, dice.choice(list(damage.KINDS)), dice)
+    mended = build(again)
+    assert mended.code == 0, mended.err
+    assert digest_file(Path(mended.json["archives"][0]["archive"])) == good["sha256"]
+    assert "warning: " in mended.err
+    assert "Traceback" not in mended.err
     verify(store)
-    assert build(command).json["archives"][0]["sha256"] == good["sha256"]
-    assert command("store", "verify").code == 0
+    assert build(again).json["archives"][0]["sha256"] == good["sha256"]
+    assert again("store", "verify").code == 0
 
 
-def test_store_commands(command):
-    build(command)
+def test_store_commands(again):
+    command = again
     stats = command("store", "stats", "--json").json
     assert stats["records"] == 9
     assert stats["stages"]["trace"]["records"] == 1
@@ -190,18 +293,21 @@ def test_store_commands(command):
     assert "write for example 30d" in wrong.err
 
 
-def test_a_recipe_that_fails_stops_no_other(command):
+def test_a_recipe_that_fails_stops_no_other(again):
+    command = again
+    edit(command, "task: sentence-embedding", "task: sentence-embedding\nserving: {max_batch_size: 4}")
     broken = command.folder / "broken.yaml"
     broken.write_text(command.recipe.read_text().replace("name: tiny", "name: broken").replace("model}", "nowhere}"))
     done = command("build", broken, command.recipe, "--no-verify", "--json")
     assert done.code == 2
     assert [archive["name"] for archive in done.json["archives"]] == ["tiny"]
+    assert done.json["archives"][0]["stages"]["pack"] == "ran"
     assert [failure["node"] for failure in done.json["failed"]] == ["broken/path/sentence-embedding/-/-/source"]
     assert "nowhere: no such folder" in done.err
 
 
-def test_another_checkpoint_of_the_architecture_is_not_traced_again(command):
-    build(command)
+def test_another_checkpoint_of_the_architecture_is_not_traced_again(again):
+    command = again
     (command.folder / "model").unlink()
     make_model("bert", "sentence-embedding", command.folder / "model", seed=9)
     done = build(command)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import MachineError
-from builder.tools.atomic import disk_error, publish
+from builder.tools.atomic import disk_error, publish, replacing
 
 MAKE = """
 import sys, time
@@ -56,6 +57,49 @@ def test_a_killed_process_leaves_nothing_that_counts(tmp_path: Path) -> None:
         assert folder is not None
         assert list(folder.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [".it.lock", "it"]
+
+
+REPLACE = """
+import os, sys, time
+from pathlib import Path
+from builder.tools.atomic import replacing
+with replacing(Path(sys.argv[1])) as descriptor:
+    os.write(descriptor, b"half")
+    print("made", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "it [1]"
+    for text in (b"one", b"two"):
+        with replacing(path) as descriptor:
+            os.write(descriptor, text)
+        assert path.read_bytes() == text
+        assert path.stat().st_mode & 0o777 == 0o644
+
+    def fail() -> None:
+        with replacing(path) as descriptor:
+            os.write(descriptor, b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [(one, one.read_bytes()) for one in tmp_path.iterdir()] == [(path, b"two")]
+
+
+def test_half_a_file_of_a_killed_process_goes_and_that_of_a_running_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "it [1]"
+    with subprocess.Popen([sys.executable, "-c", REPLACE, str(path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"made\n"
+        with replacing(path) as descriptor:
+            os.write(descriptor, b"other")
+        assert len(list(tmp_path.iterdir())) == 2
+        child.kill()
+    with replacing(path) as descriptor:
+        os.write(descriptor, b"whole")
+    assert [(one, one.read_bytes()) for one in tmp_path.iterdir()] == [(path, b"whole")]
 
 
 def test_of_many_at_once_one_does_the_work(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,6 +24,7 @@ from builder.verify.measure import Expected, measure_parity, read_expected
 
 COSINE = {"cosine": 0.999999}
 LABELS = {"label_agreement": 1.0, "max_probability_difference": 1e-4}
+GOLDEN = Path(__file__).parent.parent / "golden/measure.json"
 QUICK = Windows(interval_milliseconds=400, trials=3, stability_percent=500)
 
 
@@ -34,8 +36,41 @@ def served_below(folder):
     ]
 
 
+def names(value):
+    """Names of all that is in a value of JSON; of a list, those of its first element."""
+    if isinstance(value, dict):
+        return {name: names(value[name]) for name in sorted(value)}
+    return [names(one) for one in value[:1]] if isinstance(value, list | tuple) else "…"
+
+
+def changed_silently(kept, now):
+    return kept["version"] == now["version"] and kept["output"] != now["output"]
+
+
+def test_other_names_under_the_same_version_are_noticed():
+    kept = json.loads(GOLDEN.read_text())
+    renamed = json.loads(GOLDEN.read_text().replace('"ways"', '"roads"'))
+    assert changed_silently(kept, renamed)
+    assert not changed_silently(kept, renamed | {"version": kept["version"] + 1})
+
+
+def check_names(stage, inputs, measured, request):
+    """What can be golden of this stage: figures belong to the hour and the machine, their names to the version.
+
+    ``judge`` reads them by these names, from a store that an older version may have written.
+    """
+    output = names({"parity": measured.parity, "perf": measured.perf})
+    now = {"key": sorted(stage.fingerprint(inputs)), "output": output, "version": stage.version}
+    kept = json.loads(GOLDEN.read_text())
+    assert not changed_silently(kept, now), "what measure writes has changed: raise Measure.version"
+    if request.config.getoption("--update-golden"):
+        GOLDEN.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    else:
+        assert now == kept, "if that is meant, run pytest tests/verify/test_measure.py --update-golden"
+
+
 @pytest.mark.triton
-def test_a_right_archive_passes_and_the_figures_are_json(facts, cache, tmp_path, caplog):
+def test_a_right_archive_passes_and_the_figures_are_json(facts, cache, tmp_path, caplog, request):
     caplog.set_level(logging.INFO)
     stage = Measure(cache, concurrency=(2,), windows=QUICK)
     proof = verify_archive(facts, measure=stage, judge=Judge(COSINE), work=tmp_path)
@@ -64,6 +99,7 @@ def test_a_right_archive_passes_and_the_figures_are_json(facts, cache, tmp_path,
         "asking 40 texts, alone, in batches and concurrently",
     ]
     assert told[-1].startswith("concurrency 2: ")
+    check_names(stage, facts, measured, request)
     # Evidence stays, the unpacked archive and the server do not.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["perf", "server.log"]
     assert served_below(tmp_path) == []

@@ -1,0 +1,1 @@
+"""Crash and load tests at their full size: ``scripts/soak``."""
