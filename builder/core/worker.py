@@ -6,9 +6,9 @@ the versions of libraries, the hardware, and all else that is in it. The output 
 order finds it there.
 
 Without a file it takes orders from its standard input, one a line, until that ends: what one stage has imported, the
-next need not (torch and transformers take seconds). It writes one JSON object a line: ``{"talk": …, "level": …}``
-meanwhile, and for each order ``{"done": key, …}`` or ``{"error": …, …}`` with ``peak_bytes``, the memory that it took
-at most, and ``resident_bytes``, what it still holds.
+next need not (torch and transformers take seconds). It writes one JSON object a line: ``{"taken": true}`` when it has
+read an order, ``{"talk": …, "level": …}`` meanwhile, and at the end ``{"done": key, …}`` or ``{"error": …, …}`` with
+``peak_bytes``, the memory that it took at most, and ``resident_bytes``, what it still holds.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def main(orders: Iterable[str]) -> None:
     logger.addHandler(_Talk(write))
     logger.setLevel(logging.INFO)
     for line in orders:
+        write({"taken": True})
         write(answer_of(json.loads(line)))
 
 

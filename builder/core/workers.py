@@ -96,12 +96,15 @@ class Workers:
             )  # fmt: skip
         from builder.core.orders import order_of  # a build that finds everything needs none of this
 
-        worker = self._take(stage.name, frozenset(fingerprint.get("versions", ())), needed)
-        try:
-            answer = worker.ask(order_of(stage, inputs, node, fingerprint, self.executor.store), stage.name)
-        except BaseException:
-            worker.end()
-            raise
+        order = order_of(stage, inputs, node, fingerprint, self.executor.store)
+        answer = None
+        while answer is None:  # one that died while it was idle took no order: another gets it
+            worker = self._take(stage.name, frozenset(fingerprint.get("versions", ())), needed)
+            try:
+                answer = worker.ask(order, stage.name)
+            except BaseException:
+                worker.end()
+                raise
         if answer["resident_bytes"] > KEPT_BYTES:
             worker.end()
         else:
@@ -147,25 +150,34 @@ class _Worker:
     dialogue: Dialogue
     stages: frozenset[str] = frozenset()
     libraries: frozenset[str] = frozenset()
+    orders: int = 0  # that it has answered
 
     def fitness(self, stage: str, libraries: frozenset[str]) -> tuple[bool, int]:
         """How much of what a stage needs is there already: more is better."""
         return stage in self.stages, len(self.libraries & libraries)
 
-    def ask(self, order: dict[str, Json], what: str) -> dict[str, Json]:
-        """Its answer to an order. What it says meanwhile is said here.
+    def ask(self, order: dict[str, Json], what: str) -> dict[str, Json] | None:
+        """Its answer to an order; None if it had ended before it could take it. What it says meanwhile is said here.
 
         Raises:
-            MachineError: it ended before it answered.
+            MachineError: it ended before it answered, or could not be started.
         """
         self.dialogue.tell(json.dumps(order))
+        taken = False
         for line in self.dialogue.answers():
             answer = _parse(line)
             if answer is None:
                 break
-            if "talk" not in answer:
+            if "talk" in answer:
+                log.log(answer["level"], "%s", answer["talk"])
+            elif "taken" in answer:
+                taken = True
+            else:
+                self.orders += 1
                 return answer
-            log.log(answer["level"], "%s", answer["talk"])
+        if self.orders and not taken:
+            self.end()
+            return None
         from builder.tools.process import describe_status
 
         status = describe_status(self.dialogue.end())

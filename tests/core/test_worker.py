@@ -72,7 +72,9 @@ def test_by_hand_it_makes_the_same_bytes_as_in_process(store, tmp_path):
             order = tmp_path / "order.json"
             order.write_text(json.dumps(order_of(made, (), "r/work", fingerprint_of(made, ()), own)))
             command = [sys.executable, "-m", "builder.core.worker", order]
-            answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            taken, answer = map(json.loads, said.splitlines())
+            assert taken == {"taken": True}
             assert answer["done"] == digest_json(fingerprint_of(made, ()))
             assert answer["peak_bytes"] >= answer["resident_bytes"] > 2**20
             tree = own.load(own.read(answer["done"]))
@@ -85,5 +87,5 @@ def test_what_a_library_prints_is_no_answer(store):
     order = json.dumps(order_of(made, (), "r/apart", fingerprint_of(made, ()), store))
     command = [sys.executable, "-m", "builder.core.worker"]
     done = subprocess.run(command, input=f"{order}\n{order}\n", check=True, capture_output=True, text=True)
-    assert [next(iter(json.loads(line))) for line in done.stdout.splitlines()] == ["done", "done"]
+    assert [next(iter(json.loads(line))) for line in done.stdout.splitlines()] == ["taken", "done"] * 2
     assert done.stderr == "{not JSON\n", "the second order found what the first had made"
