@@ -35,8 +35,9 @@ def main(recipe_path: Path, folder: Path) -> None:
     """Exports the recipe's model below ``folder``."""
     recipe = load(recipe_path)
     times = Times()
-    executor = Executor(Store.at(folder), recipe.name, times)
-    source = executor.run(Resolve(recipe.task), recipe.source)
+    store = Store.at(folder)
+    executor = Executor(store, recipe.name, times)
+    source = executor.run(Resolve(recipe.task, store.ingest), recipe.source)
     tokenizer = executor.run(Tokenizer(recipe.task, recipe.inputs.max_length), source)
     graph = executor.run(Trace(recipe.task), (source, tokenizer))
     model = executor.run(Bind(recipe.task), (graph, source))

@@ -11,22 +11,27 @@ import contextlib
 import functools
 import gc
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-_FOR_TRAINING: Final = ("scipy", "sklearn")
-"""Optional packages of transformers: the matching of boxes in object detection, and the metrics of assisted decoding."""
+_FOR_TRAINING: Final = ("scipy", "sklearn", "torch.distributed.fsdp._fully_shard", "torch.distributed.tensor")
+"""What transformers and torch import where they find it: to match boxes in object detection, for metrics of assisted
+decoding, and to train on several machines."""
 
 
 @functools.cache
 def transformers() -> ModuleType:
     """The module ``transformers``, with all that any of its models needs imported."""
     with without_garbage_collection(), _hidden(_FOR_TRAINING):
-        import transformers
-        from transformers import modeling_utils  # noqa: F401 - while those packages are hidden
+        import torch
+
+        with _alone(torch.distributed):
+            import transformers
+            from transformers import modeling_utils  # noqa: F401 - what all models import
+            from transformers.models.auto import modeling_auto, tokenization_auto  # noqa: F401
     return transformers
 
 
@@ -40,6 +45,17 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _alone(distributed: Any) -> Iterator[None]:  # noqa: ANN401 - a module
+    """Makes torch look as if it had been built for one machine, as it is on some platforms."""
+    is_available = distributed.is_available
+    distributed.is_available = lambda: False
+    try:
+        yield
+    finally:
+        distributed.is_available = is_available
 
 
 @contextlib.contextmanager

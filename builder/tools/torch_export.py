@@ -63,9 +63,12 @@ def export(
 
 def _trace(module: TorchModule, inputs: tuple[TorchTensor, ...]) -> TorchProgram:
     import torch
+    import torch._dynamo
 
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    return torch.export.export(module, inputs, dynamic_shapes=((axes,) * len(inputs),), strict=False)
+    # To keep what an operator gave for symbolic shapes, and to find it again, takes longer than to ask it again.
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        return torch.export.export(module, inputs, dynamic_shapes=((axes,) * len(inputs),), strict=False)
 
 
 def _convert(program: TorchProgram, opset: int, names: Mapping[str, list[str]]) -> OnnxProgram:
