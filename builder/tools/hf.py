@@ -74,7 +74,9 @@ def load_config(folder: Path, *, remote_code: bool = False) -> HfConfig:
         ModelError: there is no ``config.json``, it cannot be read, or this transformers does not know the architecture.
     """
     with _reading(folder, "config.json"):
-        return lean.transformers().AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
+        return lean.transformers().AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=remote_code
+        )
 
 
 def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool = False) -> HfTokenizer:

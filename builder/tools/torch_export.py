@@ -47,12 +47,12 @@ def export(
     names = {"input_names": list(example), "output_names": list(outputs)}
     with torch.no_grad(), _quiet(), lean.without_garbage_collection():
         try:
-            program = _trace(module, inputs)
+            program = trace(module, inputs)
             if shortcut and plain_program.is_plain(program):
                 converted = _convert_plain(program, opset, names)
                 if converted is not None:
                     return converted.model
-                program = _trace(module, inputs)
+                program = trace(module, inputs)
             return _convert(program, opset, names).model
         except Exception as error:
             raise ModelError(
@@ -61,7 +61,8 @@ def export(
             ) from error
 
 
-def _trace(module: TorchModule, inputs: tuple[TorchTensor, ...]) -> TorchProgram:
+def trace(module: TorchModule, inputs: tuple[TorchTensor, ...]) -> TorchProgram:
+    """The program of a module whose inputs are [batch, sequence], for any batch and sequence."""
     import torch
     import torch._dynamo
 
