@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+
+    from builder.tools.opaque import HfModule
 
 _FOR_TRAINING: Final = ("scipy", "sklearn", "torch.distributed.fsdp._fully_shard", "torch.distributed.tensor")
 """What transformers and torch import where they find it: to match boxes in object detection, for metrics of assisted
@@ -23,7 +24,7 @@ decoding, and to train on several machines."""
 
 
 @functools.cache
-def transformers() -> ModuleType:
+def transformers() -> HfModule:
     """The module ``transformers``, with all that any of its models needs imported."""
     with without_garbage_collection(), _hidden(_FOR_TRAINING):
         import torch

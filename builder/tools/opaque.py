@@ -10,6 +10,9 @@ Array: TypeAlias = Any
 HfConfig: TypeAlias = Any
 """A ``transformers.PretrainedConfig``."""
 
+HfModule: TypeAlias = Any
+"""The module ``transformers``."""
+
 HfModel: TypeAlias = Any
 """A ``transformers.PreTrainedModel``."""
 

@@ -55,7 +55,7 @@ def as_it_is(program: TorchProgram) -> Iterator[None]:
     everything, used = registration.default_registry, {_name(node.target) for node in program.graph.nodes}
     used |= _ADDED
     program.run_decompositions = lambda *_: program
-    registration.default_registry = _Some(everything, used)  # type: ignore[assignment]
+    registration.default_registry = _Some(everything, used)
     try:
         yield
     finally:
