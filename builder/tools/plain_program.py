@@ -19,8 +19,9 @@ _SAME: Final[Mapping[str, str]] = {
     "aten::__and__.Tensor": "bitwise_and.Tensor",
     "aten::__or__.Tensor": "bitwise_or.Tensor",
     "aten::__xor__.Tensor": "bitwise_xor.Tensor",
+    "aten::reshape": "view.default",
 }
-"""Python's names of operators → the ones that have an ONNX function."""
+"""Operators → the ones that they would be taken apart to, and that have the ONNX functions."""
 
 _CASTS: Final = ("aten::to.dtype", "aten::to.dtype_layout", "aten::to.device", "aten::to.other", "aten::type_as")
 """What may change a tensor's dtype; there is but one device and one layout."""
@@ -57,10 +58,31 @@ def as_it_is(program: TorchProgram) -> Iterator[None]:
     program.run_decompositions = lambda *_: program
     registration.default_registry = _Some(everything, used)
     try:
-        yield
+        with _known_values():
+            yield
     finally:
         registration.default_registry = everything
         del program.run_decompositions
+
+
+@contextlib.contextmanager
+def _known_values() -> Iterator[None]:
+    """Lets nobody compute a node's fake value again: the trace has left it there.
+
+    ``torch.onnx`` runs the whole program to find the operators that take inputs of two dtypes.
+    """
+    from torch.fx import Interpreter
+
+    run_node = Interpreter.run_node
+
+    def known(interpreter: Interpreter, node: FxNode) -> Any:  # noqa: ANN401 - a fake tensor, or a number
+        return node.meta["val"] if "val" in node.meta else run_node(interpreter, node)
+
+    Interpreter.run_node = known  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Interpreter.run_node = run_node  # type: ignore[method-assign]
 
 
 class _Some:

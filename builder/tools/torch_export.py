@@ -68,7 +68,7 @@ def trace(module: TorchModule, inputs: tuple[TorchTensor, ...]) -> TorchProgram:
 
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     # To keep what an operator gave for symbolic shapes, and to find it again, takes longer than to ask it again.
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), _no_stack_traces():
         return torch.export.export(module, inputs, dynamic_shapes=((axes,) * len(inputs),), strict=False)
 
 
@@ -94,6 +94,19 @@ def _reason(error: BaseException) -> str:
     error = error.__cause__ or error
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n\n")[0]
     return f"{type(error).__name__}: {' '.join(text.split())[:400]}"
+
+
+@contextlib.contextmanager
+def _no_stack_traces() -> Iterator[None]:
+    """Lets the tracer not write down which line of Python each node comes from."""
+    from torch.fx import config
+
+    before = config.do_not_emit_stack_traces
+    config.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        config.do_not_emit_stack_traces = before
 
 
 @contextlib.contextmanager
