@@ -78,11 +78,11 @@ def _known_values() -> Iterator[None]:
     def known(interpreter: Interpreter, node: FxNode) -> Any:  # noqa: ANN401 - a fake tensor, or a number
         return node.meta["val"] if "val" in node.meta else run_node(interpreter, node)
 
-    Interpreter.run_node = known  # type: ignore[method-assign]
+    Interpreter.run_node = known
     try:
         yield
     finally:
-        Interpreter.run_node = run_node  # type: ignore[method-assign]
+        Interpreter.run_node = run_node
 
 
 class _Some:
