@@ -27,7 +27,8 @@ decoding, and to train on several machines."""
 @functools.cache
 def transformers() -> HfModule:
     """The module ``transformers``, with all that any of its models needs imported."""
-    with without_garbage_collection(), _hidden(_FOR_TRAINING):
+    # Where somebody has imported it already, it knows by now what there is.
+    with without_garbage_collection(), _hidden(() if "transformers" in sys.modules else _FOR_TRAINING):
         import torch
 
         with _alone(torch.distributed):
