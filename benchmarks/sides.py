@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine, torch_peer
-from benchmarks.export import model_folder
+from benchmarks.export_models import model_folder
 from benchmarks.paths import RECIPE
 from benchmarks.progress import say
 from builder.errors import GateError

@@ -12,7 +12,7 @@ from builder.export import checkpoint
 from builder.export.model_files import LIBRARIES_BYTES, code_files, digests, half_bytes, in_folder, transformer_folder
 from builder.export.tasks import read_head
 from builder.export.versions import versions
-from builder.tools import hf, onnx_graph, safetensors_values
+from builder.tools import hf, onnx_file, onnx_graph, safetensors_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -78,15 +78,16 @@ class Bind:
     def run(self, inputs: tuple[Graph, Source], out: Path) -> OnnxModel:
         graph, source = inputs
         stored = checkpoint.stored_tensors(source.files, read_head(source.files, self.task))
-        model = onnx_graph.load(graph.files["graph.onnx"].path)
         bound, others = _split(graph, stored)
         names = _flat_names({place.file for place in bound.values()})
-        for name, place in bound.items():
-            onnx_graph.point(model, name, names[place.file], place.span.begin, place.span.end - place.span.begin)
+        path = out / "model.onnx"
+        path.write_bytes(onnx_file.point(graph.files["graph.onnx"].path.read_bytes(), _places(bound, names)))
         files: dict[str, File] = {names[file]: source.files[file] for file in names}
-        files |= _embed(model, self._values(others, stored, graph, source, out), self.embed_limit, out)
-        onnx_graph.save(model, out / "model.onnx")
-        files["model.onnx"] = describe_file(out / "model.onnx")
+        if others:
+            model = onnx_graph.load(path)
+            files |= _embed(model, self._values(others, stored, graph, source, out), self.embed_limit, out)
+            onnx_graph.save(model, path)
+        files[path.name] = describe_file(path)
         return OnnxModel(
             files=dict(sorted(files.items())),
             inputs=graph.inputs,
@@ -96,7 +97,7 @@ class Bind:
         )
 
     def ensures(self, inputs: tuple[Graph, Source], output: OnnxModel) -> None:  # noqa: ARG002 - a stage's signature
-        unbound = onnx_graph.unbound(onnx_graph.load(output.files["model.onnx"].path))
+        unbound = onnx_file.unbound(output.files["model.onnx"].path.read_bytes())
         if unbound:
             raise InternalError(f"{len(unbound)} initializers have no data: {', '.join(unbound[:3])}")
 
@@ -138,6 +139,13 @@ def _split(graph: Graph, stored: Mapping[str, Stored]) -> tuple[dict[str, Stored
         else:
             others[name] = key
     return bound, others
+
+
+def _places(bound: Mapping[str, Stored], names: Mapping[str, str]) -> dict[str, onnx_file.Place]:
+    return {
+        name: onnx_file.Place(names[place.file], place.span.begin, place.span.end - place.span.begin)
+        for name, place in bound.items()
+    }
 
 
 def _flat_names(files: Collection[str]) -> dict[str, str]:

@@ -91,8 +91,9 @@ def match(module: TorchModule, names: Iterable[str], head: Head, tree: Tree) -> 
         tree: the model's files.
 
     Returns:
-        Initializer → ``folder/name`` of the stored tensor, or "" for a parameter that no stored tensor is. Buffers that
-        are not stored are left out: the architecture computes them.
+        Initializer → ``folder/name`` of the stored tensor, or "" for what was loaded and no stored tensor is. Buffers
+        that were not loaded are left out: the architecture computes them, and they are the graph's own. Nothing else
+        may be: its values would be bound to every other checkpoint of the architecture.
     """
     from builder.tools import torch_heads
     from builder.tools.mapped import MappedFiles
@@ -101,12 +102,13 @@ def match(module: TorchModule, names: Iterable[str], head: Head, tree: Tree) -> 
     places = {(str(tree[at.file].path.resolve()), at.span.begin): key for key, at in stored.items()}
     mapped, prefix = MappedFiles(), str(getattr(module.model, "base_model_prefix", ""))
     found: dict[str, str] = {}
+    missing = module.model.tritonsmith_missing_keys
     for name, state in torch_heads.states(module, names).items():
         key = places.get(mapped.place(state.array) or ("", 0))
         if key is None or not _is_whole(stored[key], state.array):
             keys = (key for key in candidates(name, head, prefix) if key in stored)
             key = next((key for key in keys if _holds(tree, stored[key], state.array)), None)
-        if key is not None or state.is_parameter:
+        if key is not None or state.is_parameter or name.removeprefix("model.") not in missing:
             found[name] = key or ""
     return found
 

@@ -52,7 +52,7 @@ class Trace:
     task: str
     opset: int = 20
     name: ClassVar[str] = "trace"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[Source, TokenizerFiles]) -> Mapping[str, Json]:

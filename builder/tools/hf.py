@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from builder.errors import ModelError, TritonsmithError
+from builder.tools import lean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,9 +74,9 @@ def load_config(folder: Path, *, remote_code: bool = False) -> HfConfig:
         ModelError: there is no ``config.json``, it cannot be read, or this transformers does not know the architecture.
     """
     with _reading(folder, "config.json"):
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
+        return lean.transformers().AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=remote_code
+        )
 
 
 def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool = False) -> HfTokenizer:
@@ -90,9 +91,8 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool 
         ModelError: the files cannot be read, or they make a slow tokenizer.
     """
     with _reading(folder, "the tokenizer"):
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
+        auto = lean.transformers().AutoTokenizer
+        tokenizer = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer is a {type(tokenizer).__name__}, written in Python: it cannot be served",
@@ -116,9 +116,9 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager", remo
     Raises:
         ModelError: the architecture has no such task, the checkpoint lacks weights for it, or it cannot be loaded.
     """
+    config = load_config(folder, remote_code=remote_code)
     import torch
 
-    config = load_config(folder, remote_code=remote_code)
     if hasattr(config, "use_cache"):
         config.use_cache = False  # keys and values of decoders: not asked for, and outputs that a trace would have
     auto = _auto_class(config, task)
@@ -164,9 +164,9 @@ def architecture(folder: Path, task: str, *, remote_code: bool = False) -> Archi
     Raises:
         ModelError: as :func:`load_model`.
     """
+    config = load_config(folder, remote_code=remote_code)
     import torch
 
-    config = load_config(folder, remote_code=remote_code)
     try:
         with torch.device("meta"):
             model = build_model(config, task, remote_code=remote_code)
@@ -226,6 +226,7 @@ def one_thread() -> Iterator[None]:
     builds. Nor is it slower where it matters: two threads that waited for each other on two virtual cores took ten
     times as long.
     """
+    lean.transformers()  # which imports torch
     import torch
 
     before = torch.get_num_threads()
@@ -251,7 +252,7 @@ def _auto_class(config: HfConfig, task: str) -> HfModel:
     Raises:
         ModelError: transformers has no model of this architecture for the task.
     """
-    import transformers
+    transformers = lean.transformers()
     from transformers.models.auto import modeling_auto
 
     if task == "sentence-embedding" and config.model_type in _ENCODERS:

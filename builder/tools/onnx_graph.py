@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Tensor
 from builder.errors import InternalError, ModelError
+from builder.tools.onnx_file import UNBOUND
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 FOLD_LIMIT_BYTES: Final = 4096
 """Constants up to this size are folded: axes and shapes, never weights."""
-
-UNBOUND: Final = "unbound"
-"""Location of an initializer whose data stands in a checkpoint that is not known yet."""
 
 _TRITON_DTYPES: Final = {"INT64": "INT64", "FLOAT": "FP32"}
 

@@ -10,6 +10,9 @@ Array: TypeAlias = Any
 HfConfig: TypeAlias = Any
 """A ``transformers.PretrainedConfig``."""
 
+HfModule: TypeAlias = Any
+"""The module ``transformers``."""
+
 HfModel: TypeAlias = Any
 """A ``transformers.PreTrainedModel``."""
 
@@ -22,8 +25,16 @@ IrModel: TypeAlias = Any
 IrValue: TypeAlias = Any
 IrNode: TypeAlias = Any
 
+OnnxProgram: TypeAlias = Any
+"""What ``torch.onnx.export`` returns."""
+
 TorchModule: TypeAlias = Any
 """A ``torch.nn.Module``."""
+
+TorchProgram: TypeAlias = Any
+"""A ``torch.export.ExportedProgram``; ``FxNode`` is a node of its graph."""
+
+FxNode: TypeAlias = Any
 
 TorchTensor: TypeAlias = Any
 """A ``torch.Tensor``, or a tuple of them where a module has several outputs."""

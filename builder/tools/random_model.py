@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
-from builder.tools import hf
+from builder.tools import hf, lean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,11 +196,9 @@ def _logits(model: HfModel, tokenizer: HfTokenizer) -> Array:
 
 
 def _config(values: Mapping[str, Any]) -> HfConfig:
-    from transformers import AutoConfig
-
     rest = {key: value for key, value in values.items() if key not in {"model_type", "transformers_version"}}
     try:
-        config = AutoConfig.for_model(values["model_type"], **rest)
+        config = lean.transformers().AutoConfig.for_model(values["model_type"], **rest)
     except Exception as error:
         reason = " ".join(str(error).split())[:500]
         raise ModelError(

@@ -64,6 +64,26 @@ def test_a_sharded_checkpoint_binds_to_the_same_graph(bert, folder, tmp_path):
     check(model, bert, folder, tmp_path)
 
 
+def test_another_checkpoint_is_bound_to_the_graph_with_its_own_values(bert, tmp_path):
+    other = add_sentence_transformers_files(make_model("bert", TASK, tmp_path / "other", seed=1))
+
+    model = bind(bert, other, tmp_path)
+
+    check(model, bert, other, tmp_path)
+    with pytest.raises(ModelError, match="differs from transformers"):  # control: it is another model
+        check(bert.model, bert, other, tmp_path)
+
+
+def test_a_checkpoint_with_the_names_of_another_task_binds(exported, tmp_path):
+    """roberta.embeddings…, in a checkpoint that was saved with a classifier's head."""
+    folder = shutil.copytree(exported("roberta", "text-classification").folder, tmp_path / "model")
+
+    built = export(add_sentence_transformers_files(folder), TASK, tmp_path)
+
+    assert built.model.record["bound"] == len(built.graph.parameters)
+    assert all(key.startswith("roberta.") for key in built.graph.parameters.values())
+
+
 @pytest.mark.parametrize(("dtype", "name"), [(np.float16, "F16"), (np.float64, "F64"), ("bfloat16", "BF16")])
 def test_another_dtype_is_embedded_and_the_record_says_why(bert, folder, tmp_path, dtype, name):
     import torch

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from builder.core.digest import describe_folder
@@ -90,3 +91,26 @@ def test_facts_of_the_header_hold_no_values(folder):
     assert facts() == before
     resave(folder, lambda name, value: (name, value.astype(np.float16)))
     assert facts() != before
+
+
+class _WithBuffers(torch.nn.Module):
+    """A model with a buffer that was loaded, but is stored under no name that anybody would guess; and one that is not
+    stored at all."""
+
+    base_model_prefix = "bert"
+    tritonsmith_missing_keys = frozenset({"computed"})
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("loaded", torch.arange(4.0))
+        self.register_buffer("computed", torch.arange(4.0))
+
+
+def test_values_of_a_checkpoint_are_never_taken_for_the_graphs_own(folder):
+    tree = describe_folder(folder)
+    head = read_head(tree, TASK)
+    module = torch_heads.with_head(_WithBuffers(), head.steps[:1], ("input_ids", "attention_mask"), "right")
+
+    found = checkpoint.match(module, module.state_dict(), head, tree)
+
+    assert found == {"model.loaded": ""}, "it has to be loaded again for each checkpoint; what is computed has not"

@@ -117,3 +117,18 @@ def test_a_damaged_checkpoint_is_refused_before_anything_runs(exported, tmp_path
 
     with pytest.raises(ModelError, match="cut off inside"):
         Trace("text-classification").requires((source_of(folder), built.tokenizer))
+
+
+def test_two_checkpoints_of_one_architecture_give_the_same_graph(exported, tmp_path):
+    """So no value of the first can be in it, and whoever finds it in the store may bind the other one to it."""
+    built = exported("bert", "text-classification")
+    folder = make_model("bert", "text-classification", tmp_path / "model", seed=1, num_labels=3)
+    assert (folder / "model.safetensors").read_bytes() != built.source.files["model.safetensors"].path.read_bytes()
+    source = source_of(folder)
+    stage = Trace("text-classification")
+    assert stage.fingerprint((source, built.tokenizer)) == stage.fingerprint((built.source, built.tokenizer))
+
+    graph = stage.run((source, built.tokenizer), tmp_path)
+
+    assert graph.files["graph.onnx"].sha256 == built.graph.files["graph.onnx"].sha256
+    assert graph.parameters == built.graph.parameters

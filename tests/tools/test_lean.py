@@ -1,0 +1,35 @@
+"""Importing transformers without what nobody needs here, and leaving no trace of that."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from builder.tools.lean import without_garbage_collection
+
+_SCRIPT = """
+import gc, sys, torch
+before = torch.distributed.is_available()
+from builder.tools import lean
+transformers = lean.transformers()
+from transformers.models.bert import modeling_bert
+assert gc.isenabled()
+assert torch.distributed.is_available() == before
+assert not {"scipy", "sklearn", "torch.distributed.tensor"} & set(sys.modules), sorted(sys.modules)
+import scipy, sklearn, torch.distributed.tensor
+assert lean.transformers() is transformers
+"""
+
+
+def test_packages_for_training_stay_out_and_can_be_imported_afterwards():
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_garbage_is_collected_again_even_after_an_error():
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), without_garbage_collection():
+        assert 1 / gc.isenabled()
+    assert gc.isenabled()
