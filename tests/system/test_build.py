@@ -21,11 +21,9 @@ def test_recipe_becomes_a_proven_archive_that_can_be_proven_again(command):
     assert all(way["figures"]["cosine"] > 0.999999 for way in archive["parity"]["ways"].values())
     assert archive["perf"][0]["concurrency"] == 2
     told = [line[:-4] for line in built.err.splitlines() if line.endswith(" ...") and " " not in line[:-4]]
-    assert told == [
-        "source", "tokenizer", "trace", "bind", "reference", "check", "warmup", "config", "package", "pack", "measure",
-        "judge",
-    ]  # fmt: skip
-    assert set(archive["seconds"]) == set(told)
+    for chain in ("source tokenizer trace bind check config package pack measure judge", "tokenizer reference check"):
+        assert [stage for stage in told if stage in chain.split()] == chain.split()
+    assert sorted(told) == sorted(archive["seconds"])
 
     path = command.folder / "out" / archive["archive"].rpartition("/")[2]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == archive["sha256"]

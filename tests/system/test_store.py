@@ -279,12 +279,12 @@ def test_damage_anywhere_is_found_and_never_shipped(again, whole):
 def test_store_commands(again):
     command = again
     stats = command("store", "stats", "--json").json
-    assert stats["records"] == 9
-    assert stats["stages"]["trace"]["records"] == 1
+    assert stats["records"] == len(stats["stages"]) == 10
+    assert {stage["records"] for stage in stats["stages"].values()} == {1}
     assert command("store", "gc", "--keep", command.recipe, "--json").json["records"] == 0
     edit(command, "max_length: 48", "max_length: 32")
     kept = command("store", "gc", "--keep", command.recipe, "--json").json
-    assert kept["records"] == 8, "the source is all that the recipe still reaches"
+    assert kept["records"] == 9, "the source is all that the recipe still reaches"
     gone = command("store", "gc", "--max-size", "0").out
     assert "removed 1 stage outputs" in gone
     assert "left: 0 B" in gone
