@@ -1,0 +1,1 @@
+"""What Triton's core refuses in the folders of a repository."""
