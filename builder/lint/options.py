@@ -24,6 +24,7 @@ class Options:
         release: the Triton release that is to load it, ``25.09``.
         host: ``""`` for any Triton, ``sagemaker`` or ``sagemaker-mme``.
         environment: variables of the container, as far as they are known.
+        gpus: how many GPUs the server's machine has; None where that is not known.
         explicit: the server loads models by name (explicit mode, as on SageMaker), not all that there are.
     """
 
@@ -31,6 +32,7 @@ class Options:
     release: str = DEFAULT_RELEASE
     host: str = ""
     environment: tuple[tuple[str, str], ...] = ()
+    gpus: int | None = None
     explicit: bool = False
 
     @property
