@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -98,6 +100,26 @@ class Model:
             field_path = positions.parent(field_path)
         return self._lines.get(field_path)
 
+    def find_field(self, name: str) -> str:
+        """The place of the first field of that name, at any depth; empty where there is none."""
+        return next((place for place in self._lines if place.rpartition(".")[2].partition("[")[0] == name), "")
+
+    def mentions(self, word: str) -> bool:
+        """Whether the config has a word, outside of comments and strings."""
+        return positions.mentions(self.text, word)
+
+    def has(self, relative: str) -> bool:
+        """Whether there is a file at a path relative to the model's folder, which may lead out of it."""
+        return self.tree.is_file(posixpath.normpath(self.path(relative)))
+
+    def size(self, relative: str) -> int:
+        """Bytes of the file at a path relative to the model's folder."""
+        return self.tree.entries[posixpath.normpath(self.path(relative))].size
+
+    def read(self, relative: str, limit: int) -> bytes:
+        """The first ``limit`` bytes of the file at a path relative to the model's folder."""
+        return self.tree.head(posixpath.normpath(self.path(relative)), limit)
+
     @cached_property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders in it."""
@@ -105,8 +127,23 @@ class Model:
 
     @cached_property
     def versions(self) -> tuple[int, ...]:
-        """The versions that the server sees, ascending."""
-        return tuple(sorted({int(name) for name in self.folders if is_version(name)}))
+        """The versions that the server sees, ascending (core r24.10, src/model_lifecycle.cc:90).
+
+        It reads names as ``std::stoll`` does: ``1a`` and ``+1`` are version 1, and its folder is ``1`` all the same.
+        """
+        names = (name for name in self.folders if name not in NO_VERSIONS and not _has_leading_zero(name))
+        return tuple(sorted({int(found[0]) for name in names if (found := _STOLL.match(name))}))
+
+    @cached_property
+    def loaded_versions(self) -> tuple[int, ...]:
+        """Those of the versions that the version policy chooses; without one, the newest."""
+        policy = self.config.version_policy if self.config is not None else None
+        if policy is not None and policy.HasField("specific"):
+            return tuple(version for version in self.versions if version in policy.specific.versions)
+        if policy is not None and policy.HasField("all"):
+            return self.versions
+        count = policy.latest.num_versions if policy is not None and policy.HasField("latest") else 1
+        return self.versions[len(self.versions) - count :] if count <= len(self.versions) else self.versions
 
 
 @dataclass(frozen=True)
@@ -143,6 +180,13 @@ def survey(tree: Tree, options: Options) -> World:
     return World(tree, {model.name: model for model in models}, options, layout)
 
 
+_STOLL: Final = re.compile(r"\s*[+-]?\d+", re.ASCII)
+
+
+def _has_leading_zero(name: str) -> bool:
+    return len(name) > 1 and name.startswith("0")
+
+
 def is_version(name: str) -> bool:
-    """Whether the server takes a folder of a model for a version."""
-    return name.isascii() and name.isdecimal() and (len(name) == 1 or not name.startswith("0"))
+    """Whether a folder is named as versions are meant to be: digits, without leading zeros."""
+    return name.isascii() and name.isdecimal() and not _has_leading_zero(name)

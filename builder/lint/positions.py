@@ -23,6 +23,11 @@ def split_error(message: str) -> tuple[int | None, str]:
     return (int(found[1]) if found[1] else None), found[2]
 
 
+def mentions(text: str, word: str) -> bool:
+    """Whether a text in protobuf's text format has a word, outside of comments and strings."""
+    return any(token.lastgroup == "name" and token[0] == word for token in _TOKEN.finditer(text))
+
+
 def parent(field_path: str) -> str:
     """``input[0].dims`` → ``input[0]`` → ``input`` → empty."""
     cut = max(field_path.rfind("."), field_path.rfind("["))
