@@ -151,7 +151,7 @@ def cpu_only_is_yes_or_no(model: Model, _world: World) -> Problems:
 
 
 @model_rule(
-    "P1",
+    "P14",
     LOAD_ERROR,
     "the execution environment is there",
     why="EXECUTION_ENV_PATH is a conda-pack archive or an unpacked environment with bin/activate, below"
