@@ -132,7 +132,11 @@ def _ships_library(model: Model, name: str) -> bool:
 def batch_size_is_natural(model: Model, _world: World) -> Problems:
     """``max_batch_size`` is not negative."""
     if model.config is not None and model.config.max_batch_size < 0:
-        yield Problem(f"max_batch_size is {model.config.max_batch_size}; allowed: 0 or more", "", "max_batch_size")
+        yield Problem(
+            f"max_batch_size is {model.config.max_batch_size}; allowed: 0 or more",
+            "write 0 for a model that does not batch",
+            "max_batch_size",
+        )
 
 
 @model_rule(
@@ -243,7 +247,9 @@ def policy_chooses(model: Model, _world: World) -> Problems:
     """The policy leaves at least one version."""
     if model.config is not None and model.versions and not model.loaded_versions:
         there = ", ".join(map(str, model.versions))
-        yield Problem(f"version_policy chooses none of the versions that are there: {there}", "", "version_policy")
+        yield Problem(
+            f"version_policy chooses none of the versions that are there: {there}", "name one of them", "version_policy"
+        )
 
 
 @model_rule(

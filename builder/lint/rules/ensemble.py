@@ -98,7 +98,9 @@ def tensors_flow(model: Model, _world: World) -> Problems:
         if len(node.made_by) > 1:
             yield Problem(f"tensor {name!r} is made {len(node.made_by)} times", "give each its own name", place)
         elif name not in outputs and not node.ready:
-            yield Problem(f"tensor {name!r} is never made", "", place)
+            yield Problem(
+                f"tensor {name!r} is never made", "map an output of a step, or an input of the ensemble, to it", place
+            )
         elif name not in outputs and not node.taken_by:
             yield Problem(f"tensor {name!r} is never used", "leave it out of the output_map", place)
 
@@ -107,9 +109,15 @@ def _end_problems(config: Any, nodes: Mapping[str, Node]) -> Problems:  # noqa: 
     for kind in ("input", "output"):
         for index, tensor in enumerate(getattr(config, kind)):
             if tensor.name not in nodes:
-                yield Problem(f"{kind} {tensor.name!r} is in no step's map", "", f"{kind}[{index}]")
+                yield Problem(
+                    f"{kind} {tensor.name!r} is in no step's map", "leave it out, or map it", f"{kind}[{index}]"
+                )
             elif kind == "output" and not nodes[tensor.name].ready:
-                yield Problem(f"output {tensor.name!r} cannot be made from the inputs", "", f"{kind}[{index}]")
+                yield Problem(
+                    f"output {tensor.name!r} cannot be made from the inputs",
+                    "map what its steps need",
+                    f"{kind}[{index}]",
+                )
 
 
 @model_rule(
@@ -146,7 +154,11 @@ def models_are_there(model: Model, world: World) -> Problems:
         return  # a single folder: what lies beside it is not seen
     for place, step in _steps(model):
         if step.model_name and step.model_name not in world.models:
-            yield Problem(f"there is no model {step.model_name!r} in the repository", "", f"{place}.model_name")
+            yield Problem(
+                f"there is no model {step.model_name!r} in the repository",
+                "add it, or correct model_name",
+                f"{place}.model_name",
+            )
 
 
 @model_rule(
@@ -165,7 +177,9 @@ def no_circles(model: Model, world: World) -> Problems:
             for place, step in _steps(model)
             if step.model_name == model.name or model.name in needed_models(world.models.get(step.model_name), world)
         )
-        yield Problem(f"the ensemble needs itself, through {', '.join(sorted(names))}", "", f"{place}.model_name")
+        yield Problem(
+            f"the ensemble needs itself, through {', '.join(sorted(names))}", "take the step out", f"{place}.model_name"
+        )
 
 
 def needed_models(model: Model | None, world: World) -> set[str]:
@@ -237,15 +251,19 @@ def maps_fit(model: Model, world: World) -> Problems:
                 if key not in names:
                     yield Problem(
                         f"{step.model_name!r} has no {part} {key!r}; it has: {', '.join(names)}",
-                        "",
+                        "correct the key",
                         f"{place}.{part}_map",
                     )
         for tensor in config.input:
             if not tensor.optional and tensor.name not in step.input_map:
-                yield Problem(f"the input {tensor.name!r} of {step.model_name!r} is not mapped", "", place)
+                yield Problem(
+                    f"the input {tensor.name!r} of {step.model_name!r} is not mapped", "add it to the input_map", place
+                )
         for key in sorted(step.output_map):
             if outputs.count(key) > 1:
-                yield Problem(f"{step.model_name!r} has several outputs called {key!r}", "", place)
+                yield Problem(
+                    f"{step.model_name!r} has several outputs called {key!r}", "give each its own name", place
+                )
 
 
 @model_rule(
@@ -271,7 +289,7 @@ def links_fit(model: Model, world: World) -> Problems:
                 there = known.setdefault(mapped[tensor.name], here)
                 if words := _difference(model, here, there):
                     what = f"{part} {tensor.name!r} of {called.name!r}, tensor {mapped[tensor.name]!r}"
-                    yield Problem(f"{what}: {words}", "", f"{place}.{part}_map")
+                    yield Problem(f"{what}: {words}", "make both sides say the same", f"{place}.{part}_map")
 
 
 def _shape(owner: str, tensor: Any, batch: int, *, reshape: bool) -> Shape:  # noqa: ANN401 - a protobuf message
@@ -300,7 +318,11 @@ def streams_do_not_meet(model: Model, world: World) -> Problems:
         return
     _, where = decoupled_labels(model.config, _decoupled_steps(model, world))
     if where:
-        yield Problem(f"{where!r} needs responses of different decoupled models", "", "ensemble_scheduling")
+        yield Problem(
+            f"{where!r} needs responses of different decoupled models",
+            "join them in a model of your own (BLS)",
+            "ensemble_scheduling",
+        )
 
 
 def _decoupled_steps(model: Model, world: World) -> list[bool]:

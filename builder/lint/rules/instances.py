@@ -67,7 +67,9 @@ def profiles_are_numbers(model: Model, _world: World) -> Problems:
             continue
         for profile in group.profile:
             if not profile.strip().removeprefix("+")[:1].isdecimal():
-                yield Problem(f"profile {profile!r}; allowed: 0 or more", "", f"{place}.profile")
+                yield Problem(
+                    f"profile {profile!r}; allowed: 0 or more", "write the index of a profile", f"{place}.profile"
+                )
 
 
 @model_rule(
@@ -95,7 +97,11 @@ def warmups_fit(model: Model, world: World) -> Problems:
             yield Problem(f"warm-up {sample.name!r} lacks the inputs {', '.join(missing)}", "add them", place)
         for name in sorted(sample.inputs):
             for words in _input_problems(model, sample.inputs[name], inputs.get(name), config.max_batch_size):
-                yield Problem(f"warm-up {sample.name!r}, input {name!r}: {words}", "", f"{place}.inputs")
+                yield Problem(
+                    f"warm-up {sample.name!r}, input {name!r}: {words}",
+                    "make it a request that the model takes",
+                    f"{place}.inputs",
+                )
 
 
 def _all_passive(model: Model) -> bool:

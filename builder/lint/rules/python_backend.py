@@ -87,7 +87,7 @@ def module_compiles(model: Model, world: World) -> Problems:
     """No syntax error."""
     for path, code in _modules(model, world):
         if code.error is not None:
-            yield Problem(code.error[0], "", path=path, line=code.error[1])
+            yield Problem(code.error[0], "correct it", path=path, line=code.error[1])
 
 
 @model_rule(
@@ -132,7 +132,7 @@ def completion_works(model: Model, world: World) -> Problems:
     for version in model.loaded_versions:
         found = outcome_of(model, version, world)
         if found.problem:
-            yield Problem(found.problem, "", path=found.path, line=found.line)
+            yield Problem(found.problem, "make both say the same", path=found.path, line=found.line)
 
 
 @model_rule(
@@ -147,7 +147,7 @@ def cpu_only_is_yes_or_no(model: Model, _world: World) -> Problems:
     if is_python(model) and CPU_ONLY in model.config.parameters:
         value = _parameter(model, CPU_ONLY)
         if value not in {"yes", "no"}:
-            yield Problem(f"{CPU_ONLY} is {value!r}; allowed: yes, no", "", "parameters")
+            yield Problem(f"{CPU_ONLY} is {value!r}; allowed: yes, no", "write yes or no", "parameters")
 
 
 @model_rule(

@@ -79,11 +79,13 @@ def controls_have_values(model: Model, _world: World) -> Problems:
                 yield Problem(f"{name!r} is a correlation id, and has {pairs[0]}", "leave it out", place)
             if control.data_type not in _CORRID_TYPES:
                 allowed = ", ".join(_CORRID_TYPES.values())
-                yield Problem(f"the correlation id {name!r} needs a data_type; allowed: {allowed}", "", place)
+                yield Problem(
+                    f"the correlation id {name!r} needs a data_type; allowed: {allowed}", "set data_type", place
+                )
         elif control.kind < _CORRID and len(pairs) != 1:
-            yield Problem(f"{name!r} has {len(pairs)} of {', '.join(_VALUES)}; allowed: 1", "", place)
+            yield Problem(f"{name!r} has {len(pairs)} of {', '.join(_VALUES)}; allowed: 1", "keep one", place)
         elif control.kind < _CORRID and len(getattr(control, pairs[0])) != len(("no", "yes")):
-            yield Problem(f"{name!r}: {pairs[0]} needs two values", "", place)
+            yield Problem(f"{name!r}: {pairs[0]} needs two values", "write the one for no, and the one for yes", place)
 
 
 @model_rule(
@@ -100,7 +102,7 @@ def utilization_is_a_share(model: Model, _world: World) -> Problems:
         share = batching.direct.minimum_slot_utilization
         if not 0.0 <= share <= 1.0:
             place = "sequence_batching.direct.minimum_slot_utilization"
-            yield Problem(f"minimum_slot_utilization is {share:g}; allowed: 0 to 1", "", place)
+            yield Problem(f"minimum_slot_utilization is {share:g}; allowed: 0 to 1", "write a share", place)
 
 
 @model_rule(
@@ -119,10 +121,10 @@ def initial_states_fit(model: Model, _world: World) -> Problems:
             yield Problem(f"state {state.input_name!r} has several initial_state; allowed: 1", "keep one", place)
         for first in state.initial_state[:1]:
             if state.input_name in seen:
-                yield Problem(f"two states have the input {state.input_name!r} and an initial_state", "", place)
+                yield Problem(f"two states have the input {state.input_name!r} and an initial_state", "keep one", place)
             seen.add(state.input_name)
             for words in _state_problems(model, state, first):
-                yield Problem(f"initial_state of {state.input_name!r} {words}", "", place)
+                yield Problem(f"initial_state of {state.input_name!r} {words}", "make it fit the state", place)
 
 
 def _state_problems(model: Model, state: Any, first: Any) -> Iterator[str]:  # noqa: ANN401 - protobuf messages

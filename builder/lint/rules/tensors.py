@@ -88,7 +88,11 @@ def dims_are_natural(model: Model, world: World) -> Problems:
     for tensor in _all(model, world):
         for dim in tensor.data.dims:
             if dim < 1 and dim != -1:
-                yield Problem(f"{tensor.label} has the dim {dim}; allowed: 1 or more, -1", "", f"{tensor.field}.dims")
+                yield Problem(
+                    f"{tensor.label} has the dim {dim}; allowed: 1 or more, -1",
+                    "write -1 for an axis that varies",
+                    f"{tensor.field}.dims",
+                )
 
 
 @model_rule(
@@ -162,9 +166,15 @@ def only_tensorrt_has_them(model: Model, world: World) -> Problems:
             if not getattr(tensor.data, part):
                 continue
             if backend.completed(model).platform != backend.TENSORRT_PLATFORM:
-                yield Problem(f"{tensor.label} has {part}, which only TensorRT has", "", f"{tensor.field}.{part}")
+                yield Problem(
+                    f"{tensor.label} has {part}, which only TensorRT has", f"leave {part} out", f"{tensor.field}.{part}"
+                )
             elif part == "is_non_linear_format_io" and len(tensor.data.dims) != _IMAGE_DIMS:
-                yield Problem(f"{tensor.label} has {part} and needs {_IMAGE_DIMS} dims", "", f"{tensor.field}.{part}")
+                yield Problem(
+                    f"{tensor.label} has {part} and needs {_IMAGE_DIMS} dims",
+                    f"leave {part} out",
+                    f"{tensor.field}.{part}",
+                )
 
 
 @model_rule(
@@ -182,7 +192,7 @@ def batch_inputs_fit(model: Model, world: World) -> Problems:
             place = f"batch_input[{index}]"
             yield from _sources(item, names, place)
             if item.data_type not in _BATCH_INPUT_TYPES:
-                yield Problem(f"{place} has another data_type than TYPE_INT32 and TYPE_FP32", "", place)
+                yield Problem(f"{place} has another data_type than TYPE_INT32 and TYPE_FP32", "take one of them", place)
 
 
 @model_rule(
@@ -202,18 +212,18 @@ def batch_outputs_fit(model: Model, world: World) -> Problems:
             if item.kind != 0:
                 yield Problem(f"{place} has an unknown kind", "write BATCH_SCATTER_WITH_INPUT_SHAPE", place)
             if unknown := [name for name in targets if name not in outputs]:
-                yield Problem(f"{place}: no output is called {unknown[0]!r}", "", f"{place}.target_name")
+                yield Problem(f"{place}: no output is called {unknown[0]!r}", "name an output", f"{place}.target_name")
             if len(set(targets)) < len(targets) or not targets:
-                yield Problem(f"{place} needs targets, each once", "", f"{place}.target_name")
+                yield Problem(f"{place} needs targets, each once", "name outputs", f"{place}.target_name")
 
 
 def _sources(item: Any, names: set[str], place: str) -> Problems:  # noqa: ANN401 - a protobuf message
     sources = list(item.source_input)
     if len(sources) != 1:
-        yield Problem(f"{place} has {len(sources)} source_input; allowed: 1", "", place)
+        yield Problem(f"{place} has {len(sources)} source_input; allowed: 1", "name one input", place)
     for name in sources:
         if name not in names:
-            yield Problem(f"{place}: no input is called {name!r}", "", f"{place}.source_input")
+            yield Problem(f"{place}: no input is called {name!r}", "name an input", f"{place}.source_input")
 
 
 @model_rule(
@@ -231,7 +241,11 @@ def labels_exist(model: Model, world: World) -> Problems:
             if tensor.kind == "input" or not (name := tensor.data.label_filename):
                 continue
             if tensor.data.name in seen:
-                yield Problem(f"{tensor.label} has two label files", "", tensor.field)
+                yield Problem(f"{tensor.label} has two label files", "keep one of the outputs", tensor.field)
             seen.add(tensor.data.name)
             if not model.has(name):
-                yield Problem(f"{tensor.label}: there is no label file {name!r}", "", f"{tensor.field}.label_filename")
+                yield Problem(
+                    f"{tensor.label}: there is no label file {name!r}",
+                    "add it, or leave label_filename out",
+                    f"{tensor.field}.label_filename",
+                )
