@@ -135,9 +135,9 @@ def _completion(function: ast.FunctionDef) -> Completion:
         arguments = arguments[1:]
     required = len(arguments) - len(function.args.defaults)
     fits = required <= 1 and (bool(arguments) or function.args.vararg is not None)
-    known = decorators in ([], ["staticmethod"], ["classmethod"]) and bool(arguments)
+    known = decorators in ([], ["staticmethod"], ["classmethod"])
     returns = any(_may_be_config(node) for node in ast.walk(function))
-    calls = _calls(function.body, arguments[0].arg) if known else None
+    calls = _calls(function.body, arguments[0].arg) if known and arguments else None
     return Completion(function.lineno, fits or not known, returns, calls)
 
 

@@ -308,8 +308,8 @@ def _difference(model: Model, here: Shape, there: Shape) -> str:
 @model_rule(
     "E10",
     LOAD_ERROR,
-    "no step takes responses of two decoupled models",
-    why="Nobody could say which response of one belongs to which of the other.",
+    "no step takes tensors that come through different decoupled models, or through one and through none",
+    why="One side has many responses for a request: nobody could say which of them belong together.",
     source=f"{UTILS}:308-366; server#7275",
 )
 def streams_do_not_meet(model: Model, world: World) -> Problems:
@@ -319,7 +319,7 @@ def streams_do_not_meet(model: Model, world: World) -> Problems:
     _, where = decoupled_labels(model.config, _decoupled_steps(model, world))
     if where:
         yield Problem(
-            f"{where!r} needs responses of different decoupled models",
+            f"{where!r} needs tensors that come through different decoupled models, or through one and none",
             "join them in a model of your own (BLS)",
             "ensemble_scheduling",
         )
