@@ -175,7 +175,10 @@ CASES: Final[Mapping[str, Case]] = {
         3,
     ),
     "C37": pair(f"batch_input {{ {BATCH_INPUT} }}", f"batch_input {{ {BATCH_INPUT} source_input: 'A' }}"),
-    "C38": pair(f"batch_output {{ {BATCH_OUTPUT} }}", f"batch_output {{ {BATCH_OUTPUT} target_name: 'C' }}"),
+    "C38": pair(
+        f"batch_output {{ {BATCH_OUTPUT} target_name: 'A' }}", f"batch_output {{ {BATCH_OUTPUT} target_name: 'C' }}"
+    ),
+    "C42": pair(f"batch_output {{ {BATCH_OUTPUT} }}", f"batch_output {{ {BATCH_OUTPUT} target_name: 'C' }}"),
     "C40": Case(
         changed("dims: [-1]", 'dims: [-1] label_filename: "l.txt"'),
         changed("dims: [-1]", 'dims: [-1] label_filename: "l.txt"') | {"m/l.txt": "yes\nno\n"},

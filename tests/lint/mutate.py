@@ -6,7 +6,7 @@ import random
 import re
 from typing import TYPE_CHECKING, Any
 
-from builder.tools import triton_proto
+from builder.tools import triton_check, triton_proto
 from tests.lint.agreement import Case
 from tests.lint.repositories import BASES, MODEL_PY, Base
 
@@ -37,6 +37,22 @@ def mutants(count: int, seed: int, bases: tuple[str, ...] = MIX) -> Iterator[Cas
         times = 0 if number < len(bases) else dice.choice((1, 1, 1, 2, 3))
         what = [mutate(base, dice, name) for _ in range(times)]
         yield Case(name, f"{kind}: {', '.join(what) or 'untouched'}", base.top, share(base, whole, name))
+
+
+def config_mutants(count: int, seed: int) -> Iterator[Case]:
+    """Configs alone, one model each, without version folders: what the core refuses of them, it refuses first."""
+    dice = random.Random(seed)
+    kinds = [kind for kind in BASES if kind != "bare"]
+    for number in range(count):
+        name = f"c{number}_"
+        kind = kinds[number % len(kinds)]
+        base = BASES[kind](name)
+        base.files = {f"{base.top}/config.pbtxt": base.files[f"{base.top}/config.pbtxt"]}
+        base.fixed = ()
+        what = []
+        while len(what) < dice.choice((1, 1, 2)):
+            what.append(dice.choice((in_message, in_message, in_text, in_links))(base, dice, name) or "nothing")
+        yield Case(name, f"{kind}: {', '.join(what)}", base.top, base.files)
 
 
 def share(base: Base, whole: Files, prefix: str) -> Files:
@@ -130,7 +146,7 @@ def pick(message: Any, dice: random.Random, fixed: tuple[str, ...]) -> tuple[Any
 
 
 def repeated(field: Any) -> bool:
-    return bool(triton_proto._is_repeated(field))
+    return bool(triton_check.is_repeated(field))
 
 
 def is_map(field: Any) -> bool:

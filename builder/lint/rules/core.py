@@ -91,8 +91,6 @@ def has_backend(model: Model, _world: World) -> Problems:
         yield Problem(f"platform {found.platform!r} belongs to no backend", "set backend instead", "platform")
     elif found.backend and found.platform == backend.ENSEMBLE:
         yield Problem(f"an ensemble has no backend, but here it is {found.backend!r}", "leave backend out", "backend")
-    elif found.backend == backend.ENSEMBLE:
-        yield Problem("there is no backend 'ensemble'", 'write platform: "ensemble" instead', "backend")
     elif pairs and found.platform not in pairs:
         yield Problem(
             f"platform {found.platform!r} does not belong to backend {found.backend!r}; allowed: {', '.join(pairs)}",
@@ -110,7 +108,10 @@ def has_backend(model: Model, _world: World) -> Problems:
 )
 def backend_is_spelt(model: Model, _world: World) -> Problems:
     """The backend is not a misspelt known one."""
-    if model.config is None or not (name := model.config.backend) or name in (*BACKENDS, backend.ENSEMBLE):
+    if model.config is None or not (name := model.config.backend) or name in BACKENDS:
+        return
+    if name == backend.ENSEMBLE:
+        yield Problem("there is no backend 'ensemble'", 'write platform: "ensemble" instead', "backend")
         return
     near = difflib.get_close_matches(name.lower(), BACKENDS, n=1, cutoff=0.75)
     if near and not _ships_library(model, name):

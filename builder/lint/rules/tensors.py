@@ -198,9 +198,9 @@ def batch_inputs_fit(model: Model, world: World) -> Problems:
 @model_rule(
     "C38",
     LOAD_ERROR,
-    "a batch_output has one source, which is an input, and targets, which are outputs",
-    why="The core scatters the output by that input's shapes. Without a target the server crashes.",
-    source=f"{CORE}:1324-1361; backend/src/backend_common.cc (BatchOutput::ParseFromModelConfig)",
+    "a batch_output has one source, which is an input, and its targets are outputs, each once",
+    why="The core scatters the output by that input's shapes.",
+    source=f"{CORE}:1324-1361",
 )
 def batch_outputs_fit(model: Model, world: World) -> Problems:
     """Each ``batch_output``."""
@@ -213,8 +213,23 @@ def batch_outputs_fit(model: Model, world: World) -> Problems:
                 yield Problem(f"{place} has an unknown kind", "write BATCH_SCATTER_WITH_INPUT_SHAPE", place)
             if unknown := [name for name in targets if name not in outputs]:
                 yield Problem(f"{place}: no output is called {unknown[0]!r}", "name an output", f"{place}.target_name")
-            if len(set(targets)) < len(targets) or not targets:
-                yield Problem(f"{place} needs targets, each once", "name outputs", f"{place}.target_name")
+            if len(set(targets)) < len(targets):
+                yield Problem(f"{place} names a target twice", "name it once", f"{place}.target_name")
+
+
+@model_rule(
+    "C42",
+    LOAD_ERROR,
+    "a batch_output has a target",
+    why="The library of the backends looks at the first one without asking whether there is any: the server crashes.",
+    source="backend/src/backend_common.cc (BatchOutput::ParseFromModelConfig)",
+)
+def batch_outputs_have_targets(model: Model, world: World) -> Problems:
+    """``target_name`` of each ``batch_output``."""
+    for config in _finals(model, world):
+        for index, item in enumerate(config.batch_output):
+            if not item.target_name and not backend.is_ensemble(model):
+                yield Problem(f"batch_output[{index}] has no target_name", "name an output", f"batch_output[{index}]")
 
 
 def _sources(item: Any, names: set[str], place: str) -> Problems:  # noqa: ANN401 - a protobuf message
