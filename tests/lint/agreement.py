@@ -1,264 +1,181 @@
-"""Asks the real server to load repositories, and compares its verdicts with lint's.
+"""Compares lint's verdicts with the real server's, on mutants (``tests/lint/mutate.py``).
 
-A case on which the server crashes or hangs is excluded, and counted as such: it is no agreement.
+What counts is whether a model loads. A case on which the server crashes or hangs is excluded, and said so: it is no
+agreement. Neither are the backends agreed on that a stand-in of ours plays here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import ServerError
-from builder.lint import LOAD_ERROR, Options, check
+from builder.lint import LOAD_ERROR, Options, backend, check
 from builder.lint.engine import open_tree
 from builder.lint.model import survey
 from builder.lint.options import MODES, STRICT, VERIFIED_RELEASE
+from builder.lint.rule import RULES
 from builder.lint.rules.ensemble import needed_models
-from builder.tools import triton_client, triton_server
+from tests.lint.fleet import Fleet, Verdict
+from tests.lint.mutate import config_mutants, mutants
 from tests.lint.repositories import write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.lint import Finding
+    from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
-    from tests.lint.repositories import Files
+    from tests.lint.fleet import Case
 
-LOAD_SECONDS = 25.0  # far more than a load takes
-AT_ONCE = 16
-PER_SERVER = 200
-ATTEMPTS = 2
+CHUNK = 200  # mutants of one seed
+CONFIGS_PER_SERVER = 2000
+MODULES = ("core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
+STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")
 
-
-@dataclass(frozen=True)
-class Case:
-    """A repository of which one model is to be loaded."""
-
-    name: str
-    what: str  # which base, what was done to it
-    top: str
-    files: Files = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the server said: ``loaded`` None where it crashed or did not answer."""
-
-    loaded: bool | None
-    reason: str = ""
-
-
-NOT_ASKED = Verdict(None, "not asked")
-CRASHED = Verdict(None, "the server crashed")
-HUNG = Verdict(None, "the server hung")
-
-
-class Fleet:
-    """Servers, one after the other: a new one after a crash, or when many models were loaded."""
-
-    def __init__(
-        self, toolchain: Toolchain, environment: Path, folder: Path, mode: str, per_server: int = PER_SERVER
-    ) -> None:
-        self._options = triton_server.Options(complete_config=mode != STRICT)
-        self._serve: Callable[[Path, Path], Any] = lambda repository, log: triton_server.serve(
-            repository,
-            toolchain=toolchain,
-            environment=environment,
-            options=self._options,
-            log_path=log,
-            # A load that hangs keeps its thread for good.
-            arguments=("--model-load-thread-count=64",),
-        )
-        self._folder = folder / f"server-{mode}"
-        self._per_server = per_server
-        self.starts = 0
-
-    def verdicts(self, cases: Sequence[Case]) -> dict[str, Verdict]:
-        """The server's verdict on each case."""
-        found: dict[str, Verdict] = {}
-        rest = list(cases)
-        while rest:
-            found |= self._ask(rest[: self._per_server], AT_ONCE)
-            rest = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
-        # A busy machine may take long: whoever did not answer is asked again.
-        if hung := [case for case in cases if found[case.name] == HUNG]:
-            found |= self._ask(hung, AT_ONCE)
-        # Whoever was in flight when a server died may be innocent: asked again, one by one, twice at most.
-        for _ in range(ATTEMPTS):
-            rest = [case for case in cases if found[case.name] == CRASHED]
-            while rest:
-                found |= self._ask(rest, 1)
-                rest = [case for case in rest if found[case.name] == NOT_ASKED]
-        return found
-
-    def _ask(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
-        """Asks until all have an answer, or the server dies."""
-        self.starts += 1
-        repository = self._folder / f"repository-{self.starts}"
-        repository.mkdir(parents=True)
-        for case in cases:
-            write(case.files, repository)
-        found = dict.fromkeys((case.name for case in cases), NOT_ASKED)
-        dead = threading.Event()
-
-        def ask(case: Case) -> None:
-            if not dead.is_set():
-                found[case.name] = load(client, case.top)
-                if found[case.name] == CRASHED:
-                    dead.set()
-
-        try:
-            with (
-                self._serve(repository, self._folder / f"log-{self.starts}") as server,
-                triton_client.connect(server.grpc_address) as client,
-                ThreadPoolExecutor(at_once) as pool,
-            ):
-                for _ in pool.map(ask, cases):
-                    pass
-        except ServerError:
-            pass  # it died: they are asked again
-        _add_reasons(found, cases, self._folder / f"log-{self.starts}")
-        return found
-
-
-def _add_reasons(found: dict[str, Verdict], cases: Sequence[Case], log: Path) -> None:
-    """What a server refuses while it polls, it tells only its log: from there."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    said = dict(re.findall(r"Poll failed for model directory '([^']+)': (.*)", text))
-    for case in cases:
-        verdict = found[case.name]
-        words = [said[model] for model in said if any(path.startswith(f"{model}/") for path in case.files)]
-        if verdict.loaded is False and words:
-            found[case.name] = Verdict(False, f"{verdict.reason} {words}")
-
-
-def load(client: triton_client.Client, model: str) -> Verdict:
-    """Loads a model with all that it needs, and unloads it; the models of its steps stay for the next."""
-    from tritonclient.utils import InferenceServerException
-
-    try:
-        client._grpc.load_model(model, client_timeout=LOAD_SECONDS)
-    except InferenceServerException as error:
-        return {"StatusCode.UNAVAILABLE": CRASHED, "StatusCode.DEADLINE_EXCEEDED": HUNG}.get(
-            str(error.status()), Verdict(False, str(error))
-        )
-    with contextlib.suppress(InferenceServerException):  # the load is what counts
-        client._grpc.unload_model(model, client_timeout=LOAD_SECONDS)
-    return Verdict(True)
+# A config alone: the server refuses it when it polls, or gets as far as looking for versions or other models.
+POLLED = re.compile(r"failed to poll from model repository")
+FURTHER = re.compile(r"at least one version must be available|contains models that are not available|depends on")
+WHILE_POLLING = (
+    "A9",
+    "A19",
+    "A21",
+    "C1",
+    "C2",
+    "C9",
+    "C19",
+    "C23",
+    "C26",
+    "C27",
+    "C28",
+    "C29",
+    "C30",
+    "C31",
+    "E1",
+    "E4",
+    "E6",
+    "E14",
+)
+WHILE_POLLING_STRICT = (
+    "C22",
+    "C33",
+    "C34",
+    "C35",
+    "C36",
+    "C37",
+    "C38",
+)  # else only when the backend has completed them
 
 
 @dataclass
 class Score:
-    """How a mode's verdicts compare."""
+    """How verdicts compare."""
 
     cases: int = 0
     refused_by_both: int = 0
     loaded_by_both: int = 0
     missed: list[str] = field(default_factory=list)  # the server refuses it, lint does not
     false: list[str] = field(default_factory=list)  # the server loads it, lint says load-error
-    excluded: list[str] = field(default_factory=list)
-    rules: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)  # why → how many
+    rules: dict[str, int] = field(default_factory=dict)  # rule → how many of the cases it found
 
-    def add(self, case: Case, verdict: Verdict, errors: Sequence[Finding]) -> None:
-        """Counts one case."""
-        if verdict.loaded is None:
-            self.excluded.append(f"{case.name} {case.what}: {verdict.reason[-200:]}")
+    def add(self, case: Case, verdict: Verdict, errors: Sequence[Finding] | None) -> None:
+        """Counts one case; ``errors`` None: it is not for lint to say."""
+        if verdict.loaded is None or errors is None:
+            why = verdict.reason if verdict.loaded is None else "served by a stand-in"
+            self.excluded[why] = self.excluded.get(why, 0) + 1
             return
         self.cases += 1
         for rule in {error.rule for error in errors}:
             self.rules[rule] = self.rules.get(rule, 0) + 1
-        if not verdict.loaded and not errors:
-            self.missed.append(f"{case.name} {case.what}: {verdict.reason}")
-        elif verdict.loaded and errors:
-            self.false.append(f"{case.name} {case.what}: {'; '.join(error.text for error in errors)}")
+        if verdict.loaded and errors:
+            self.false.append(f"{case.what}: {'; '.join(error.text for error in errors)}")
+        elif not verdict.loaded and not errors:
+            self.missed.append(f"{case.what}: {verdict.reason}")
         elif verdict.loaded:
             self.loaded_by_both += 1
         else:
             self.refused_by_both += 1
 
+    @property
+    def disagreements(self) -> list[str]:
+        return [*(f"missed: {one}" for one in self.missed), *(f"false: {one}" for one in self.false)]
 
-def compare(cases: Sequence[Case], fleet: Fleet, mode: str, folder: Path) -> Score:
-    """Both verdicts on each case."""
-    verdicts = fleet.verdicts(cases)
-    score = Score()
+
+def score_loads(score: Score, cases: Sequence[Case], verdicts: Mapping[str, Verdict], mode: str, folder: Path) -> None:
+    """Counts repositories that the server was asked to load."""
     for case in cases:
         score.add(case, verdicts[case.name], load_errors(case, mode, folder))
-    return score
 
 
-FIRST = re.compile(r"failed to poll from model repository")
-SECOND = re.compile(r"at least one version must be available|contains models that are not available|depends on")
-AFTER_POLLING = {
-    "A4",
-    "C12",
-    "C13",
-    "C20",
-    "C24",
-    "C32",
-    "C39",
-    "C40",
-    "C41",
-    "C42",
-    "E2",
-    "E3",
-    "E10",
-    "E11",
-    "E12",
-    "E13",
-    "E15",
-    "P5",
-    "P6",
-    "P7",
-    "P9",
-    "P10",
-    "P11",
-    "P12",
-    "P13",
-    "P14",
-}
-TENSORS = {"C22", "C33", "C34", "C35", "C36", "C37", "C38"}
-"""Rules that the server applies to a model without versions only where it completes nothing."""
-
-
-def compare_configs(cases: Sequence[Case], fleet: Fleet, mode: str, folder: Path) -> Score:
-    """Verdicts on configs without version folders: whether the server refuses them while it polls, before it looks
-    for versions, which it then does not find. That costs it no process, so that many can be asked."""
-    late = AFTER_POLLING | (set() if mode == STRICT else TENSORS)
-    score = Score()
-    verdicts = fleet.verdicts(cases)
+def score_configs(
+    score: Score, cases: Sequence[Case], verdicts: Mapping[str, Verdict], mode: str, folder: Path
+) -> None:
+    """Counts configs without version folders: whether the server refuses them while it polls, or only then, for the
+    want of a version. That costs it no process, so that many can be asked."""
+    rules = (*WHILE_POLLING, *(WHILE_POLLING_STRICT if mode == STRICT else ()))
     for case in cases:
         verdict = verdicts[case.name]
-        if verdict.loaded is False and not FIRST.search(verdict.reason) and SECOND.search(verdict.reason):
+        if verdict.loaded is False and not POLLED.search(verdict.reason) and FURTHER.search(verdict.reason):
             verdict = Verdict(True)
-        score.add(case, verdict, [one for one in load_errors(case, mode, folder) if one.rule not in late])
-    return score
+        errors = load_errors(case, mode, folder, stand_ins=True)
+        score.add(case, verdict, [one for one in errors or () if one.rule in rules])
 
 
-def load_errors(case: Case, mode: str, folder: Path) -> list[Finding]:
-    """Lint's load-errors, for this machine: the verified release, no GPU."""
-    root = folder / "cases" / case.name
+def load_errors(case: Case, mode: str, folder: Path, *, stand_ins: bool = False) -> list[Finding] | None:
+    """Lint's load-errors for this machine: the verified release, no GPU. None where a stand-in serves the model."""
+    root = folder / case.name
     if not root.exists():
         root.mkdir(parents=True)
         write(case.files, root)
     world = survey(open_tree(root), Options(mode=mode, release=VERIFIED_RELEASE, gpus=0))
     needed = {case.top, *needed_models(world.models.get(case.top), world)}
-    errors = [finding for finding in check(world).findings if finding.severity == LOAD_ERROR]
+    if not stand_ins and not case.what.startswith("onnx:") and _has_stand_in(world, needed):
+        return None
+    errors = [one for one in check(world).findings if one.severity == LOAD_ERROR and _module(one.rule) in MODULES]
     return [error for error in errors if error.path.partition("/")[0] in needed]
 
 
+def _has_stand_in(world: World, needed: set[str]) -> bool:
+    models = [world.models[name] for name in needed if name in world.models]
+    return any(one.config is not None and backend.completed(one).backend in STAND_INS for one in models)
+
+
+def _module(rule_id: str) -> str:
+    rule = RULES[rule_id]
+    check_it = rule.check_model or rule.check_repository
+    return check_it.__module__.rpartition(".")[2] if check_it else ""
+
+
 def agreement(
-    cases: Iterable[Case], toolchain: Toolchain, environment: Path, folder: Path, modes: Sequence[str] = MODES
-) -> dict[str, Score]:
-    """Both modes on all cases."""
-    scores, every = {}, list(cases)
-    for mode in modes:
-        began = time.monotonic()
-        scores[mode] = compare(every, Fleet(toolchain, environment, folder, mode), mode, folder)
-        scores[mode].rules["seconds"] = round(time.monotonic() - began)
-    return scores
+    loads: int, configs: int, seed: int, toolchain: Toolchain, environment: Path, folder: Path
+) -> dict[str, Any]:
+    """Both modes on ``loads`` repositories and ``configs`` configs; the data of ``lint-agreement.json``."""
+    scores = {mode: {"loads": Score(), "configs": Score()} for mode in MODES}
+    for mode, both in scores.items():
+        for number in range(0, loads, CHUNK):
+            cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
+            place = folder / f"{mode}-{number}"
+            verdicts = Fleet(toolchain, environment, place, mode).verdicts(cases)
+            score_loads(both["loads"], cases, verdicts, mode, place / "cases")
+        cases = list(config_mutants(configs, seed))
+        place = folder / f"{mode}-configs"
+        verdicts = Fleet(toolchain, environment, place, mode, CONFIGS_PER_SERVER).verdicts(cases)
+        score_configs(both["configs"], cases, verdicts, mode, place / "cases")
+    return report(scores, seed)
+
+
+def report(scores: Mapping[str, Mapping[str, Score]], seed: int) -> dict[str, Any]:
+    """The scores as JSON data."""
+    modes = {mode: {part: asdict(score) for part, score in both.items()} for mode, both in scores.items()}
+    found = {rule for both in scores.values() for score in both.values() for rule in score.rules}
+    ours = sorted(one for one, rule in RULES.items() if rule.severity == LOAD_ERROR and _module(one) in MODULES)
+    return {
+        "server": f"tritonserver of release {VERIFIED_RELEASE}, no GPU",
+        "seed": seed,
+        "modes": modes,
+        "rules_that_found_something": sorted(found),
+        "rules_that_found_nothing": sorted(set(ours) - found),
+        "failures": [one for both in scores.values() for score in both.values() for one in score.disagreements],
+    }

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from builder.tools import triton_check, triton_proto
-from tests.lint.agreement import Case
+from tests.lint.fleet import Case
 from tests.lint.repositories import BASES, MODEL_PY, Base
 
 if TYPE_CHECKING:
