@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK = 200  # mutants of one seed
 CONFIGS_PER_SERVER = 2000
-MODULES = ("core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
+MODULES = ("batching", "core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
 STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")
 
 # A config alone: the server refuses it when it polls, or gets as far as looking for versions or other models.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.lint.repositories import Files
 
 OLD: Final = Options(release="24.10")
+NEW: Final = Options(release="26.06")
 CPU: Final = Options(gpus=0)
 ALWAYS: Final = Options(mode=STRICT)
 
@@ -200,6 +201,22 @@ CASES: Final[Mapping[str, Case]] = {
         state('name: "i" data_type: TYPE_FP32 dims: 3 zero_data: true'),
         state('name: "i" data_type: TYPE_FP32 dims: 2 zero_data: true'),
     ),
+    "C43": pair(
+        "model_metrics { metric_control { histogram_options { buckets: 1 } } }",
+        'model_metrics { metric_control { metric_identifier { family: "f" } histogram_options { buckets: 1 } } }',
+        options=NEW,
+    ),
+    "C44": Case(
+        changed("dims: [-1]", 'dims: [-1] label_filename: "../l.txt"') | {"l.txt": ""},
+        changed("dims: [-1]", 'dims: [-1] label_filename: "1/../l.txt"') | {"m/l.txt": ""},
+        4,
+        NEW,
+    ),
+    "C45": pair(
+        'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "x.so" } }',
+        'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/models/m/x.so" } }',
+        options=NEW,
+    ),
     # ensembles; their steps begin in line 7
     "E14": chain('platform: "ensemble"', 'backend: "python"', line=6),
     "E4": chain("model_version: -1\n", 'model_version: -1 } step { model_name: "one"', line=7),
@@ -233,5 +250,6 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     "P14": Case(files(environment("environment")) | PACKED, files(environment("env")) | PACKED, 5),
     "P12": Case({path.replace("m/", "m m/"): text for path, text in files().items()}, files()),
+    "P15": pair('instance_group { name: "a;b" }', 'instance_group { name: "a b" }', options=NEW),
     "P13": pair('runtime: "model.py"', 'runtime: "libtriton_python.so"'),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from builder.lint.rule import RULES
 from tests.lint.core_cases import CASES
 from tests.lint.repositories import write
 
-MODULES = {"core", "ensemble", "instances", "links", "python_backend", "repository", "sequences", "tensors"}
+MODULES = {"batching", "core", "ensemble", "instances", "links", "python_backend", "repository", "sequences", "tensors"}
 
 
 @pytest.mark.parametrize("rule_id", CASES)

@@ -24,6 +24,7 @@ ENVIRONMENT: Final = "EXECUTION_ENV_PATH"
 MODEL_FOLDER: Final = "$$TRITON_MODEL_DIRECTORY"
 CPU_ONLY: Final = "FORCE_CPU_ONLY_INPUT_TENSORS"
 _GZIP: Final = b"\x1f\x8b"
+_REFUSED_IN_NAMES: Final = frozenset(";|&$`<>()[]{}\\\"'*?~#!")
 _SHELL_SAFE: Final = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -45,8 +46,9 @@ def _parameter(model: Model, name: str) -> str:
     "P6",
     LOAD_ERROR,
     "every version that is loaded has its model.py",
-    why="The stub process ends when it does not find it, and the server waits for the stub without end.",
-    source="python_backend/src/pb_stub.cc:1987; python_backend/src/stub_launcher.cc (Launch)",
+    why="The stub process ends when it does not find it. Up to 25.07 the server then waits for the stub without end;"
+    " from 25.08 on it gives up after 10 s.",
+    source="python_backend/src/pb_stub.cc:1987; r25.08, src/stub_launcher.cc (initialization_timeout_ms)",
 )
 def module_exists(model: Model, _world: World) -> Problems:
     """``default_model_filename`` in each version's folder."""
@@ -183,8 +185,9 @@ def environment_exists(model: Model, _world: World) -> Problems:
     "P12",
     LOAD_ERROR,
     "a Python model's path has no character that a shell reads",
-    why="The backend hands it to bash without quotes.",
+    why="The backend hands it to bash without quotes; the stub then does not start, and the server waits without end.",
     source="python_backend/src/stub_launcher.cc (Launch: bash -c)",
+    releases="<25.08",
 )
 def path_is_plain(model: Model, _world: World) -> Problems:
     """The folder's name and the file's."""
@@ -193,6 +196,24 @@ def path_is_plain(model: Model, _world: World) -> Problems:
             if not _SHELL_SAFE.fullmatch(name):
                 allowed = "letters, digits and @%+=:,./-_"
                 yield Problem(f"{name!r} holds a character that the shell reads; allowed: {allowed}", "rename it")
+
+
+@model_rule(
+    "P15",
+    LOAD_ERROR,
+    "the names of a Python model and of its instance groups have no character that the backend refuses",
+    why="The backend names its stub processes so, and refuses names with characters that a shell reads.",
+    source="python_backend r25.08, src/pb_utils.h (INVALID_CHARS), src/stub_launcher.cc:358",
+    releases=">=25.08",
+)
+def names_are_plain(model: Model, _world: World) -> Problems:
+    """The folder's name, and ``instance_group.name``."""
+    if is_python(model):
+        names = [("", model.name)]
+        names += [(f"instance_group[{index}].name", one.name) for index, one in enumerate(model.config.instance_group)]
+        for place, name in names:
+            if wrong := sorted(set(name) & _REFUSED_IN_NAMES):
+                yield Problem(f"{name!r} holds {' '.join(wrong)}, which the Python backend refuses", "rename it", place)
 
 
 @model_rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
@@ -264,3 +265,19 @@ def labels_exist(model: Model, world: World) -> Problems:
                     "add it, or leave label_filename out",
                     f"{tensor.field}.label_filename",
                 )
+
+
+@model_rule(
+    "C44",
+    LOAD_ERROR,
+    "label files lie in the model's folder",
+    why="From 26.02 on the core refuses a path that leads out of it.",
+    source="core r26.02, src/model.cc (IsChildPathEscapingParentPath)",
+    releases=">=26.02",
+)
+def labels_are_inside(model: Model, _world: World) -> Problems:
+    """``label_filename`` of each output does not lead out."""
+    for index, tensor in enumerate(model.config.output if model.config is not None else ()):
+        if posixpath.normpath(f"m/{tensor.label_filename}").partition("/")[0] != "m":
+            place = f"output[{index}].label_filename"
+            yield Problem(f"output {tensor.name!r}: {tensor.label_filename!r} leads out", "move the file here", place)
