@@ -136,10 +136,15 @@ class Model:
 
     @cached_property
     def loaded_versions(self) -> tuple[int, ...]:
-        """Those of the versions that the version policy chooses; without one, the newest."""
+        """The versions that the version policy chooses; without one, the newest.
+
+        One that a policy names twice is loaded even where it is not there: the core takes the second mention for the
+        proof that it is (core r24.10, src/model_repository_manager/model_lifecycle.cc:119).
+        """
         policy = self.config.version_policy if self.config is not None else None
         if policy is not None and policy.HasField("specific"):
-            return tuple(version for version in self.versions if version in policy.specific.versions)
+            named = list(policy.specific.versions)
+            return tuple(sorted({one for one in named if one in self.versions or named.count(one) > 1}))
         if policy is not None and policy.HasField("all"):
             return self.versions
         count = policy.latest.num_versions if policy is not None and policy.HasField("latest") else 1

@@ -36,7 +36,9 @@ STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")
 
 # A config alone: the server refuses it when it polls, or gets as far as looking for versions or other models.
 POLLED = re.compile(r"failed to poll from model repository")
-FURTHER = re.compile(r"at least one version must be available|contains models that are not available|depends on")
+FURTHER = re.compile(
+    r"at least one version must be available|contains models that are not available|depends on|is at UNAVAILABLE"
+)
 WHILE_POLLING = (
     "A9",
     "A19",

@@ -79,6 +79,7 @@ def test_versions(folders, versions, tmp_path):
         ("version_policy { latest { } }", ()),
         ("version_policy { all { } }", (1, 2, 4)),
         ("version_policy { specific { versions: [ 3, 1 ] } }", (1,)),
+        ("version_policy { specific { versions: [ 3, 1, 3 ] } }", (1, 3)),  # a fault of the server's own
         ("version_policy { }", (4,)),
     ],
 )

@@ -32,7 +32,7 @@ _INT64: Final = 2**63
 )
 def has_version(model: Model, _world: World) -> Problems:
     """At least one folder that the server takes for a version."""
-    if not model.versions:
+    if not model.versions and not model.loaded_versions:
         seen = ", ".join(model.folders) or "none"
         yield Problem(
             f"no version folder; the folders here: {seen}",
