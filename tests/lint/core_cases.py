@@ -231,6 +231,7 @@ CASES: Final[Mapping[str, Case]] = {
     "E10": Case(two_streams("a"), two_streams(""), 6),
     # Python models
     "P6": Case(without("m/1/model.py") | {"m/1/": ""}, files()),
+    "P16": Case({path.replace("/1/", "/-1/"): text for path, text in files().items()}, files()),
     "P9": Case(
         files('default_model_filename: "a.b.py"') | {"m/1/a.b.py": MODEL_PY},
         files('default_model_filename: "ab.py"') | {"m/1/ab.py": MODEL_PY},

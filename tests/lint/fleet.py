@@ -77,9 +77,12 @@ class Fleet:
         while rest:
             found |= self._ask(rest[: self._per_server], AT_ONCE)
             rest = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
-        # A busy machine may take long: whoever did not answer is asked again.
-        if hung := [case for case in cases if found[case.name] == HUNG]:
-            found |= self._ask(hung, AT_ONCE)
+        # A busy machine may take long, and ensembles that are loaded at once may wait for one another's models for
+        # good (2.51 loses the wake-up): whoever did not answer is asked again, those one by one.
+        hung = [case for case in cases if found[case.name] == HUNG]
+        for some, at_once in ((False, AT_ONCE), (True, 1)):
+            if again := [case for case in hung if is_several(case) is some]:
+                found |= self._ask(again, at_once)
         # Whoever was in flight when a server died may be innocent: asked again, one by one, twice at most.
         for _ in range(ATTEMPTS):
             rest = [case for case in cases if found[case.name] == CRASHED]
@@ -127,6 +130,11 @@ def _add_reasons(found: dict[str, Verdict], cases: Sequence[Case], log: Path) ->
         words = [said[model] for model in said if any(path.startswith(f"{model}/") for path in case.files)]
         if verdict.loaded is False and words:
             found[case.name] = Verdict(False, f"{verdict.reason} {words}")
+
+
+def is_several(case: Case) -> bool:
+    """Whether a case has models beside the one that is asked for."""
+    return any(path.partition("/")[0] != case.top for path in case.files)
 
 
 def load(client: triton_client.Client, model: str) -> Verdict:

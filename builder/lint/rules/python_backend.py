@@ -59,6 +59,20 @@ def module_exists(model: Model, _world: World) -> Problems:
 
 
 @model_rule(
+    "P16",
+    LOAD_ERROR,
+    "the versions of a Python model are not negative",
+    why="The core takes -1 for a version; the stub of such a version never answers, and the server waits without end.",
+    source="seen on server 2.51 (24.10); core/src/model_repository_manager/model_lifecycle.cc:107",
+)
+def versions_are_natural(model: Model, _world: World) -> Problems:
+    """No version that is loaded is below 0."""
+    for version in model.loaded_versions if is_python(model) else ():
+        if version < 0:
+            yield Problem(f"version {version}; allowed: 0 or more", "rename the folder", path=model.place or ".")
+
+
+@model_rule(
     "P9",
     LOAD_ERROR,
     "the model's file can be imported under its name",
