@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from builder.lint import LOAD_ERROR, Options, backend, check
 from builder.lint.engine import open_tree
 from builder.lint.model import survey
-from builder.lint.options import MODES, STRICT, VERIFIED_RELEASE
-from builder.lint.rule import RULES
+from builder.lint.options import AUTO_COMPLETE, MODES, STRICT, VERIFIED_RELEASE
+from builder.lint.rule import RULES, holds
 from builder.lint.rules.ensemble import needed_models
-from tests.lint.fleet import Fleet, Verdict
+from tests.lint.core_cases import CASES
+from tests.lint.fleet import Case, Fleet, Verdict
 from tests.lint.mutate import config_mutants, mutants
 from tests.lint.repositories import write
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from builder.lint import Finding
     from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
-    from tests.lint.fleet import Case
 
 CHUNK = 200  # mutants of one seed
 CONFIGS_PER_SERVER = 2000
@@ -150,11 +150,48 @@ def _module(rule_id: str) -> str:
     return check_it.__module__.rpartition(".")[2] if check_it else ""
 
 
+def rule_cases() -> list[Case]:
+    """The bad and the good repository of each rule (``core_cases.py``), side by side in one repository."""
+    cases = []
+    for number, (rule_id, case) in enumerate(CASES.items()):
+        for side, files in (("bad", case.bad), ("good", case.good)):
+            prefix = f"{side}{number}_"
+            models = {path.partition("/")[0] for path in files}
+            top = next(name for name in ("e", "m", "m m") if name in models)
+            cases.append(Case(prefix, f"{rule_id} {side}", prefix + top, _prefixed(files, models, prefix)))
+    return cases
+
+
+def _prefixed(files: Mapping[str, str | bytes], models: set[str], prefix: str) -> dict[str, str | bytes]:
+    names = re.compile(rf'(name: )"({"|".join(map(re.escape, models))})"')
+    return {
+        prefix + path: names.sub(rf'\1"{prefix}\2"', text) if isinstance(text, str) else text
+        for path, text in files.items()
+    }
+
+
+def score_rules(verdicts: Mapping[str, Verdict], cases: Sequence[Case], mode: str) -> dict[str, dict[str, str]]:
+    """What the server says of each rule that holds for it: rule → side → loads, refused, crashed, hung."""
+    said: dict[str, dict[str, str]] = {}
+    for case in cases:
+        rule_id, side = case.what.split()
+        rule, verdict = RULES[rule_id], verdicts[case.name]
+        if rule.severity == LOAD_ERROR and holds(rule.releases, VERIFIED_RELEASE) and mode in _modes(rule_id):
+            words = {True: "loads", False: "refused", None: verdict.reason}
+            said.setdefault(rule_id, {})[side] = words[verdict.loaded]
+    return said
+
+
+def _modes(rule_id: str) -> tuple[str, ...]:
+    return {"A21": (STRICT,), "P11": (AUTO_COMPLETE,)}.get(rule_id, MODES)
+
+
 def agreement(
     loads: int, configs: int, seed: int, toolchain: Toolchain, environment: Path, folder: Path
 ) -> dict[str, Any]:
     """Both modes on ``loads`` repositories and ``configs`` configs; the data of ``lint-agreement.json``."""
     scores = {mode: {"loads": Score(), "configs": Score()} for mode in MODES}
+    sides: dict[str, dict[str, dict[str, str]]] = {}
     for mode, both in scores.items():
         for number in range(0, loads, CHUNK):
             cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
@@ -165,19 +202,36 @@ def agreement(
         place = folder / f"{mode}-configs"
         verdicts = Fleet(toolchain, environment, place, mode, CONFIGS_PER_SERVER).verdicts(cases)
         score_configs(both["configs"], cases, verdicts, mode, place / "cases")
-    return report(scores, seed)
+        place = folder / f"{mode}-rules"
+        sides[mode] = score_rules(Fleet(toolchain, environment, place, mode).verdicts(rule_cases()), rule_cases(), mode)
+    return report(scores, sides, seed)
 
 
-def report(scores: Mapping[str, Mapping[str, Score]], seed: int) -> dict[str, Any]:
+def report(
+    scores: Mapping[str, Mapping[str, Score]], sides: Mapping[str, Mapping[str, Mapping[str, str]]], seed: int
+) -> dict[str, Any]:
     """The scores as JSON data."""
-    modes = {mode: {part: asdict(score) for part, score in both.items()} for mode, both in scores.items()}
+    modes: dict[str, dict[str, Any]] = {
+        mode: {part: asdict(score) for part, score in both.items()} for mode, both in scores.items()
+    }
+    failures = [one for both in scores.values() for score in both.values() for one in score.disagreements]
+    for mode, rules in sides.items():
+        failures += [f"{mode}: the bad side of {one} loads" for one, said in rules.items() if said["bad"] == "loads"]
+        failures += [
+            f"{mode}: the good side of {one}: {said['good']}" for one, said in rules.items() if said["good"] != "loads"
+        ]
+        modes[mode]["rules"] = {
+            "sides_as_lint_says": sum(said == {"bad": "refused", "good": "loads"} for said in rules.values()),
+            "bad_sides_that_end_or_hang_the_server": {
+                one: said["bad"] for one, said in rules.items() if said["bad"] not in {"loads", "refused"}
+            },
+        }
     found = {rule for both in scores.values() for score in both.values() for rule in score.rules}
-    ours = sorted(one for one, rule in RULES.items() if rule.severity == LOAD_ERROR and _module(one) in MODULES)
     return {
         "server": f"tritonserver of release {VERIFIED_RELEASE}, no GPU",
         "seed": seed,
+        "failures": failures,
         "modes": modes,
         "rules_that_found_something": sorted(found),
-        "rules_that_found_nothing": sorted(set(ours) - found),
-        "failures": [one for both in scores.values() for score in both.values() for one in score.disagreements],
+        "rules_that_found_nothing": sorted({rule for said in sides.values() for rule in said} - found),
     }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOAD_SECONDS = 25.0  # far more than a load takes
 AT_ONCE = 16
 PER_SERVER = 200
-ATTEMPTS = 2
+ATTEMPTS = 1
 
 
 @dataclass(frozen=True)
@@ -71,24 +71,30 @@ class Fleet:
         self.starts = 0
 
     def verdicts(self, cases: Sequence[Case]) -> dict[str, Verdict]:
-        """The server's verdict on each case."""
+        """The server's verdict on each case.
+
+        Whoever was in flight when a server died may be innocent, and a busy machine may take long: they are asked
+        again. Ensembles that are loaded at once may wait for one another's models for good (2.51 loses the wake-up):
+        those one by one, as all that crashed.
+        """
+        found = self._ask_all(cases, AT_ONCE)
+        alone = [case for case in cases if found[case.name] == HUNG and not is_several(case)]
+        found |= self._ask_all(alone, AT_ONCE)
+        for _ in range(ATTEMPTS):
+            rest = [case for case in cases if found[case.name] == CRASHED]
+            rest += [case for case in cases if found[case.name] == HUNG and is_several(case)]
+            found |= self._ask_all(rest, 1)
+        return found
+
+    def _ask_all(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
+        """Asks until each has an answer, on as many servers as that takes."""
         found: dict[str, Verdict] = {}
         rest = list(cases)
         while rest:
-            found |= self._ask(rest[: self._per_server], AT_ONCE)
-            rest = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
-        # A busy machine may take long, and ensembles that are loaded at once may wait for one another's models for
-        # good (2.51 loses the wake-up): whoever did not answer is asked again, those one by one.
-        hung = [case for case in cases if found[case.name] == HUNG]
-        for some, at_once in ((False, AT_ONCE), (True, 1)):
-            if again := [case for case in hung if is_several(case) is some]:
-                found |= self._ask(again, at_once)
-        # Whoever was in flight when a server died may be innocent: asked again, one by one, twice at most.
-        for _ in range(ATTEMPTS):
-            rest = [case for case in cases if found[case.name] == CRASHED]
-            while rest:
-                found |= self._ask(rest, 1)
-                rest = [case for case in rest if found[case.name] == NOT_ASKED]
+            found |= self._ask(rest[: self._per_server], at_once)
+            left = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
+            assert len(left) < len(rest), "the server does not start"
+            rest = left
         return found
 
     def _ask(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:

@@ -114,7 +114,8 @@ def vocabulary(base: Base, message: Any, prefix: str) -> list[str]:
     """Names that are worth putting somewhere: tensors, steps' tensors, models."""
     words = [item.name for item in (*message.input, *message.output)]
     for one in message.ensemble_scheduling.step:
-        words += [*one.input_map, *one.input_map.values(), *one.output_map, *one.output_map.values()]
+        for mapped in (one.input_map, one.output_map):  # sorted: the order of a map is chance
+            words += [*sorted(mapped), *sorted(mapped.values())]
     words += sorted({path.split("/")[0] for path in base.files})
     return [*words, "X", "", f"{prefix}none"]
 

@@ -85,7 +85,7 @@ def warmups_fit(model: Model, world: World) -> Problems:
     config = outcome(model, world).config or (model.config if model.config is not None and model.config.input else None)
     if config is None or backend.is_ensemble(model) or _all_passive(model):
         return
-    inputs = {tensor.name: tensor for tensor in config.input}
+    inputs = {tensor.name: tensor for tensor in reversed(config.input)}  # of two with one name, the first counts
     needed = sum(1 for tensor in config.input if not tensor.optional)
     for index, sample in enumerate(config.model_warmup):
         if sample.batch_size == 0:
