@@ -212,7 +212,8 @@ def report(
 ) -> dict[str, Any]:
     """The scores as JSON data."""
     modes: dict[str, dict[str, Any]] = {
-        mode: {part: asdict(score) for part, score in both.items()} for mode, both in scores.items()
+        mode: {part: {**asdict(score), "rules": dict(sorted(score.rules.items()))} for part, score in both.items()}
+        for mode, both in scores.items()
     }
     failures = [one for both in scores.values() for score in both.values() for one in score.disagreements]
     for mode, rules in sides.items():
