@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.errors import InternalError, UserError
+from builder.tools.text_format import UnreadableError, as_decimal, for_python
 from builder.tools.triton_check import BOOL, ENUM, FLOATS, MESSAGE, RANGES, STRING, is_map, is_repeated, misfits
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Message: TypeAlias = Any
 """A protobuf message: protobuf's classes have no types."""
 
 ROOT: Final = "ModelConfig"
+_NOT_DECIMAL: Final = ('Expected "true" or "false"', "has no value named")  # what Python says of 0x1 there
+_SPELLING: Final = "see model_config.proto of triton-inference-server/common for the fields and their spelling"
+_UNSIGNED: Final = (3, 4)  # google.protobuf.descriptor.FieldDescriptor.CPPTYPE_UINT32, CPPTYPE_UINT64
 
 _FLOAT32: Final = 6  # google.protobuf.descriptor.FieldDescriptor.CPPTYPE_FLOAT
 
@@ -98,15 +102,30 @@ def parse_text(text: str, *, place: str) -> Message:
     from google.protobuf import text_format
 
     try:
-        return text_format.Parse(text, _module().ModelConfig())
+        return _parse(for_python(text, _unsigned_names()))
+    except UnreadableError as error:
+        raise UserError(f"{place}:{error.line}:1: {error.message}", mend=_SPELLING) from error
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = f"{place}:{line}:{column}" if line is not None else place
         words = str(error).partition(" : ")[2] or str(error)
-        raise UserError(
-            f"{where}: {words}",
-            mend="see model_config.proto of triton-inference-server/common for the fields and their spelling",
-        ) from error
+        raise UserError(f"{where}: {words}", mend=_SPELLING) from error
+
+
+def _parse(text: str) -> Message:
+    """The message of a text; booleans and enum values may be octal and hexadecimal numbers, as in C++."""
+    from google.protobuf import text_format
+
+    while True:
+        try:
+            return text_format.Parse(text, _module().ModelConfig())
+        except text_format.ParseError as error:
+            line, column = error.GetLine(), error.GetColumn()
+            known = any(words in str(error) for words in _NOT_DECIMAL)
+            other = as_decimal(text, line, column) if known and line and column else None
+            if other is None:
+                raise
+            text = other
 
 
 def to_json(message: Message) -> dict[str, Json]:
@@ -132,6 +151,22 @@ def _module() -> Descriptor:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def _unsigned_names() -> frozenset[str]:
+    """The names of the fields, anywhere in a ModelConfig, that are unsigned wherever they occur."""
+    kinds: dict[str, set[bool]] = {}
+    waiting, seen = [_module().ModelConfig.DESCRIPTOR], set()
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.full_name not in seen:
+            seen.add(descriptor.full_name)
+            for field in descriptor.fields:
+                # Keys of maps are strings, where they are not unsigned: those may not be numbers at all.
+                kinds.setdefault(field.name, set()).add(field.cpp_type in _UNSIGNED or field.name == "key")
+                waiting += [field.message_type] if field.message_type is not None else []
+    return frozenset(name for name, unsigned in kinds.items() if unsigned == {True})
 
 
 def _message_json(message: Message) -> dict[str, Json]:

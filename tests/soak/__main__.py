@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import machine
 from tests.models import make_model
-from tests.soak import parts
+from tests.soak import lint, parts
 from tests.soak.builds import ROOT, chain, real
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
@@ -42,8 +42,13 @@ def main() -> int:
     parser.add_argument("--crowd", type=int, default=8, help="builds at once")
     parser.add_argument("--gc", type=int, default=40, help="builds of cheap stages")
     parser.add_argument("--real-gc", type=int, default=1, help="builds with the real command")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--lint", type=int, default=0, help="instead of all this: mutants for lint and the server")
+    parser.add_argument("--lint-configs", type=int, default=5000, help="with --lint: configs that are only polled")
+    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
+    if options.lint:
+        return lint.run(options.lint, options.lint_configs, options.seed, options.out or lint.RESULTS)
+    options.out = options.out or RESULTS
     logging.getLogger("builder").addHandler(logging.NullHandler())  # it warns of damage, which is what this is about
     results: dict[str, Any] = {
         "seed": options.seed,

@@ -1,0 +1,132 @@
+"""The registry of rules: one rule is one function and one id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from builder.errors import InternalError
+from builder.lint.finding import ALL_RELEASES, LOAD_ERROR, SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.lint.model import Model, World
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a rule found; the engine makes a :class:`~builder.lint.finding.Finding` of it.
+
+    Args:
+        message: what is wrong, with the value and what is allowed.
+        mend: what to do about it, as an imperative sentence.
+        field: the place in the model's config, ``input[0].dims``: gives the line.
+        path: the file, relative to what was linted; None for the model's config (or its folder, without one).
+        line: its line, where ``field`` does not give it.
+        releases: overrides the rule's.
+    """
+
+    message: str
+    mend: str = ""
+    field: str = ""
+    path: str | None = None
+    line: int | None = None
+    releases: str = ""
+
+
+Problems: TypeAlias = "Iterator[Problem]"
+ModelCheck: TypeAlias = "Callable[[Model, World], Problems]"
+RepositoryCheck: TypeAlias = "Callable[[World], Problems]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that must hold.
+
+    Args:
+        id: ``C9``: letter of the chapter (A archive and tree, C config, E ensemble, P Python, O graph, H R V host).
+        severity: one of :data:`~builder.lint.finding.SEVERITIES`.
+        title: what must hold, as a sentence without a full stop.
+        why: what happens otherwise.
+        source: file and line, or document, that says so.
+        releases: the Triton releases for which it holds: ``all``, ``>=24.11``, ``<24.11``.
+        hosts: the hosts for which it holds; empty for all.
+        check_model: called for each model; or
+        check_repository: called once.
+    """
+
+    id: str
+    severity: str
+    title: str
+    why: str
+    source: str
+    releases: str = ALL_RELEASES
+    hosts: tuple[str, ...] = ()
+    check_model: ModelCheck | None = None
+    check_repository: RepositoryCheck | None = None
+
+
+RULES: Final[dict[str, Rule]] = {}
+"""Id → rule, in the order of their definition; filled by importing :mod:`builder.lint.rules`."""
+
+
+def model_rule(
+    rule_id: str,
+    severity: str,
+    title: str,
+    *,
+    why: str,
+    source: str,
+    releases: str = ALL_RELEASES,
+    hosts: tuple[str, ...] = (),
+) -> Callable[[ModelCheck], ModelCheck]:
+    """Registers a function ``(model, world) -> Iterator[Problem]``; see :class:`Rule`."""
+
+    def register(check: ModelCheck) -> ModelCheck:
+        _register(Rule(rule_id, severity, title, why, source, releases, hosts, check_model=check))
+        return check
+
+    return register
+
+
+def repository_rule(
+    rule_id: str,
+    severity: str,
+    title: str,
+    *,
+    why: str,
+    source: str,
+    releases: str = ALL_RELEASES,
+    hosts: tuple[str, ...] = (),
+) -> Callable[[RepositoryCheck], RepositoryCheck]:
+    """Registers a function ``(world) -> Iterator[Problem]``; see :class:`Rule`."""
+
+    def register(check: RepositoryCheck) -> RepositoryCheck:
+        _register(Rule(rule_id, severity, title, why, source, releases, hosts, check_repository=check))
+        return check
+
+    return register
+
+
+def holds(releases: str, release: str) -> bool:
+    """Whether ``release`` (``25.09``) is among ``releases`` (``all``, ``>=24.11``, ``<24.11``, ``>=24.01,<25.03``)."""
+    return all(_holds(part.strip(), release) for part in releases.split(","))
+
+
+def _holds(part: str, release: str) -> bool:
+    if part in {"", ALL_RELEASES}:
+        return True
+    if part.startswith(">="):
+        return release >= part[2:]
+    if part.startswith("<"):
+        return release < part[1:]
+    raise InternalError(f"releases {part!r}; allowed: 'all', '>=YY.MM', '<YY.MM'")
+
+
+def _register(rule: Rule) -> None:
+    if rule.id in RULES or rule.severity not in SEVERITIES:
+        raise InternalError(f"rule {rule.id}: registered twice, or of the unknown class {rule.severity!r}")
+    if rule.severity == LOAD_ERROR and not rule.source:
+        raise InternalError(f"rule {rule.id}: a load-error needs its source")
+    RULES[rule.id] = rule

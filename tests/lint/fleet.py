@@ -1,0 +1,158 @@
+"""Asks the real server to load repositories, many at once."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import ServerError
+from builder.lint.options import STRICT
+from builder.tools import triton_client, triton_server
+from tests.lint.repositories import write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from builder.tools.toolchain import Toolchain
+    from tests.lint.repositories import Files
+
+LOAD_SECONDS = 25.0  # far more than a load takes
+AT_ONCE = 16
+PER_SERVER = 200
+ATTEMPTS = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A repository of which one model is to be loaded."""
+
+    name: str
+    what: str  # which base, what was done to it
+    top: str
+    files: Files = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the server said: ``loaded`` None where it crashed or did not answer."""
+
+    loaded: bool | None
+    reason: str = ""
+
+
+NOT_ASKED = Verdict(None, "not asked")
+CRASHED = Verdict(None, "the server crashed")
+HUNG = Verdict(None, "the server hung")
+
+
+class Fleet:
+    """Servers, one after the other: a new one after a crash, or when many models were loaded."""
+
+    def __init__(
+        self, toolchain: Toolchain, environment: Path, folder: Path, mode: str, per_server: int = PER_SERVER
+    ) -> None:
+        self._options = triton_server.Options(complete_config=mode != STRICT)
+        self._serve: Callable[[Path, Path], Any] = lambda repository, log: triton_server.serve(
+            repository,
+            toolchain=toolchain,
+            environment=environment,
+            options=self._options,
+            log_path=log,
+            # A load that hangs keeps its thread for good.
+            arguments=("--model-load-thread-count=64",),
+        )
+        self._folder = folder / f"server-{mode}"
+        self._per_server = per_server
+        self.starts = 0
+
+    def verdicts(self, cases: Sequence[Case]) -> dict[str, Verdict]:
+        """The server's verdict on each case.
+
+        Whoever was in flight when a server died may be innocent, and a busy machine may take long: they are asked
+        again. Ensembles that are loaded at once may wait for one another's models for good (2.51 loses the wake-up):
+        those one by one, as all that crashed.
+        """
+        found = self._ask_all(cases, AT_ONCE)
+        alone = [case for case in cases if found[case.name] == HUNG and not is_several(case)]
+        found |= self._ask_all(alone, AT_ONCE)
+        for _ in range(ATTEMPTS):
+            rest = [case for case in cases if found[case.name] == CRASHED]
+            rest += [case for case in cases if found[case.name] == HUNG and is_several(case)]
+            found |= self._ask_all(rest, 1)
+        return found
+
+    def _ask_all(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
+        """Asks until each has an answer, on as many servers as that takes."""
+        found: dict[str, Verdict] = {}
+        rest = list(cases)
+        while rest:
+            found |= self._ask(rest[: self._per_server], at_once)
+            left = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
+            assert len(left) < len(rest), "the server does not start"
+            rest = left
+        return found
+
+    def _ask(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
+        """Asks until all have an answer, or the server dies."""
+        self.starts += 1
+        repository = self._folder / f"repository-{self.starts}"
+        repository.mkdir(parents=True)
+        for case in cases:
+            write(case.files, repository)
+        found = dict.fromkeys((case.name for case in cases), NOT_ASKED)
+        dead = threading.Event()
+
+        def ask(case: Case) -> None:
+            if not dead.is_set():
+                found[case.name] = load(client, case.top)
+                if found[case.name] == CRASHED:
+                    dead.set()
+
+        try:
+            with (
+                self._serve(repository, self._folder / f"log-{self.starts}") as server,
+                triton_client.connect(server.grpc_address) as client,
+                ThreadPoolExecutor(at_once) as pool,
+            ):
+                for _ in pool.map(ask, cases):
+                    pass
+        except ServerError:
+            pass  # it died: they are asked again
+        _add_reasons(found, cases, self._folder / f"log-{self.starts}")
+        return found
+
+
+def _add_reasons(found: dict[str, Verdict], cases: Sequence[Case], log: Path) -> None:
+    """What a server refuses while it polls, it tells only its log: from there."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    said = dict(re.findall(r"Poll failed for model directory '([^']+)': (.*)", text))
+    for case in cases:
+        verdict = found[case.name]
+        words = [said[model] for model in said if any(path.startswith(f"{model}/") for path in case.files)]
+        if verdict.loaded is False and words:
+            found[case.name] = Verdict(False, f"{verdict.reason} {words}")
+
+
+def is_several(case: Case) -> bool:
+    """Whether a case has models beside the one that is asked for."""
+    return any(path.partition("/")[0] != case.top for path in case.files)
+
+
+def load(client: triton_client.Client, model: str) -> Verdict:
+    """Loads a model with all that it needs, and unloads it; the models of its steps stay for the next."""
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        client._grpc.load_model(model, client_timeout=LOAD_SECONDS)
+    except InferenceServerException as error:
+        return {"StatusCode.UNAVAILABLE": CRASHED, "StatusCode.DEADLINE_EXCEEDED": HUNG}.get(
+            str(error.status()), Verdict(False, str(error))
+        )
+    with contextlib.suppress(InferenceServerException):  # the load is what counts
+        client._grpc.unload_model(model, client_timeout=LOAD_SECONDS)
+    return Verdict(True)

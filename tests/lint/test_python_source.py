@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+
+from builder.lint import Options
+from builder.lint.model import survey
+from builder.lint.python_model import outcome
+from builder.lint.python_source import read
+from builder.lint.tree import FolderTree
+from tests.lint.repositories import COMPLETE_PY, MODEL_PY, python, write
+from tests.tiny_graphs import config
+
+
+@pytest.fixture
+def source(tmp_path):
+    def source(text, release=(3, 10)):
+        (tmp_path / "model.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read(FolderTree(tmp_path), "model.py", release)
+
+    return source
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        ("x = (\n", "'(' was never closed", 1),
+        ("\n  x = 1\n", "unexpected indent", 2),
+        ("return 1", "'return' outside function", 1),
+        (b"\xff = 1", "utf-8", None),
+        (b"x\0", "null bytes", None),
+    ],
+)
+def test_what_does_not_compile(source, text, words, line):
+    found, where = source(text).error
+    assert words in found
+    assert where == line or line is None
+
+
+def test_what_only_newer_interpreters_compile(source):
+    text = "type A = int\n" + MODEL_PY
+    assert source(text, (3, 10)).error
+    assert source(MODEL_PY, (3, 10)).error is None
+
+
+@pytest.mark.parametrize(
+    ("text", "has_model"),
+    [
+        (MODEL_PY, True),
+        ("TritonPythonModel = object", True),
+        ("from x import Y as TritonPythonModel", True),
+        ("if 1:\n    class TritonPythonModel: pass", True),
+        ("try:\n    1\nexcept E:\n    def TritonPythonModel(): pass", True),
+        ("from x import *", None),
+        ("globals()['Triton' + 'PythonModel'] = 1", None),
+        ("", False),
+        ("def f():\n    class TritonPythonModel: pass", False),
+        ("from x import TritonPythonModel as Y", False),
+    ],
+)
+def test_has_model(source, text, has_model):
+    assert source(text).has_model is has_model
+
+
+@pytest.mark.parametrize(
+    ("text", "has_execute"),
+    [
+        (MODEL_PY, True),
+        ("class TritonPythonModel:\n    execute = f", True),
+        ("class TritonPythonModel(Base):\n    pass", None),
+        ("class TritonPythonModel(object):\n    pass", False),
+    ],
+)
+def test_has_execute(source, text, has_execute):
+    assert source(text).has_execute is has_execute
+
+
+def completed(tmp_path, body, more="", head="def auto_complete_config(c):"):
+    code = f"class TritonPythonModel:\n    def execute(self, r): pass\n    @staticmethod\n    {head}\n        {body}\n"
+    text = config("python", {"A": "FP32 2"}, {"C": "FP32 -1"}) + more
+    write(python("m", text, code=code), tmp_path)
+    world = survey(FolderTree(tmp_path), Options())
+    return outcome(world.models["m"], world)
+
+
+def test_a_completed_config(tmp_path):
+    write(python("m", 'backend: "python"', code=COMPLETE_PY), tmp_path)
+    world = survey(FolderTree(tmp_path), Options())
+    found = outcome(world.models["m"], world).config
+    assert (found.max_batch_size, found.HasField("dynamic_batching")) == (8, True)
+    assert [(one.name, one.data_type, list(one.dims)) for one in found.input] == [("A", 11, [-1])]
+    assert not world.models["m"].config.input  # what is in the file stays as it is
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("pass", "does not return the config"),
+        ("return c.as_dict()", "does not return the config"),
+        ("c.set_max_batch_size(4); return c", "sets max_batch_size 4, but the config has 8"),
+        ("c.add_input({'name': 'A', 'data_type': 'TYPE_FP32', 'dims': [3]}); return c", "A has the dims [3]"),
+        ("c.add_input({'name': 'A', 'data_type': 'TYPE_INT8', 'dims': [2]}); return c", "A is TYPE_INT8"),
+        ("c.add_input({'name': 'A', 'data_type': 'INT8', 'dims': [2]}); return c", "'INT8' is no data type"),
+        ("c.add_input({'name': 'A', 'dims': [2]}); return c", "needs data_type"),
+        ("c.add_output({'name': 'C', 'optional': True}); return c", "takes only name, data_type, dims, got optional"),
+    ],
+)
+def test_completions_that_fail(tmp_path, body, words):
+    assert words in completed(tmp_path, body).problem
+
+
+@pytest.mark.parametrize(
+    "body", ["return f(c)", "return c if c else c", "c.add_input(x); return c", "raise ValueError"]
+)
+def test_completions_that_cannot_be_told(tmp_path, body):
+    found = completed(tmp_path, body)
+    assert found.config is None
+    assert not found.problem or body.startswith("raise")
+
+
+@pytest.mark.parametrize("head", ["def auto_complete_config(self, c):", "def auto_complete_config():"])
+def test_a_completion_that_cannot_be_called(tmp_path, head):
+    assert "cannot be called" in completed(tmp_path, "return c", head=head).problem
+
+
+def test_a_sequence_model_and_dynamic_batching(tmp_path):
+    found = completed(tmp_path, "c.set_dynamic_batching(); return c", "sequence_batching { }")
+    assert "sets dynamic batching" in found.problem
