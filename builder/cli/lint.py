@@ -20,6 +20,7 @@ HOST_HELP = "Also ask what this host wants."
 ENV_HELP = "A variable of the host's container; may be repeated."
 RELEASE_HELP = "The Triton release that is to load it; by default 25.09."
 STRICT_HELP = "The server runs with --disable-auto-complete-config."
+RECIPES = (".yaml", ".yml")
 FIX_HELP = "Mend what is mechanical, in place, and show what is left."
 
 
@@ -53,7 +54,15 @@ def lint(  # noqa: PLR0913 - one argument for each option
         raise typer.BadParameter("--json and --sarif exclude each other")
     options = _options(host, release, environment, gpus, strict=strict)
     report, mended = _run(path, options, mend=mend)
-    _render(report, mended, "json" if as_json else "sarif" if as_sarif else "text")
+    if as_sarif:
+        from builder.cli.console import print_json
+        from builder.lint.sarif import to_sarif
+
+        print_json(to_sarif(report, "" if path.suffix in RECIPES else str(path)))
+    elif as_json:
+        _render_json(report, mended)
+    else:
+        _render(report, mended)
     raise typer.Exit(EXIT_GATE_FAILED if report.errors else EXIT_DONE)
 
 
@@ -95,20 +104,12 @@ def _variable(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _render(report: Report, mended: tuple[Fixed, ...], form: str) -> None:
-    if form == "json":
-        _render_json(report, mended)
-    elif form == "sarif":
-        from builder.cli.console import print_json
-        from builder.lint.sarif import to_sarif
-
-        print_json(to_sarif(report))
-    else:
-        for one in mended:
-            typer.echo(f"{one.rule} mended {one.path} {one.what}")
-        for found in report.findings:
-            typer.echo(found.text)
-        typer.echo(_summary(report), err=True)
+def _render(report: Report, mended: tuple[Fixed, ...]) -> None:
+    for one in mended:
+        typer.echo(f"{one.rule} mended {one.path} {one.what}")
+    for found in report.findings:
+        typer.echo(found.text)
+    typer.echo(_summary(report), err=True)
 
 
 def _render_json(report: Report, mended: tuple[Fixed, ...]) -> None:

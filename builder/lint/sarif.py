@@ -5,6 +5,7 @@ Format: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html.
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,8 +21,13 @@ SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 _ADDRESS: Final = "https://github.com/tritonsmith/tritonsmith"
 
 
-def to_sarif(report: Report) -> dict[str, Any]:
-    """One run: the rules that found something, and their results."""
+def to_sarif(report: Report, linted: str = "") -> dict[str, Any]:
+    """One run: the rules that found something, and their results.
+
+    Args:
+        report: the findings.
+        linted: the folder or archive that was linted, as it was named: code hosts want paths from where the command ran.
+    """
     used = [rule for rule in RULES.values() if any(found.rule == rule.id for found in report.findings)]
     index = {rule.id: number for number, rule in enumerate(used)}
     driver = {
@@ -30,7 +36,7 @@ def to_sarif(report: Report) -> dict[str, Any]:
         "semanticVersion": __version__,
         "rules": [_rule(rule) for rule in used],
     }
-    results = [_result(found, index[found.rule]) for found in report.findings]
+    results = [_result(found, index[found.rule], linted) for found in report.findings]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
@@ -46,8 +52,10 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(found: Finding, index: int) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": quote(found.path)}}
+def _result(found: Finding, index: int, linted: str) -> dict[str, Any]:
+    location: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(posixpath.normpath(posixpath.join(linted, found.path)))}
+    }
     if found.line is not None:
         location["region"] = {"startLine": found.line}
         if found.column is not None:

@@ -63,7 +63,9 @@ def test_json_and_sarif_are_one_document(tmp_path, tritonsmith):
     data = json.loads(tritonsmith("lint", path, "--json").stdout)
     assert {"rule", "severity", "path", "line", "message", "mend", "releases"} <= set(data["findings"][0])
     assert data["errors"] == len([one for one in data["findings"] if one["severity"] != "advice"])
-    assert json.loads(tritonsmith("lint", path, "--sarif").stdout)["version"] == "2.1.0"
+    (run,) = json.loads(tritonsmith("lint", path, "--sarif").stdout)["runs"]
+    (place, *_) = run["results"][0]["locations"]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == f"{path}/m/config.pbtxt"
     assert tritonsmith("lint", path, "--sarif", "--json").returncode == 2
 
 

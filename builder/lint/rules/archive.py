@@ -28,7 +28,7 @@ def is_junk(name: str) -> bool:
 @repository_rule(
     "A1",
     HOSTING_ERROR,
-    "the artifact is one gzip-compressed tar",
+    "an archive for SageMaker is a tar, packed with gzip",
     why="ModelDataUrl takes no other format",
     source="SageMaker developer guide, your-algorithms-inference-code",
     hosts=HOSTS,
