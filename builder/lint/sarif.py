@@ -26,7 +26,7 @@ def to_sarif(report: Report, linted: str = "") -> dict[str, Any]:
 
     Args:
         report: the findings.
-        linted: the folder or archive that was linted, as it was named: code hosts want paths from where the command ran.
+        linted: the folder or archive that was linted, as it was named: code hosts want paths from where it ran.
     """
     used = [rule for rule in RULES.values() if any(found.rule == rule.id for found in report.findings)]
     index = {rule.id: number for number, rule in enumerate(used)}
@@ -53,9 +53,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _result(found: Finding, index: int, linted: str) -> dict[str, Any]:
-    location: dict[str, Any] = {
-        "artifactLocation": {"uri": quote(posixpath.normpath(posixpath.join(linted, found.path)))}
-    }
+    path = posixpath.normpath(posixpath.join(linted, found.path))
+    location: dict[str, Any] = {"artifactLocation": {"uri": quote(path)}}
     if found.line is not None:
         location["region"] = {"startLine": found.line}
         if found.column is not None:
