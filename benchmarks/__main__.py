@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BENCHMARKS = {
     "startup": "benchmarks.startup",
     "incremental": "benchmarks.incremental",
+    "lint": "benchmarks.lint",
     "packing": "benchmarks.packing",
     "export": "benchmarks.export",
     "jobs": "benchmarks.jobs",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import ArchiveError
 from builder.lint import rules  # noqa: F401 - registers them
+from builder.lint.archive_tree import ArchiveTree
 from builder.lint.finding import LOAD_ERROR, Finding, Report
 from builder.lint.model import survey
 from builder.lint.rule import RULES, Problem, Rule, holds
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 
 
 def lint(path: Path, options: Options) -> Report:
-    """Lints a model repository or a single model folder.
+    """Lints a recipe (``.yaml``), a model repository, a single model folder or an archive.
 
     Raises:
-        ArchiveError: there is nothing at ``path`` that can be linted.
+        UserError: there is nothing at ``path`` that can be linted.
         MachineError: it cannot be read.
     """
+    if path.suffix in {".yaml", ".yml"} and not path.is_dir():
+        from builder.lint.recipe import lint_recipe
+
+        return lint_recipe(path, options)
     return check(survey(open_tree(path), options))
 
 
@@ -34,7 +39,11 @@ def open_tree(path: Path) -> Tree:
     """The files at a path."""
     if path.is_dir():
         return FolderTree(path)
-    raise ArchiveError(f"{path}: is no folder", mend="name a model repository or a model folder")
+    if path.is_file():
+        return ArchiveTree(path)
+    raise ArchiveError(
+        f"{path}: there is nothing to lint", mend="name a recipe, a model repository, a model folder or an archive"
+    )
 
 
 def check(world: World) -> Report:

@@ -31,6 +31,7 @@ class Finding:
         message: what is wrong, with the value and what is allowed.
         mend: what to do about it, as an imperative sentence.
         releases: the Triton releases for which a load-error holds: ``all``, ``>=24.11``.
+        column: its column, from 1; None where it is not known.
     """
 
     rule: str
@@ -40,13 +41,18 @@ class Finding:
     message: str
     mend: str
     releases: str = ""
+    column: int | None = None
+
+    @property
+    def place(self) -> str:
+        """``path``, ``path:line`` or ``path:line:column``."""
+        return ":".join(str(part) for part in (self.path, self.line, self.column) if part is not None)
 
     @property
     def text(self) -> str:
         """``rule-id class path:line message — how to mend``, in one line."""
-        place = self.path if self.line is None else f"{self.path}:{self.line}"
         mend = f" — {self.mend}" if self.mend else ""
-        return f"{self.rule} {self.severity} {place} {self.message}{mend}"
+        return f"{self.rule} {self.severity} {self.place} {self.message}{mend}"
 
 
 @dataclass(frozen=True, slots=True)

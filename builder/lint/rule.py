@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from builder.lint.model import Model, World
+    from builder.lint.options import Options
+    from builder.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Problem:
 Problems: TypeAlias = "Iterator[Problem]"
 ModelCheck: TypeAlias = "Callable[[Model, World], Problems]"
 RepositoryCheck: TypeAlias = "Callable[[World], Problems]"
+RecipeCheck: TypeAlias = "Callable[[Recipe, Options], Problems]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Rule:
         releases: the Triton releases for which it holds: ``all``, ``>=24.11``, ``<24.11``.
         hosts: the hosts for which it holds; empty for all.
         check_model: called for each model; or
-        check_repository: called once.
+        check_repository: called once; or
+        check_recipe: called for a recipe that can be loaded.
     """
 
     id: str
@@ -65,6 +69,13 @@ class Rule:
     hosts: tuple[str, ...] = ()
     check_model: ModelCheck | None = None
     check_repository: RepositoryCheck | None = None
+    check_recipe: RecipeCheck | None = None
+
+    @property
+    def module(self) -> str:
+        """The name of the module of :mod:`builder.lint.rules` that has it."""
+        check = self.check_model or self.check_repository or self.check_recipe
+        return check.__module__.rpartition(".")[2] if check else ""
 
 
 RULES: Final[dict[str, Rule]] = {}
@@ -104,6 +115,18 @@ def repository_rule(
 
     def register(check: RepositoryCheck) -> RepositoryCheck:
         _register(Rule(rule_id, severity, title, why, source, releases, hosts, check_repository=check))
+        return check
+
+    return register
+
+
+def recipe_rule(
+    rule_id: str, severity: str, title: str, *, why: str, source: str
+) -> Callable[[RecipeCheck], RecipeCheck]:
+    """Registers a function ``(recipe, options) -> Iterator[Problem]``; see :class:`Rule`."""
+
+    def register(check: RecipeCheck) -> RecipeCheck:
+        _register(Rule(rule_id, severity, title, why, source, check_recipe=check))
         return check
 
     return register

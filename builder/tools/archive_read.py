@@ -82,7 +82,7 @@ def _cleared_on_error(folder: Path) -> Iterator[None]:
 def _read(archive: Path, limits: Limits, folder: Path | None) -> dict[str, File]:
     """Walks through an archive; with a folder, writes its members below it."""
     members: dict[str, File] = {}
-    with _opened(archive) as tar:
+    with opened(archive) as tar:
         total = 0
         for index, info in enumerate(tar, start=1):
             _check(archive, info)
@@ -99,8 +99,13 @@ def _read(archive: Path, limits: Limits, folder: Path | None) -> dict[str, File]
 
 
 @contextlib.contextmanager
-def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
-    """Yields the archive, to be read once from begin to end; what is wrong with its bytes is an ArchiveError."""
+def opened(archive: Path, *, plain: bool = False) -> Iterator[tarfile.TarFile]:
+    """Yields the archive, to be read once from begin to end; what is wrong with its bytes is an ArchiveError.
+
+    Args:
+        archive: the file.
+        plain: it is a ``.tar`` without gzip.
+    """
     from isal import igzip_threaded, isal_zlib
 
     damage: tuple[type[Exception], ...] = (
@@ -116,12 +121,13 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
     except OSError as error:
         raise ArchiveError(f"{archive}: cannot be read: {error.strerror}", mend="check the path") from error
     try:
-        with (
-            raw,
-            igzip_threaded.open(raw, "rb", threads=1, block_size=_BLOCK_BYTES) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_CarefulInfo) as tar,
-        ):
-            yield tar
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(raw)
+            if not plain:
+                stream = stack.enter_context(igzip_threaded.open(raw, "rb", threads=1, block_size=_BLOCK_BYTES))
+            yield stack.enter_context(
+                tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_CarefulInfo)
+            )
     except damage as error:
         raise ArchiveError(f"{archive}: is damaged, cut off, or no .tar.gz: {error}", mend=_MEND) from error
 

@@ -10,7 +10,7 @@ HEAVY = (
     "torch transformers onnx onnx_ir onnxruntime onnxscript tritonclient numpy pydantic rich ruamel huggingface_hub "
     "grpc google"
 )
-COMMANDS = ["plan", "build", "verify", "serve", "schema", "doctor", "store", "toolchain"]
+COMMANDS = ["plan", "build", "lint", "verify", "serve", "schema", "doctor", "store", "toolchain"]
 
 
 def tritonsmith(*arguments, **options):

@@ -27,9 +27,5 @@ def test_rule(rule_id, tmp_path):
 
 
 def test_no_rule_is_without_a_case():
-    mine = {rule.id for rule in RULES.values() if _module(rule) in MODULES}
+    mine = {rule.id for rule in RULES.values() if rule.module in MODULES}
     assert mine == set(CASES)
-
-
-def _module(rule) -> str:
-    return (rule.check_model or rule.check_repository).__module__.rpartition(".")[2]

@@ -1,0 +1,60 @@
+"""Lint of a recipe: what makes it unloadable, each with its place, and advice."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from builder.errors import RecipeError
+from builder.lint.finding import LOAD_ERROR, Finding, Report
+from builder.lint.rule import RULES
+from builder.recipe import load
+from builder.recipe.document import place_of
+from builder.recipe.files import read_text
+from builder.recipe.load import SIZE_LIMIT_BYTES
+from builder.recipe.reader import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder.lint.options import Options
+    from builder.lint.rule import Rule
+    from builder.recipe import Recipe
+    from builder.recipe.document import Node
+
+_REFUSED: Final = "Q1"
+_PLACE: Final = re.compile(r"^(?P<path>.*?):(?P<line>\d+):(?P<column>\d+): (?P<message>.*)$", re.DOTALL)
+
+
+def lint_recipe(path: Path, options: Options) -> Report:
+    """Lints a recipe.
+
+    Raises:
+        RecipeError: the file cannot be read.
+    """
+    text = read_text(path, limit_bytes=SIZE_LIMIT_BYTES)
+    try:
+        recipe = load(path)
+    except RecipeError as error:
+        return Report(tuple(_refused(path, line) for line in error.message.splitlines()), models=0)
+    root = parse(text, str(path), [])
+    advice = (found for rule in RULES.values() for found in _advice(rule, recipe, root, path, options))
+    return Report(tuple(sorted(advice, key=lambda one: (one.line or 0, one.rule))), models=0)
+
+
+def _refused(path: Path, text: str) -> Finding:
+    found = _PLACE.match(text)
+    if found is None:
+        return Finding(_REFUSED, LOAD_ERROR, str(path), None, text.removeprefix(f"{path}: "), "")
+    line, column = int(found["line"]), int(found["column"])
+    return Finding(_REFUSED, LOAD_ERROR, found["path"], line, found["message"], "", column=column)
+
+
+def _advice(rule: Rule, recipe: Recipe, root: Node, path: Path, options: Options) -> Iterator[Finding]:
+    if rule.check_recipe is None:
+        return
+    for problem in rule.check_recipe(recipe, options):
+        place = place_of(root, tuple(problem.field.split(".")))
+        line, column = place.order
+        yield Finding(rule.id, rule.severity, str(path), line, problem.message, problem.mend, column=column)

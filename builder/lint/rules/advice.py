@@ -1,0 +1,158 @@
+"""What loads and yet works badly or by chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from builder.lint.backend import PYTHON
+from builder.lint.finding import ADVICE
+from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, dtype_name, headers
+from builder.lint.rule import Problem, model_rule
+from builder.lint.rules.hosts import composing
+
+if TYPE_CHECKING:
+    from builder.lint.model import Model, World
+    from builder.lint.rule import Problems
+
+_BATCHING: Final = (ONNXRUNTIME, TENSORRT)
+_INTEGERS: Final = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
+
+
+@model_rule(
+    "A31",
+    ADVICE,
+    "a config states the model's name",
+    why="a folder is renamed or copied more easily than a config: the server compares them only where both are there",
+    source="core src/model_repository_manager.cc:1708",
+)
+def name_stated(model: Model, _: World) -> Problems:
+    if model.config is not None and model.config_path and not model.config.name:
+        yield Problem("no name", f'write name: "{model.name}" (--fix does)')
+
+
+@model_rule(
+    "C10",
+    ADVICE,
+    "inputs of variable length are padded to few lengths, or ragged, where requests are to be batched",
+    why="only requests of equal shapes go into one batch: texts of different lengths are run one by one",
+    source="server docs/user_guide/batcher.md, ragged_batching.md; server#7271, server#3624",
+)
+def variable_lengths(model: Model, _: World) -> Problems:
+    if model.config is None or backend(model) not in _BATCHING or not model.config.HasField("dynamic_batching"):
+        return
+    open_inputs = [tensor.name for tensor in model.config.input if -1 in tensor.dims and not tensor.allow_ragged_batch]
+    if open_inputs:
+        yield Problem(
+            f"dynamic_batching batches only requests of one shape, and {', '.join(open_inputs)} may have any",
+            "pad to a few lengths before this model, or use allow_ragged_batch",
+            "dynamic_batching",
+        )
+
+
+@model_rule(
+    "C11",
+    ADVICE,
+    "a model that batches says so",
+    why="auto-complete adds dynamic_batching for some configs and not for others, and a server without it for none",
+    source="server docs/user_guide/model_configuration.md; onnxruntime_backend src/onnxruntime.cc:1006-1153; "
+    "tensorrt_backend src/model_state.cc:702",
+)
+def explicit_batching(model: Model, world: World) -> Problems:
+    if model.config is None or backend(model) not in _BATCHING or model.config.max_batch_size <= 1:
+        return
+    if model.config.HasField("dynamic_batching") or model.config.HasField("sequence_batching"):
+        return
+    added = batching_is_added(model, strict=world.options.strict)
+    what = "auto-complete adds dynamic_batching" if added else "no scheduler: requests are never batched"
+    yield Problem(
+        f"max_batch_size is {model.config.max_batch_size}, and {what}", "write dynamic_batching { }", "max_batch_size"
+    )
+
+
+def batching_is_added(model: Model, *, strict: bool) -> bool:
+    """Whether the server adds ``dynamic_batching`` by itself, so that writing it changes nothing."""
+    if strict:
+        return False
+    whole = bool(model.config.input) and bool(model.config.output)
+    return backend(model) == TENSORRT or not whole
+
+
+@model_rule(
+    "C50",
+    ADVICE,
+    "warm-up gives whole numbers that mean something",
+    why="random data is random bytes, whatever the type: token ids out of the vocabulary fail in a Gather",
+    source="core src/backend_model_instance.cc:425; server#4373",
+)
+def random_ids(model: Model, _: World) -> Problems:
+    if model.config is None:
+        return
+    for index, sample in enumerate(model.config.model_warmup):
+        for name, item in sorted(sample.inputs.items()):
+            if item.random_data and dtype_name(model.config, item.data_type) in _INTEGERS:
+                yield Problem(
+                    f"warm-up {sample.name!r} gives random bytes for {name!r}, which has whole numbers",
+                    "use zero_data, or a file of real values",
+                    f"model_warmup[{index}].inputs",
+                )
+
+
+@model_rule(
+    "C18",
+    ADVICE,
+    "the checksum agent is for local repositories",
+    why="with a repository in a bucket it fails",
+    source="server#6420, server#6346",
+)
+def checksum(model: Model, _: World) -> Problems:
+    if model.config is not None and any(
+        agent.name == "checksum" for agent in model.config.model_repository_agents.agents
+    ):
+        yield Problem(
+            "has a checksum agent, which a repository in a bucket cannot have",
+            "remove it, unless the repository is a folder",
+            "model_repository_agents",
+        )
+
+
+@model_rule(
+    "C21",
+    ADVICE,
+    "max_batch_size is written down",
+    why="auto-complete cannot tell 0 from nothing: for a graph whose first axes are all dynamic it becomes the "
+    "backend's default, 4",
+    source="onnxruntime_backend src/onnxruntime.cc:1117; server docs/user_guide/model_configuration.md",
+)
+def batch_size_stated(model: Model, world: World) -> Problems:
+    if world.options.strict or model.config is None or model.config.max_batch_size != 0:
+        return
+    if model.config.input and model.config.output:
+        return  # complete: nothing is added
+    for graph, header in headers(model):
+        shapes = [tensor.dims or () for tensor in (*header.inputs, *header.outputs)]
+        if shapes and all(shape and shape[0] == -1 for shape in shapes):
+            yield Problem(
+                f"no max_batch_size, and all first axes of {graph.path} are dynamic: auto-complete makes it 4",
+                "write max_batch_size, and input and output in full",
+            )
+
+
+@model_rule(
+    "E7",
+    ADVICE,
+    "the Python steps of an ensemble run on the CPU",
+    why="an instance on the GPU holds memory there, and tensors are copied to it and back",
+    source="server docs/user_guide/ensemble_models.md; python_backend README",
+)
+def python_on_gpu(model: Model, world: World) -> Problems:
+    if model.config is None or backend(model) != PYTHON:
+        return
+    if model.name not in composing(world):
+        return
+    for index, group in enumerate(model.config.instance_group):
+        if group.kind == group.KIND_GPU:
+            yield Problem(
+                "a Python step of an ensemble has instances on the GPU",
+                "write kind: KIND_CPU",
+                f"instance_group[{index}].kind",
+            )

@@ -1,0 +1,60 @@
+"""Each rule finds its bad repository, and nothing in its good one; no rule of these modules is without a case."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder.lint import Options, lint
+from builder.lint.rule import RULES
+from tests.lint.hosting_cases import ANY, CASES, MULTI, SINGLE, make, onnx
+
+MODULES = {
+    "advice",
+    "archive",
+    "bls",
+    "environment",
+    "hosted_models",
+    "onnx_files",
+    "onnx_graph",
+    "onnxruntime",
+    "python_environment",
+    "sagemaker",
+    "tensorrt",
+}
+
+
+@pytest.mark.parametrize("rule_id", CASES)
+def test_rule(rule_id, tmp_path):
+    case = CASES[rule_id]
+    sides = {"bad": (case.bad, case.options), "good": (case.good, case.good_options or case.options)}
+    found = {}
+    for side, (what, options) in sides.items():
+        folder = tmp_path / side
+        folder.mkdir()
+        report = lint(make(what, folder), options)
+        found[side] = [one for one in report.findings if one.rule == rule_id]
+    assert found["bad"], "the bad one is not found"
+    assert not found["good"], found["good"]
+    for one in found["bad"]:
+        assert one.message
+        assert one.mend
+        assert one.severity == RULES[rule_id].severity
+        assert "\n" not in one.text
+
+
+@pytest.mark.parametrize("text", ["name: ", "input { dims: [ 1 ] }", "\x00", "max_batch_size: -1", "platform: 'x'"])
+@pytest.mark.parametrize("options", [ANY, SINGLE, MULTI, Options(mode="strict", gpus=0)])
+def test_no_rule_stumbles_over_a_config(text, options, tmp_path):
+    files = onnx() | {
+        "m/1/model.plan": b"",
+        "m/1/model.py": b"\xff(",
+        "n/config.pbtxt": text,
+        "n/1/model.plan": b"ftrt",
+    }
+    path = make(files | {"m/config.pbtxt": text, "o/1/model.onnx": b"", "p/": ""}, tmp_path)
+    assert lint(path, options).models == 4
+
+
+def test_no_rule_is_without_a_case():
+    mine = {rule.id for rule in RULES.values() if rule.module in MODULES}
+    assert mine == set(CASES)
