@@ -71,8 +71,9 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
         tools = toolchain.install(cache)
         environment = toolchain.python_environment(tools, cache, version)
         options = triton_server.Options(http_port=ports.http, grpc_port=ports.grpc)
+        log_path = folder / "server.log"
         with triton_server.serve(
-            repository, toolchain=tools, environment=environment, load=models, options=options
+            repository, toolchain=tools, environment=environment, load=models, options=options, log_path=log_path
         ) as server:
             yield Served(server, models)
 

@@ -32,10 +32,11 @@ OutT = TypeVar("OutT")
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A stage that a worker has just run for us: it is not reported as found."""
+    """A stage that a worker has just run for us, or that it found when others had run it: not what we find now."""
 
     began: float  # time.monotonic()
     peak_bytes: int
+    state: str  # RAN | FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Executor:
             fingerprint = self.fingerprint(stage, inputs)
             key = digest_json(fingerprint)
             output = None if self.fresh else self.store.find(key)
-            state = RAN if ran else FOUND
+            state = ran.state if ran else FOUND
             if output is None:
                 state, output = self._make(stage, inputs, fingerprint, node)
             if not self.fresh:

@@ -7,8 +7,9 @@ order finds it there.
 
 Without a file it takes orders from its standard input, one a line, until that ends: what one stage has imported, the
 next need not (torch and transformers take seconds). It writes one JSON object a line: ``{"taken": true}`` when it has
-read an order, ``{"talk": …, "level": …}`` meanwhile, and at the end ``{"done": key, …}`` or ``{"error": …, …}`` with
-``peak_bytes``, the memory that it took at most, and ``resident_bytes``, what it still holds.
+read an order, ``{"talk": …, "level": …}`` meanwhile, and at the end ``{"done": key, "state": …}`` (ran; or found, as
+another build was first) or ``{"error": …}``, with ``peak_bytes``, the memory that it took at most, and
+``resident_bytes``, what it still holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from builder.core.digest import digest_json
 from builder.core.execute import Executor
 from builder.core.orders import decode
 from builder.core.plan import differences
-from builder.core.report import Silent
+from builder.core.report import FOUND, Silent, StageTime
 from builder.core.store import Store
 from builder.errors import InternalError, MachineError, TritonsmithError
 from builder.tools import memory
@@ -38,8 +39,17 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
 
 
-def perform(order: dict[str, Json]) -> str:
-    """Runs an order in this process; the key of what it made.
+class _Note(Silent):
+    """Keeps how the last stage ended: it ran, or somebody else had made the same meanwhile."""
+
+    state = FOUND
+
+    def finished(self, time: StageTime) -> None:
+        self.state = time.state
+
+
+def perform(order: dict[str, Json]) -> tuple[str, str]:
+    """Runs an order in this process; the key of what it made, and whether it ran or was found after all.
 
     Raises:
         MachineError: what the order declares does not hold here.
@@ -47,7 +57,8 @@ def perform(order: dict[str, Json]) -> str:
         TritonsmithError: the stage failed.
     """
     stage, inputs = decode(order["stage"]), decode(order["inputs"])
-    executor = Executor(_store(order["store"], tuple(order["owned"])), reporter=Silent())
+    note = _Note()
+    executor = Executor(_store(order["store"], tuple(order["owned"])), reporter=note)
     here = executor.fingerprint(stage, inputs)
     if here != order["fingerprint"]:
         raise MachineError(
@@ -56,7 +67,7 @@ def perform(order: dict[str, Json]) -> str:
             mend="install here what was planned with, or plan again",
         )
     executor.run(stage, inputs, order["node"])
-    return digest_json(here)
+    return digest_json(here), note.state
 
 
 @functools.cache
@@ -69,7 +80,7 @@ def answer_of(order: dict[str, Json]) -> dict[str, Json]:
     """Runs an order in this process; what a worker answers: the key or the error, and the memory that it took."""
     memory.reset_peak()
     try:
-        answer: dict[str, Json] = {"done": perform(order)}
+        answer: dict[str, Json] = dict(zip(("done", "state"), perform(order), strict=True))
     except TritonsmithError as error:
         facts = {"class": type(error).__name__, "message": error.message, "mend": error.mend}
         answer = {"error": {**facts, "path": str(getattr(error, "path", ""))}}

@@ -74,11 +74,11 @@ class Workers:
             return self.executor.run(stage, inputs, node)
         reporter.started(node)
         try:
-            peak_bytes = self._send(stage, inputs, node, fingerprint)
+            answer = self._send(stage, inputs, node, fingerprint)
         except BaseException:
             reporter.failed(node, time.monotonic() - began)
             raise
-        return self.executor.run(stage, inputs, node, Elsewhere(began, peak_bytes))
+        return self.executor.run(stage, inputs, node, Elsewhere(began, answer["peak_bytes"], answer["state"]))
 
     def prefers(self, stage: object) -> bool:
         """Whether an idle worker has done the same before, for another model."""
@@ -86,8 +86,8 @@ class Workers:
         with self._lock:
             return any(name in worker.stages for worker in self._idle)
 
-    def _send(self, stage: Stage[Any, Any], inputs: object, node: str, fingerprint: dict[str, Json]) -> int:
-        """Has a worker run the stage; bytes of memory that it used at most."""
+    def _send(self, stage: Stage[Any, Any], inputs: object, node: str, fingerprint: dict[str, Json]) -> dict[str, Json]:
+        """Has a worker run the stage; its answer."""
         needed = memory_of(stage, inputs)
         if self.memory is not None and needed > self.memory:
             log.warning(
@@ -112,10 +112,9 @@ class Workers:
                 self._idle.append(worker)
         if "error" in answer:
             raise _error(answer["error"])
-        peak_bytes = int(answer["peak_bytes"])
-        if peak_bytes > needed:
-            log.info(TOOK_MORE, stage.name, peak_bytes / 1e9, needed / 1e9)
-        return peak_bytes
+        if answer["peak_bytes"] > needed:
+            log.info(TOOK_MORE, stage.name, answer["peak_bytes"] / 1e9, needed / 1e9)
+        return answer
 
     def _take(self, stage: str, libraries: frozenset[str], needed: int) -> _Worker:
         """The idle worker that did the same before or has most of the libraries, or the last used; or a new one."""

@@ -109,14 +109,18 @@ def serve(
         load: models to load; the block begins when all of them are ready.
         arguments: further arguments of tritonserver.
         options: ports, strictness, cache.
-        log_path: where the server's log is kept; default: a temporary file, removed at the end.
+        log_path: where the server's log is kept; default: a temporary file, removed at the end. Temporary files lie
+            beside it, if that path survives a shell: then a caller that is killed leaves nothing elsewhere, not even
+            in the moment before the server has its guardian.
 
     Raises:
         ServerError: it did not start, did not load a model, or died while the block ran; with its log's lines.
         MachineError: this machine cannot run it.
     """
     allow_open_files()
-    with tempfile.TemporaryDirectory(prefix="tritonsmith-server-") as folder:
+    beside = log_path.absolute().parent if log_path else None
+    below = beside if beside and _SHELL_SAFE.fullmatch(str(beside)) else None
+    with tempfile.TemporaryDirectory(prefix="tritonsmith-server-", dir=below) as folder:
         temporary = Path(folder)
         folders = (_speakable(repository, temporary), _speakable(backends(toolchain, environment), temporary))
         path = (log_path or temporary / "server.log").absolute()

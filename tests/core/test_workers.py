@@ -63,6 +63,21 @@ def test_a_stage_runs_in_a_process_of_its_own_and_is_found_afterwards(store):
     assert not list((store.root / "builds").iterdir())
 
 
+def test_what_another_build_made_meanwhile_is_found_and_did_not_run(store):
+    """Both see that it is not there, and each tells a worker; the store's lock lets one of them make it."""
+    listeners = [Listener(), Listener()]
+    with Workers(Executor(store, reporter=listeners[0])) as one, Workers(Executor(store, reporter=listeners[1])) as two:
+        for workers in (one, two):
+            workers.run(stage(store, "warm"), (), "r/warm")  # both processes are there
+        slow = stage(store, "slow", meets="nobody", patience_seconds=PATIENCE_SECONDS)
+        threads = [threading.Thread(target=workers.run, args=(slow, (), "r/slow")) for workers in (one, two)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(listener.events[-1][0] for listener in listeners) == ["found", "ran"]
+
+
 def test_one_process_takes_one_order_after_another(store, workers):
     first, second = (workers.run(stage(store, name), (), f"r/{name}").record["pid"] for name in "ab")
     assert first == second
