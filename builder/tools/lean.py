@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -24,9 +25,20 @@ _FOR_TRAINING: Final = ("scipy", "sklearn", "torch.distributed.fsdp._fully_shard
 decoding, and to train on several machines."""
 
 
-@functools.cache
+_ONE_AT_A_TIME: Final = threading.Lock()
+
+
 def transformers() -> HfModule:
-    """The module ``transformers``, with all that any of its models needs imported."""
+    """The module ``transformers``, with all that any of its models needs imported.
+
+    Stages run in threads: the second to ask waits, and does not meet a module that is half there.
+    """
+    with _ONE_AT_A_TIME:
+        return _transformers()
+
+
+@functools.cache
+def _transformers() -> HfModule:
     # Where somebody has imported it already, it knows by now what there is.
     with without_garbage_collection(), _hidden(() if "transformers" in sys.modules else _FOR_TRAINING):
         import torch

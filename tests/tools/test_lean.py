@@ -28,6 +28,27 @@ def test_packages_for_training_stay_out_and_can_be_imported_afterwards():
     assert done.returncode == 0, done.stderr
 
 
+_THREADS = """
+import threading
+from builder.tools import lean
+found, start = [], threading.Barrier(2)
+def ask():
+    start.wait()
+    found.append(lean.transformers().AutoConfig)
+threads = [threading.Thread(target=ask) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(found) == 2 and found[0] is found[1], found
+"""
+
+
+def test_two_threads_that_ask_at_once_both_get_the_whole_module():
+    done = subprocess.run([sys.executable, "-c", _THREADS], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+
+
 def test_garbage_is_collected_again_even_after_an_error():
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError), without_garbage_collection():
