@@ -101,8 +101,10 @@ def test_a_selection_takes_what_all_its_models_take() -> None:
         ({"model": "a", "inputs": {"input_ids": ["t.a"]}}, "step 'x' input 'input_ids': only aggregate takes a list"),
         (
             {"select": {"by": "request.KIND", "cases": {"1": "a", "2": "two"}}},
-            "step 'x': 'a' gives LOGITS FP32 [3], PROBABILITIES FP32 [3], but 'two' gives LOGITS FP32 [2], "
-            "PROBABILITIES FP32 [2]: whichever is chosen must give the same tensors",
+            (
+                "step 'x': 'a' gives LOGITS FP32 [3], PROBABILITIES FP32 [3], but 'two' gives LOGITS FP32 [2], "
+                "PROBABILITIES FP32 [2]: whichever is chosen must give the same tensors"
+            ),
         ),
     ],
 )
