@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from builder.recipe.base import Count, Frozen, FrozenMapping, RecipePath, Section, tagged, wrong
+from builder.recipe.schema import check_part_name
 from builder.recipe.serving import Serving
-from builder.recipe.suggest import show
+from builder.recipe.suggest import did_you_mean, show
 
 if TYPE_CHECKING:
     from builder.artifacts import Json
@@ -45,10 +46,16 @@ Given = Annotated[
 ]
 
 
+def _check_dtype(value: str) -> str:
+    if value not in DTYPES:
+        raise wrong(f"unknown data type {value!r}; allowed: {', '.join(DTYPES)}{did_you_mean(value, DTYPES)}")
+    return value
+
+
 class TensorSpec(Section):
     """A tensor of a step of your own, without the batch axis."""
 
-    dtype: Annotated[str, Field(json_schema_extra={"enum": list(DTYPES)})]
+    dtype: Annotated[str, AfterValidator(_check_dtype), Field(json_schema_extra={"enum": list(DTYPES)})]
     """Triton's name of the data type, such as FP32; BYTES for text."""
 
     dims: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -234,6 +241,15 @@ AnyStep = Annotated[
 ]
 
 
+def _check_step_name(value: str) -> str:
+    if value == "request":
+        raise wrong("request stands for the client: give the step another name")
+    return check_part_name(value)
+
+
+StepName = Annotated[str, AfterValidator(_check_step_name)]
+
+
 @tagged
 def _list_or_mapping(value: Json) -> str:
     return "mapping" if isinstance(value, Mapping) else "list"
@@ -242,7 +258,7 @@ def _list_or_mapping(value: Json) -> str:
 class Pipeline(Section):
     """A pipeline of named steps."""
 
-    steps: Annotated[FrozenMapping[str, AnyStep], Field(min_length=1)]
+    steps: Annotated[FrozenMapping[StepName, AnyStep], Field(min_length=1)]
     """Name → step. A step may take what those before it give, by name; more is said under its inputs."""
 
     outputs: Annotated[
