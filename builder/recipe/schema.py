@@ -180,7 +180,19 @@ def json_schema() -> dict[str, Json]:
     What spans several keys is not in it: only :func:`~builder.recipe.load.load` checks everything.
     """
     from builder.recipe import docstrings
+    from builder.recipe.composed import Composed
 
-    docstrings.describe(Recipe)
-    schema = Recipe.model_json_schema(schema_generator=_SchemaGenerator)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "tritonsmith recipe"}
+    roots = []
+    for root in (Recipe, Composed):
+        docstrings.describe(root)
+        roots.append(root.model_json_schema(schema_generator=_SchemaGenerator))
+    single, composed = roots
+    definitions = {**composed.pop("$defs"), **single.pop("$defs")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tritonsmith recipe",
+        "$defs": dict(sorted(definitions.items())),
+        "if": {"required": ["models"]},
+        "then": composed,
+        "else": single,
+    }
