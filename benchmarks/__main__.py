@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 # Name → the module that runs it. One module may run several, on the same servers.
 BENCHMARKS = {
     "startup": "benchmarks.startup",
+    "incremental": "benchmarks.incremental",
     "packing": "benchmarks.packing",
     "export": "benchmarks.export",
+    "jobs": "benchmarks.jobs",
     "served": "benchmarks.served",
     "text": "benchmarks.served",
     "defaults": "benchmarks.served",

@@ -15,7 +15,7 @@ from benchmarks.paths import scratch
 from benchmarks.progress import say
 from benchmarks.report import Comparison, Goal, Result
 from benchmarks.statistics import interleave
-from builder.artifacts import to_json
+from builder.core.codec import to_json
 from builder.core.digest import describe_folder, digest_file
 from builder.errors import GateError, MachineError
 from builder.tools import process

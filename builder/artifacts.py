@@ -128,6 +128,13 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmupData:
+    """A real text as the model's inputs: ``files`` holds, by input, one row of token ids, INT64, little endian."""
+
+    files: dict[str, File]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfigs:
     """What decides how Triton serves the models of an ensemble.
 

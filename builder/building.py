@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.config import warm_up
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
@@ -103,6 +104,7 @@ class BuildResult:
             "size": self.archive.file.size,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "stages": {time.stage: time.state for time in self.times},
+            "peak_bytes": {time.stage: time.peak_bytes for time in self.times if time.peak_bytes is not None},
             "verification": manifest.verification.model_dump(mode="json"),
             "parity": manifest.measured.model_dump(mode="json")["parity"],
             "perf": manifest.measured.model_dump(mode="json")["perf"],
@@ -268,22 +270,27 @@ def _store(cache: Path) -> Store:
 
 def _healed(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> graph.Outcome:
     """Runs the nodes; where a file of the store was found damaged and removed, again: what made it is missed then."""
-    perform: graph.Perform = executor.run
-    if limits.jobs > 1:
-        from builder.core.worker import Workers
-
-        perform = Workers(executor).run
     for _ in range(_HEALINGS):
-        outcome = graph.run(made, perform, limits)
+        outcome = _run(made, executor, limits)
         damaged = [error for error in outcome.errors.values() if isinstance(error, DamagedError)]
         if not any(executor.store.blobs.holds(error.path) for error in damaged):
             break
     return outcome
 
 
+def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> graph.Outcome:
+    if limits.jobs == 1:
+        return graph.run(made, executor.run, limits)
+    from builder.core.workers import Workers
+
+    with Workers(executor, limits.memory) as workers:
+        return graph.run(made, workers.run, limits, workers.prefers)
+
+
 def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
     stages = dict.fromkeys(("source", "tokenizer", "trace", "bind", "reference", "check"), SHARED)
+    stages |= dict.fromkeys(("warmup",) if warm_up(recipe) else (), SHARED)
     stages |= dict.fromkeys(("config", "package", "pack"), target)
     if destination.verify:
         stages |= dict.fromkeys(("measure", "judge"), target)

@@ -1,6 +1,6 @@
 """THE ORDER of the stages: read this first.
 
-    recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ config ─ package ─ pack ─ measure ─ judge
+    recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ warmup ─ config ─ package ─ pack ─ measure ─ judge
 
 A stage gets its predecessors' artifacts, never their modules. Here, and only here, one artifact is handed to the next
 stage: each node says which outputs it needs, and what it makes of them. What a stage does is told by its own docstring;
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.config import ConfigureInputs, configure
+from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.graph import Node
 from builder.errors import RecipeError
 from builder.export.bind import Bind
@@ -105,7 +105,7 @@ def _export(make: _Maker, surroundings: Surroundings) -> list[Node]:
         stage = Refer(task, (shapes.batch.min, shapes.batch.max), _sequence(recipe, made["tokenizer"].max_length))
         return stage, (made["source"], made["tokenizer"], samples)
 
-    return [
+    made = [
         make.node("source", lambda _: (Resolve(task, surroundings.describe), recipe.source)),
         make.node("tokenizer", lambda made: (Tokenizer(task, recipe.inputs.max_length), made["source"]), "source"),
         make.node("trace", lambda made: (Trace(task), (made["source"], made["tokenizer"])), "source", "tokenizer"),
@@ -113,6 +113,10 @@ def _export(make: _Maker, surroundings: Surroundings) -> list[Node]:
         make.node("reference", refer, "source", "tokenizer"),
         make.node("check", lambda made: (Check(), (made["bind"], made["reference"])), "bind", "reference"),
     ]
+    if (warm := warm_up(recipe)) is not None:
+        needs = "tokenizer", "reference"
+        made.append(make.node("warmup", lambda made: (warm, (made["tokenizer"], made["reference"])), *needs))
+    return made
 
 
 def _sequence(recipe: Recipe, max_length: int) -> tuple[int, int]:
@@ -140,6 +144,10 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         parts = (made["source"], made["check"], made["tokenizer"], made["config"], made["reference"].labels)
         return layout, PackageInputs(*parts)
 
+    def configured(made: Values) -> tuple[Any, Any]:
+        labels = made["reference"].labels
+        return config, ConfigureInputs(made["check"], made["tokenizer"], made.get("warmup"), labels)
+
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
         return Measure(surroundings.cache, asked), proof_of(recipe, target, made)
@@ -149,11 +157,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         return Judge(held.tolerances, held.constraints), made["measure"]
 
     made = [
-        make.node(
-            "config",
-            lambda made: (config, ConfigureInputs(made["check"], made["tokenizer"], made["reference"])),
-            *("check", "tokenizer", "reference"),
-        ),
+        make.node("config", configured, "check", "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
         make.node("package", packaged, "source", "check", "tokenizer", "config", "reference"),
         make.node("pack", lambda made: (Pack(target), made["package"]), "package"),
     ]

@@ -5,6 +5,7 @@ Results go to stdout, talk and progress to stderr. Exit codes are in :mod:`build
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import traceback
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         traceback.print_exc()
         typer.echo("tritonsmith: this is a bug of tritonsmith; please report it with the lines above", err=True)
         code = EXIT_INTERNAL_ERROR
+    gc.freeze()  # the interpreter looks for garbage when it ends: 10 ms for what is gone with the process anyway
     sys.exit(code if isinstance(code, int) else 0)
 
 

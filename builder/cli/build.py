@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from builder.cli.plan import SET_HELP
+from builder.errors import EXIT_INTERNAL_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
     from builder.core.graph import Limits
 
 
+MOST_JOBS: Final = 4
+JOBS_HELP: Final = (
+    "Stages side by side, as far as memory allows.  [default: one for each CPU that may be used, "
+    f"{MOST_JOBS} at most: each may import torch once]"
+)
+
+
 def build(  # noqa: PLR0913 - the options of the command
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
     target: Annotated[list[str] | None, typer.Option(help="Only this target; may be repeated.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
     out: Annotated[Path, typer.Option(help="Folder for archives.", file_okay=False)] = Path("dist"),
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not serve, compare or measure.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Stages side by side, as far as memory allows.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=JOBS_HELP, show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
@@ -42,21 +50,21 @@ def build(  # noqa: PLR0913 - the options of the command
     else:
         for result in built.results:
             render(result)
-    for node, error in list(built.errors.items())[:-1]:
-        typer.echo(f"tritonsmith: {node}: {error}", err=True)
-    for error in list(built.errors.values())[-1:]:
-        raise error
+    if built.errors:
+        gravest = max(built.errors, key=lambda node: getattr(built.errors[node], "exit_code", EXIT_INTERNAL_ERROR))
+        for node, error in built.errors.items():
+            if node != gravest:
+                typer.echo(f"tritonsmith: {node}: {error}", err=True)
+        raise built.errors[gravest]
     raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
 
 
-def _limits(jobs: int) -> Limits:
+def _limits(jobs: int | None) -> Limits:
     from builder.core.graph import Limits
+    from builder.tools import hardware, memory
 
-    if jobs == 1:
-        return Limits()
-    from builder.tools.hardware import free_memory
-
-    return Limits(jobs, free_memory() * 9 // 10)
+    jobs = jobs or min(MOST_JOBS, max(1, int(hardware.cpus())))
+    return Limits() if jobs == 1 else Limits(jobs, memory.free() * 9 // 10)
 
 
 def _failures(errors: Mapping[str, Exception]) -> list[Json]:

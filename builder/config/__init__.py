@@ -1,5 +1,6 @@
 """Facts of the graph, the tokenizer and the target → Triton's configs."""
 
 from builder.config.stage import Configure, ConfigureInputs, configure
+from builder.config.warmup import WarmUp, warm_up
 
-__all__ = ["Configure", "ConfigureInputs", "configure"]
+__all__ = ["Configure", "ConfigureInputs", "WarmUp", "configure", "warm_up"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import Tensor
+from builder.config.compose import ModelFacts, compose, server_inputs, strings, variant
 from builder.config.hardware import default_instances, instance_count, threads_per_instance, tokenizer_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from builder.artifacts import Json, Tensor
+    from builder.artifacts import Json
+    from builder.config.host import Problem
 
 TEXT: Final = "TEXT"
 TEXT_PAIR: Final = "TEXT_PAIR"
@@ -43,84 +46,75 @@ class Facts:
         return (TEXT, TEXT_PAIR) if self.text_pair else (TEXT,)
 
 
-def ensemble(facts: Facts) -> dict[str, Json]:
-    """``<name>``: text in, the model's outputs out."""
-    return {
-        "name": facts.name,
-        "platform": "ensemble",
-        "max_batch_size": facts.max_batch_size,
-        **_version_policy(facts),
-        "input": _texts(facts),
-        "output": [_tensor(tensor) for tensor in facts.outputs],
-        # Here, so that a hit saves the tokenizer too: ensembles can since 24.05, which is before all known releases.
-        **({"response_cache": {"enable": True}} if facts.serving["response_cache"]["enable"] else {}),
-        "ensemble_scheduling": {
-            "step": [
-                _step(facts.tokenize_name, facts.texts, [tensor.name for tensor in facts.inputs]),
-                _step(facts.model_name, [tensor.name for tensor in facts.inputs], [out.name for out in facts.outputs]),
-            ]
-        },
-    }
+def ensemble(facts: Facts, model_config: Mapping[str, Json]) -> dict[str, Json]:
+    """``<name>``: text in, the model's outputs out, as its config shows them."""
+    tokens = [tensor.name for tensor in facts.inputs]
+    shown = {tensor["name"]: tuple(tensor["dims"]) for tensor in model_config["output"]}
+    outputs = tuple(replace(out, shape=(-1, *shown[out.name])) for out in facts.outputs if out.name in shown)
+    steps = [_step(facts.tokenize_name, facts.texts, tokens), _step(facts.model_name, tokens, list(shown))]
+    known = ModelFacts(
+        facts.name, _texts(facts), outputs, facts.max_batch_size, platform="ensemble", scheduling={"step": steps}
+    )
+    # The cache is here, so that a hit saves the tokenizer too: ensembles can since 24.05, before all known releases.
+    return compose(known, {key: facts.serving.get(key) for key in ("version_policy", "response_cache")})
 
 
 def tokenize(facts: Facts) -> dict[str, Json]:
     """``<name>-tokenize``: the Python step. It never waits for more texts: that would add to the model's own delay."""
-    return {
-        "name": facts.tokenize_name,
-        "backend": "python",
-        "max_batch_size": facts.max_batch_size,
-        **_version_policy(facts),
-        "input": _texts(facts),
-        "output": [_tensor(tensor) for tensor in facts.inputs],
+    known = ModelFacts(facts.tokenize_name, _texts(facts), facts.inputs, facts.max_batch_size, backend="python")
+    gathers = facts.serving.get("dynamic_batching") is not False
+    said = {
+        "version_policy": facts.serving.get("version_policy"),
         "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
-        "dynamic_batching": _no_gathering() if facts.serving["dynamic_batching"] is False else {},
-        "parameters": _strings({"tokenizer_threads": str(tokenizer_threads(facts.vcpus))}),
+        "dynamic_batching": {} if gathers else False,
+        "parameters": {"tokenizer_threads": str(tokenizer_threads(facts.vcpus))},
     }
+    return compose(known, said)
 
 
 def model(facts: Facts, warmup: Sequence[Json] = ()) -> dict[str, Json]:
-    """``<name>-model``: the graph on onnxruntime. ``serving.config`` is merged in last."""
-    raw = facts.serving["config"]
-    groups = raw.get("instance_group") or _instance_groups(facts)
-    data: dict[str, Json] = {
-        "name": facts.model_name,
-        "backend": "onnxruntime",
-        "default_model_filename": MODEL_FILE,
-        "max_batch_size": facts.max_batch_size,
-        **_version_policy(facts),
-        "input": [_tensor(tensor) for tensor in facts.inputs],
-        "output": [_tensor(tensor) for tensor in facts.outputs],
-        "instance_group": groups,
-        "dynamic_batching": _dynamic_batching(facts.serving["dynamic_batching"]),
-        "parameters": _strings(
-            {
-                "intra_op_thread_count": str(threads_per_instance(facts.vcpus, instance_count(groups))),
-                "inter_op_thread_count": "1",
-                **facts.serving["parameters"],
-            }
-        ),
+    """``<name>-model``: the graph on onnxruntime, with all that ``serving`` says."""
+    groups = _instance_groups(facts)
+    threads = threads_per_instance(facts.vcpus, instance_count(facts.serving["config"].get("instance_group") or groups))
+    defaults = {
+        "dynamic_batching": {},
+        "parameters": strings({"intra_op_thread_count": str(threads), "inter_op_thread_count": "1"}),
         **({"model_warmup": list(warmup)} if warmup else {}),
     }
-    return merge(data, raw)
+    said = {**facts.serving, "instance_group": groups, "response_cache": None}
+    return compose(facts_of_model(facts), said, defaults)
 
 
-def merge(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:
-    """``over`` over ``base``: mappings are merged key by key, everything else is replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
+def facts_of_model(facts: Facts) -> ModelFacts:
+    """What the build knows of ``<name>-model``."""
+    return ModelFacts(
+        facts.model_name,
+        facts.inputs,
+        facts.outputs,
+        facts.max_batch_size,
+        backend="onnxruntime",
+        model_filename=MODEL_FILE,
+    )
 
 
-def _texts(facts: Facts) -> list[Json]:
-    return [{"name": name, "data_type": "TYPE_STRING", "dims": [1]} for name in facts.texts]
+def variants(facts: Facts, config: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
+    """The model's other configs, by name: ``serving.configs`` over its ``config.pbtxt``."""
+    named = facts.serving.get("configs") or {}
+    return {name: variant(config, fields) for name, fields in named.items()}
 
 
-def _tensor(tensor: Tensor) -> dict[str, Json]:
-    """Without the batch axis, which ``max_batch_size`` stands for."""
-    kind = "TYPE_STRING" if tensor.dtype == "BYTES" else f"TYPE_{tensor.dtype}"
-    return {"name": tensor.name, "data_type": kind, "dims": list(tensor.shape[1:])}
+def tokenizer_problems(facts: Facts, config: Mapping[str, Json]) -> Iterator[Problem]:
+    """What a section says of the model's inputs that the tokenizer makes otherwise."""
+    made = {tensor.name: list(tensor.shape[1:]) for tensor in facts.inputs}
+    for place, name in server_inputs(config).items():
+        yield place, f"{name!r} " + ("is made by the tokenizer" if name in made else "is no input of the graph")
+    for index, entry in enumerate(facts.serving.get("input") or ()):
+        if entry.get("dims", made.get(entry["name"])) != made.get(entry["name"]):
+            yield ("input", index, "dims"), f"is {entry['dims']}; the tokenizer makes {made.get(entry['name'])}"
+
+
+def _texts(facts: Facts) -> tuple[Tensor, ...]:
+    return tuple(Tensor(name, "BYTES", (-1, 1)) for name in facts.texts)
 
 
 def _step(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, Json]:
@@ -132,32 +126,7 @@ def _step(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str,
     }
 
 
-def _strings(values: Mapping[str, str]) -> dict[str, Json]:
-    return {key: {"string_value": value} for key, value in values.items()}
-
-
-def _version_policy(facts: Facts) -> dict[str, Json]:
-    policy = facts.serving["version_policy"]
-    return {} if policy is None else {"version_policy": policy}
-
-
 def _instance_groups(facts: Facts) -> list[Json]:
     """KIND_AUTO: without a GPU it means the CPU, so that it loads everywhere."""
-    asked = facts.serving["instance_group"] or [{"count": default_instances(facts.vcpus), "kind": None}]
-    return [{"count": group["count"], "kind": group["kind"] or "KIND_AUTO"} for group in asked]
-
-
-def _dynamic_batching(asked: Json) -> dict[str, Json]:
-    """The scheduler, always explicit: Triton completes a config without one, and then gathers."""
-    if asked is False:
-        return _no_gathering()
-    return {key: value for key, value in (asked or {}).items() if value}
-
-
-def _no_gathering() -> dict[str, Json]:
-    """No request shares an execution with another.
-
-    There is no field that says so. But with a preferred size of 1 and no delay, the batcher closes each batch when it
-    holds one request (``GetDynamicBatch`` in ``src/dynamic_batch_scheduler.cc`` of triton-inference-server/core).
-    """
-    return {"preferred_batch_size": [1]}
+    asked = facts.serving.get("instance_group") or [{"count": default_instances(facts.vcpus)}]
+    return [{**group, "count": group.get("count") or 1, "kind": group.get("kind") or "KIND_AUTO"} for group in asked]

@@ -1,231 +1,201 @@
-"""What a ModelConfig must hold beyond its fields' types: rules of Triton's core and of its onnxruntime backend.
+"""What a ModelConfig must hold beyond its fields' types: schedulers, instances, versions, and all that is no tensor.
 
-Each rule yields a sentence. Sources: ``src/model_config_utils.cc`` and ``src/ensemble_scheduler`` of
-triton-inference-server/core (73aad7c), ``src/onnxruntime.cc`` of triton-inference-server/onnxruntime_backend (00fd3e8).
+Each rule yields the path of what is wrong, and a sentence. Sources: ``src/model_config_utils.cc``
+(``ValidateModelConfig``, ``ValidateInstanceGroup``, ``ValidateModelMetrics``) and ``src/rate_limiter.cc`` of
+triton-inference-server/core (73aad7c). What Triton takes and then does not do, such as a queue policy for a priority
+that there is not, is refused, too.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
 from typing import TYPE_CHECKING, Final
 
-from builder.errors import InternalError, UserError
+from builder.config import rules_backend, rules_tensors
+from builder.config.host import Host, Problem, tensorrt
+from builder.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from builder.artifacts import Json
+    from builder.config.host import Keys
 
-DERIVED: Final = {
-    "name": "the recipe's name",
-    "platform": "the target's runtime",
-    "backend": "the target's runtime",
-    "runtime": "the target's runtime",
-    "input": "the graph",
-    "output": "the graph",
-    "default_model_filename": "the graph",
-    "cc_model_filenames": "the targets",
-    "ensemble_scheduling": "the pipeline",
-    "max_batch_size": "serving.max_batch_size",
-}
-"""Fields that the build derives → from what. A recipe that sets one would contradict its own model."""
+NO_GPU: Final = Host()
+"""A machine without a GPU, and a model of whose files nothing is known."""
 
-_COUNTS: Final = ("intra_op_thread_count", "inter_op_thread_count")
-_FLAGS: Final = (
-    "execution_mode",
-    "enable_mem_arena",
-    "enable_mem_pattern",
-    "session.use_device_allocator_for_initializers",
-)
-PARAMETERS: Final = (
-    *_COUNTS,
-    *_FLAGS,
-    "memory.enable_memory_arena_shrinkage",
-    "cudnn_conv_algo_search",
-    "gpu_mem_limit",
-    "arena_extend_strategy",
-    "do_copy_in_default_stream",
-)
-"""All that the C++ backend reads. It ignores anything else without a word, so that a typing error would do nothing.
-There is none for thread spinning: onnxruntime's ``session.intra_op.allow_spinning`` cannot be set from a config."""
-
-_CPU_KINDS: Final = ("KIND_AUTO", "KIND_CPU")
-_CPU_ACCELERATORS: Final = ("openvino",)
+_COMPUTE_CAPABILITY: Final = re.compile(r"\d+\.\d+", re.ASCII)
 
 
-def check_raw(raw: Mapping[str, Json], place: str) -> None:
-    """Refuses raw fields that the build derives.
+def problems(config: Mapping[str, Json], host: Host = NO_GPU, *, tensors: bool = True) -> Iterator[Problem]:
+    """All that Triton would refuse, or not do, in the config of one model that is no ensemble.
 
-    Raises:
-        UserError: there is one.
+    Args:
+        config: fields whose types are checked already.
+        host: what is known of the machine that will serve, and of the model's files.
+        tensors: whether the config has its tensors; without them, what concerns them is not looked at.
     """
-    for field, origin in DERIVED.items():
-        if field in raw:
-            raise UserError(f"{place}.{field}: cannot be set here: it follows from {origin}", mend="leave it out")
+    for rule in (*_RULES, *rules_backend.rules(config)):
+        yield from rule(config, host)
+    if tensors:
+        for rule in (*rules_tensors.RULES, *rules_backend.tensor_rules(config)):
+            yield from rule(config, host)
 
 
-def check_model(data: Mapping[str, Json], place: str) -> None:
-    """Checks the merged config of the model.
+def check_config(config: Mapping[str, Json], place: str, host: Host = NO_GPU) -> None:
+    """Checks the config of one model.
 
     Raises:
         UserError: Triton would refuse it, or do something other than what it says.
     """
-    for rule in _RULES:
-        for problem in rule(data):
-            raise UserError(f"{place}: {problem}")
+    for path, problem in problems(config, host):
+        raise UserError(f"{place}.{'.'.join(map(str, path))}: {problem}")
 
 
-def _batching(data: Mapping[str, Json]) -> Iterator[str]:
-    batching, limit = data.get("dynamic_batching", {}), data["max_batch_size"]
-    for size in batching.get("preferred_batch_size", ()):
-        if not 1 <= size <= limit:
-            yield f"dynamic_batching.preferred_batch_size holds {size}; allowed: 1 to max_batch_size, which is {limit}"
+def _schedulers(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    sequence = "sequence_batching" in config
+    if sequence and "dynamic_batching" in config:
+        yield ("sequence_batching",), "dynamic_batching and sequence_batching exclude each other"
+    cached = config.get("response_cache", {}).get("enable")
+    if cached and sequence:
+        yield ("response_cache", "enable"), "answers of a model with sequence_batching cannot be cached"
+    if cached and config.get("model_transaction_policy", {}).get("decoupled"):
+        yield ("response_cache", "enable"), "answers of a decoupled model cannot be cached"
+
+
+def _batching(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    place, batching = ("dynamic_batching",), config.get("dynamic_batching", {})
+    yield from _preferred((*place, "preferred_batch_size"), batching, config["max_batch_size"])
     levels, default = batching.get("priority_levels", 0), batching.get("default_priority_level", 0)
+    policies = batching.get("priority_queue_policy", {})
     if levels and not 1 <= default <= levels:
-        yield f"dynamic_batching.default_priority_level is {default}; allowed: 1 to priority_levels, which is {levels}"
+        allowed = f"allowed: 1 to priority_levels, which is {levels}"
+        yield (*place, "default_priority_level"), f"is {default}; {allowed}"
+    elif default and not levels:
+        yield (*place, "default_priority_level"), "needs priority_levels"
+    for level in policies:
+        if not 1 <= int(level) <= levels:
+            words = f"allowed: 1 to priority_levels, which is {levels}"
+            yield (*place, "priority_queue_policy", level), f"there is no priority {level}; {words}"
     if batching.get("preserve_ordering"):
-        policies = [batching.get("default_queue_policy", {}), *batching.get("priority_queue_policy", {}).values()]
-        if levels > 1:
-            yield "dynamic_batching.preserve_ordering and more than one of priority_levels exclude each other"
-        if any(policy.get("timeout_action") == "DELAY" for policy in policies):
-            yield "dynamic_batching.preserve_ordering and a queue policy with DELAY exclude each other"
+        yield from _ordered(place, batching)
 
 
-def _instances(data: Mapping[str, Json]) -> Iterator[str]:
-    for index, group in enumerate(data["instance_group"]):
-        kind, place = group.get("kind", _CPU_KINDS[0]), f"instance_group[{index}]"
-        if kind not in _CPU_KINDS:
-            yield f"{place}.kind is {kind}, but the target has no GPU; allowed: {', '.join(_CPU_KINDS)}"
-        if group.get("gpus"):
-            yield f"{place}.gpus is set, but the target has no GPU"
-        if group.get("profile"):
-            yield f"{place}.profile is set; optimisation profiles are TensorRT's alone"
+def _ordered(place: Keys, batching: Mapping[str, Json]) -> Iterator[Problem]:
+    if batching.get("priority_levels", 0) > 1:
+        yield (*place, "preserve_ordering"), "excludes more than one of priority_levels"
+    policies = {("default_queue_policy",): batching.get("default_queue_policy", {})} | {
+        ("priority_queue_policy", level): policy for level, policy in batching.get("priority_queue_policy", {}).items()
+    }
+    for path, policy in policies.items():
+        if policy.get("timeout_action") == "DELAY" and policy.get("default_timeout_microseconds"):
+            yield (*place, *path, "timeout_action"), "DELAY is excluded by preserve_ordering"
+
+
+def _preferred(place: Keys, batching: Mapping[str, Json], limit: int) -> Iterator[Problem]:
+    for index, size in enumerate(batching.get(str(place[-1]), ())):
+        if not 1 <= size <= limit:
+            yield (*place, index), f"is {size}; allowed: 1 to max_batch_size, which is {limit}"
+
+
+def _sequences(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    place, batching = ("sequence_batching",), config.get("sequence_batching", {})
+    oldest, direct = batching.get("oldest", {}), batching.get("direct", {})
+    yield from _preferred((*place, "oldest", "preferred_batch_size"), oldest, config["max_batch_size"])
+    share = direct.get("minimum_slot_utilization", 0)
+    if not 0 <= share <= 1:
+        yield (*place, "direct", "minimum_slot_utilization"), f"is {share}; allowed: a share from 0 to 1"
+
+
+def _instances(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
+    groups = config.get("instance_group", ())
+    for index, group in enumerate(groups):
+        place, kind = ("instance_group", index), group.get("kind", "KIND_AUTO")
+        if kind == "KIND_GPU" and not host.gpu:
+            yield (*place, "kind"), "is KIND_GPU, but the target has no GPU; allowed: KIND_AUTO, KIND_CPU, KIND_MODEL"
+        if group.get("gpus") and not host.gpu:
+            yield (*place, "gpus"), "is set, but the target has no GPU"
+        elif group.get("gpus") and kind in {"KIND_CPU", "KIND_MODEL"}:
+            yield (*place, "gpus"), f"is set, but kind is {kind}, which has none"
+        elif any(gpu < 0 for gpu in group.get("gpus", ())):
+            yield (*place, "gpus"), f"is {group['gpus']}; allowed: CUDA indexes, from 0"
         if group.get("count", 1) < 1:
-            yield f"{place}.count is {group['count']}; allowed: 1 or more"
+            yield (*place, "count"), f"is {group['count']}; allowed: 1 or more"
+        yield from _profiles(config, group, place)
+    if groups and all(group.get("passive") for group in groups):
+        yield ("instance_group", 0, "passive"), "all groups are passive: no copy would get a request"
 
 
-def _versions(data: Mapping[str, Json]) -> Iterator[str]:
-    policy = data.get("version_policy", {})
-    if "specific" in policy and policy["specific"].get("versions") != [1]:
-        yield f"version_policy.specific is {policy['specific']}, but the repository holds version 1 alone"
+def _profiles(config: Mapping[str, Json], group: Mapping[str, Json], place: Keys) -> Iterator[Problem]:
+    for field in ("profile", "secondary_devices"):
+        if group.get(field) and not tensorrt(config):
+            yield (*place, field), "is set, but only TensorRT engines have such"
+    for number, profile in enumerate(group.get("profile", ())):
+        if not (profile.isascii() and profile.isdecimal()):
+            yield (*place, "profile", number), f"is {profile!r}; allowed: the index of a profile, in quotes"
+
+
+def _rate_limits(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    scopes: dict[str, bool] = {}
+    for index, group in enumerate(config.get("instance_group", ())):
+        for number, resource in enumerate(group.get("rate_limiter", {}).get("resources", ())):
+            place = ("instance_group", index, "rate_limiter", "resources", number)
+            name, scope = resource.get("name", ""), bool(resource.get("global"))
+            if not name:
+                yield place, "a resource needs a name"
+            elif scopes.setdefault(name, scope) != scope:
+                yield (*place, "global"), f"the resource {name!r} cannot be both global and of each device"
+
+
+def _versions(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
+    policy = config.get("version_policy", {})
+    chosen = policy.get("specific", {}).get("versions", [])
+    if "specific" in policy and not set(chosen) & set(host.versions):
+        held = ", ".join(map(str, host.versions))
+        yield ("version_policy", "specific"), f"is {policy['specific']}, but the repository holds version {held} alone"
     if policy.get("latest", {}).get("num_versions", 1) < 1:
-        yield "version_policy.latest.num_versions must be 1 or more"
+        yield ("version_policy", "latest", "num_versions"), "must be 1 or more"
 
 
-def _cache(data: Mapping[str, Json]) -> Iterator[str]:
-    if data.get("model_transaction_policy", {}).get("decoupled"):
-        yield "model_transaction_policy.decoupled is set; an onnxruntime model answers each request once"
+def _metrics(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    for index, control in enumerate(config.get("model_metrics", {}).get("metric_control", ())):
+        place = ("model_metrics", "metric_control", index)
+        buckets = control.get("histogram_options", {}).get("buckets", [])
+        if not control.get("metric_identifier", {}).get("family"):
+            yield place, "needs metric_identifier.family, the name of a histogram of Triton's metrics"
+        if not buckets:
+            yield place, "needs histogram_options.buckets, upper bounds in milliseconds"
+        elif buckets != sorted(set(buckets)):
+            yield (*place, "histogram_options", "buckets"), f"must be in ascending order; got {buckets}"
 
 
-def _parameters(data: Mapping[str, Json]) -> Iterator[str]:
-    for key, value in data["parameters"].items():
-        text = value.get("string_value", "")
-        if key not in PARAMETERS:
-            near = difflib.get_close_matches(key, PARAMETERS, n=1)
-            guess = f"; did you mean {near[0]!r}?" if near else ""
-            yield f"parameters.{key}: the onnxruntime backend reads only {', '.join(PARAMETERS)}{guess}"
-        elif key in _COUNTS and not (text.isascii() and text.isdecimal()):
-            yield f"parameters.{key} is {text!r}; allowed: a whole number, 0 for as many as there are cores"
-        elif key in _FLAGS and text not in {"0", "1"}:
-            yield f"parameters.{key} is {text!r}; allowed: 0, 1"
+def _agents(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
+    for index, agent in enumerate(config.get("model_repository_agents", {}).get("agents", ())):
+        if not agent.get("name"):
+            yield ("model_repository_agents", "agents", index), "an agent needs a name, such as checksum"
 
 
-def _accelerators(data: Mapping[str, Json]) -> Iterator[str]:
-    chosen = data.get("optimization", {}).get("execution_accelerators", {})
-    if chosen.get("gpu_execution_accelerator"):
-        yield "optimization.execution_accelerators.gpu_execution_accelerator is set, but the target has no GPU"
-    for item in chosen.get("cpu_execution_accelerator", ()):
-        if item.get("name") not in _CPU_ACCELERATORS:
-            yield f"optimization: accelerator {item.get('name')!r}; allowed on a CPU: {', '.join(_CPU_ACCELERATORS)}"
+def _files(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
+    for capability, name in config.get("cc_model_filenames", {}).items():
+        place = ("cc_model_filenames", capability)
+        if not _COMPUTE_CAPABILITY.fullmatch(capability):
+            yield place, f"{capability!r} is no compute capability, such as '8.9'"
+        if host.model_files is not None and name not in host.model_files:
+            yield place, f"the model has no file {name!r}; it has: {', '.join(sorted(host.model_files))}"
+    runtime = config.get("runtime", "")
+    if "/" in runtime:
+        yield ("runtime",), f"is {runtime!r}; allowed: the name of a file in the backend's folder"
 
 
-def _warmup(data: Mapping[str, Json]) -> Iterator[str]:
-    tensors = {tensor["name"]: tensor for tensor in data["input"]}
-    for entry in data.get("model_warmup", ()):
-        place = f"model_warmup {entry.get('name', '')!r}"
-        if set(entry.get("inputs", {})) != set(tensors):
-            yield f"{place}: has the inputs {sorted(entry.get('inputs', {}))}; the model has {sorted(tensors)}"
-        for name, given in entry.get("inputs", {}).items():
-            if given.get("data_type") != tensors.get(name, given).get("data_type"):
-                yield f"{place}: {name} is {given.get('data_type')}; the model takes {tensors[name]['data_type']}"
-            if not given.get("dims") or min(given["dims"]) < 1:
-                yield f"{place}: {name} needs dims that are all 1 or more, without the batch axis"
-            if given.get("random_data"):
-                yield f"{place}: {name} has random_data: random bytes are no token ids; take zero_data"
-
-
-_RULES: Final = (_batching, _instances, _versions, _cache, _parameters, _accelerators, _warmup)
-
-
-def check_ensemble(ensemble: Mapping[str, Json], models: Mapping[str, Mapping[str, Json]]) -> None:
-    """Checks an ensemble against the models that it is made of, as Triton does when it loads it.
-
-    Args:
-        ensemble: its config.
-        models: the configs of the models, by name.
-
-    Raises:
-        InternalError: Triton would refuse it: the build makes ensembles, so it is a bug.
-    """
-    for problem in _ensemble_problems(ensemble, models):
-        raise InternalError(f"{ensemble['name']}: {problem}")
-
-
-def _ensemble_problems(ensemble: Mapping[str, Json], models: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
-    if ensemble.get("platform") != "ensemble" or "backend" in ensemble:
-        yield "the platform must be 'ensemble', without a backend"
-    for field in ("instance_group", "optimization", "model_warmup"):
-        if field in ensemble:
-            yield f"{field} is not for ensembles"
-    known = {tensor["name"]: tensor for tensor in ensemble["input"]}  # name → who makes it, as a tensor
-    used: set[str] = set()
-    for step in ensemble["ensemble_scheduling"]["step"]:
-        model = models.get(step["model_name"])
-        if model is None:
-            yield f"step {step['model_name']!r} is no model of the repository"
-            return
-        yield from _step_problems(step, model, ensemble["max_batch_size"], known)
-        used |= set(step["input_map"].values())
-    yield from _loose_ends(ensemble, known, used)
-
-
-def _step_problems(
-    step: Mapping[str, Json], model: Mapping[str, Json], batch: int, known: dict[str, Mapping[str, Json]]
-) -> Iterator[str]:
-    name = step["model_name"]
-    if step.get("model_version") != -1:
-        yield f"step {name!r} needs model_version -1"
-    if model["max_batch_size"] < batch:
-        yield f"allows a batch of {batch}, but {name!r} only of {model['max_batch_size']}"
-    inputs = {tensor["name"]: tensor for tensor in model["input"]}
-    outputs = {tensor["name"]: tensor for tensor in model["output"]}
-    if set(step["input_map"]) != set(inputs):
-        yield f"step {name!r} maps the inputs {sorted(step['input_map'])}; the model has {sorted(inputs)}"
-    for inner, outer in step["input_map"].items():
-        if outer not in known:
-            yield f"step {name!r} takes {outer!r}, which nothing before it makes"
-        elif inner in inputs and not _fit(known[outer], inputs[inner]):
-            yield f"step {name!r}: {outer!r} does not fit its input {inner!r}"
-    for inner, outer in step["output_map"].items():
-        if inner not in outputs:
-            yield f"step {name!r} has no output {inner!r}"
-        elif outer in known:
-            yield f"{outer!r} is made twice"
-        else:
-            known[outer] = outputs[inner]
-
-
-def _loose_ends(ensemble: Mapping[str, Json], known: Mapping[str, Mapping[str, Json]], used: set[str]) -> Iterator[str]:
-    wanted = {tensor["name"]: tensor for tensor in ensemble["output"]}
-    for name in known.keys() - used - wanted.keys():
-        yield f"nothing uses {name!r}"
-    for name, tensor in wanted.items():
-        if name not in known:
-            yield f"no step makes the output {name!r}"
-        elif not _fit(known[name], tensor):
-            yield f"the output {name!r} is not what its step makes"
-
-
-def _fit(made: Mapping[str, Json], taken: Mapping[str, Json]) -> bool:
-    same = made["data_type"] == taken["data_type"] and len(made["dims"]) == len(taken["dims"])
-    return same and all(a == b or -1 in {a, b} for a, b in zip(made["dims"], taken["dims"], strict=True))
+_RULES: Final = (
+    _schedulers,
+    _batching,
+    _sequences,
+    _instances,
+    _rate_limits,
+    _versions,
+    _metrics,
+    _agents,
+    _files,
+    rules_tensors.files_there,
+)

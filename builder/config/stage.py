@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from builder.artifacts import ModelConfigs
 from builder.config import models, tokenize_step
+from builder.config.compose import tensor_problems
 from builder.config.hardware import instance_count
-from builder.config.rules import check_ensemble, check_model, check_raw
-from builder.config.warmup import Warmup, warmup
+from builder.config.host import Host
+from builder.config.labels import label_files, label_problems, labelled
+from builder.config.refuse import refuse_all
+from builder.config.rules import problems
+from builder.config.rules_ensemble import check_ensemble
+from builder.config.shipped import shipped_files
+from builder.config.warmup import entries
 from builder.core.codec import to_json
-from builder.core.digest import describe_folder, digest_file
-from builder.errors import InternalError, ModelError, UserError
-from builder.tools import templates, triton_proto, wheels
-from builder.tools.files import materialise
+from builder.core.digest import describe_folder
+from builder.errors import InternalError, ModelError
+from builder.tools import triton_proto, wheels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, Json, OnnxModel, Reference, Tensor, TokenizerFiles
+    from builder.artifacts import File, Json, OnnxModel, Tensor, TokenizerFiles, WarmupData
     from builder.recipe import Recipe
+    from builder.recipe.document import Node
 
-_PLACE = "serving.config"
-_MINIMUM_LENGTH = 2  # the default of shapes.sequence.min
+_SECTION = ("serving",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class ConfigureInputs:
 
     model: OnnxModel
     tokenizer: TokenizerFiles
-    reference: Reference  # its samples are the warm-up data
+    warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
+    labels: tuple[str, ...] = ()  # the model's, for outputs with a label_filename
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Configure:
         minimum_length: the least number of tokens that it is checked at.
         vcpus: virtual CPUs of the machine that will serve.
         release: the Triton release that will serve, ``25.09``.
+        files: what the section names of the user's files, by the paths in the model's folder.
+        root: the recipe as written, for the places in errors; no part of the key.
     """
 
     model_name: str
@@ -59,6 +66,8 @@ class Configure:
     minimum_length: int
     vcpus: int
     release: str
+    files: Mapping[str, File] = field(default_factory=dict)
+    root: Node | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "config"
     version: ClassVar[int] = 1
 
@@ -71,14 +80,12 @@ class Configure:
             "minimum_length": self.minimum_length,
             "vcpus": self.vcpus,
             "release": self.release,
+            **({"files": {path: file.sha256 for path, file in self.files.items()}} if self.files else {}),
+            **({"labels": list(inputs.labels)} if labelled(self.serving) else {}),
             "tensors": [to_json(tensor) for tensor in (*inputs.model.inputs, *inputs.model.outputs)],
-            "tokenizer": {
-                key: value for key, value in to_json(inputs.tokenizer).items() if key not in {"files", "record"}
-            },
-            "tokenizer.json": inputs.tokenizer.files["tokenizer.json"].sha256,
-            "samples": inputs.reference.files["samples.jsonl"].sha256,
-            "step": digest_file(templates.path(tokenize_step.TEMPLATE)),
-            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tokenizers", "tritonclient")},
+            "tokenizer": tokenize_step.facts(inputs.tokenizer),
+            "warmup": inputs.warmup and {name: file.sha256 for name, file in inputs.warmup.files.items()},
+            "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tritonclient")},
         }
 
     def requires(self, inputs: ConfigureInputs) -> None:
@@ -90,60 +97,89 @@ class Configure:
         for tensor in (*inputs.model.inputs, *inputs.model.outputs):
             _check_tensor(tensor)
 
-    def reads(self, inputs: ConfigureInputs) -> list[File]:
-        """What the warm-up data is made of; of the model, only facts."""
-        return [inputs.tokenizer.files["tokenizer.json"], inputs.reference.files["samples.jsonl"]]
+    def reads(self, inputs: ConfigureInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
+        """The user's files: of the model, only facts; warm-up data is referred to."""
+        return list(self.files.values())
 
     def check(self) -> None:
-        """Checks the recipe's raw fields: all that can be known before anything is built.
+        """Checks what the section says together: all that can be known before anything is built.
 
         Raises:
-            UserError: one of them is unknown, newer than the target's Triton, of a wrong type, or derived, or Triton
-                would refuse what they say together with the rest of ``serving``.
+            UserError: Triton would refuse it.
         """
-        raw = self.serving["config"]
-        triton_proto.check(raw, release=self.release, place=_PLACE)
-        check_raw(raw, _PLACE)
-        for entry in raw.get("model_warmup", ()):
-            if any("input_data_file" in given for given in entry.get("inputs", {}).values()):
-                raise UserError(
-                    f"{_PLACE}.model_warmup: input_data_file names a file that is not in the repository",
-                    mend="take serving.model_warmup: auto, which ships real samples, or zero_data",
-                )
-        check_model(self._known(), "serving")
-
-    def _known(self) -> dict[str, Json]:
-        """The model's config but for what follows from the graph: its tensors, and warm-up data, which names them."""
-        merged = models.model(self._facts_of((), ()))
-        return {field: value for field, value in merged.items() if field != "model_warmup"}
+        facts = self._facts_of((), ())
+        known = models.model(facts)
+        sizes = {path: file.size for path, file in self.files.items()}
+        refuse_all(problems(known, Host(sizes=sizes), tensors=False), self.root, _SECTION)
+        for name, config in models.variants(facts, known).items():
+            host = Host(gpu=True, sizes=sizes)
+            refuse_all(problems(config, host, tensors=False), self.root, _SECTION, variant=name)
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
         facts = self._facts(inputs)
-        values = tokenize_step.settings(
-            inputs.tokenizer, self.inputs, minimum_length=self.minimum_length, default_padding="longest"
-        )
-        made = self._warmup(inputs, values, out)
+        values = tokenize_step.settings(inputs.tokenizer, self.inputs, self.minimum_length)
+        config = models.model(facts, entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ())
+        variants = models.variants(facts, config)
+        made = inputs.warmup.files if inputs.warmup else {}
+        warmed = {f"warmup/{name}": file for name, file in made.items()}
+        self._check(inputs, config, variants, {**self.files, **warmed})
         configs = {
-            facts.name: models.ensemble(facts),
+            facts.name: models.ensemble(facts, config),
             facts.tokenize_name: models.tokenize(facts),
-            facts.model_name: models.model(facts, made.entries),
+            facts.model_name: config,
         }
-        check_model(configs[facts.model_name], "serving")
         check_ensemble(configs[facts.name], configs)
-        for name, config in configs.items():
-            message = triton_proto.build(config, release=self.release, place="serving")
-            _write(out / name / "config.pbtxt", triton_proto.to_text(message).encode())
+        for name, one in configs.items():
+            self._write_config(one, out / name / "config.pbtxt")
+        for name, one in variants.items():
+            self._write_config(one, out / facts.model_name / "configs" / f"{name}.pbtxt")
+        # The user's files are copied: they may be gone when the archive is packed.
+        copied = {path: file.path.read_bytes() for path, file in self.files.items()}
+        for name, content in {**copied, **label_files(self.serving, inputs.labels)}.items():
+            _write(out / facts.model_name / name, content)
         _write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
-        for name, content in made.files.items():
-            _write(out / facts.model_name / "warmup" / name, content)
-        return ModelConfigs(name=facts.name, files=describe_folder(out), record=_record(facts, configs, values))
+        files = describe_folder(out)
+        files |= {f"{facts.model_name}/{path}": file for path, file in warmed.items()}
+        in_order = sorted(files.items(), key=lambda item: item[0].split("/"))
+        return ModelConfigs(facts.name, dict(in_order), _record(facts, configs, values))
+
+    def _check(
+        self,
+        inputs: ConfigureInputs,
+        config: Mapping[str, Json],
+        variants: Mapping[str, Json],
+        shipped: Mapping[str, File],
+    ) -> None:
+        """Checks all that the graph decides.
+
+        Raises:
+            UserError: Triton would refuse a config, or the section speaks of what the model does not have.
+        """
+        facts, outputs = self._facts(inputs), inputs.model.outputs
+        host = Host(
+            model_files=frozenset(inputs.model.files),
+            sizes={path: file.size for path, file in shipped.items()},
+        )
+        found = [
+            *tensor_problems(models.facts_of_model(facts), self.serving),
+            *models.tokenizer_problems(facts, config),
+            *label_problems(self.serving, inputs.labels, outputs),
+        ]
+        # What a section says of tensors that there are not would only be found again in the config.
+        refuse_all(found or problems(config, host), self.root, _SECTION)
+        host = replace(host, gpu=True)
+        for name, other in variants.items():
+            refuse_all(problems(other, host), self.root, _SECTION, variant=name)
+
+    def _write_config(self, config: Mapping[str, Json], path: Path) -> None:
+        message = triton_proto.build(config, release=self.release, place="serving")
+        _write(path, triton_proto.to_text(message).encode())
 
     def ensures(self, inputs: ConfigureInputs, output: ModelConfigs) -> None:
-        for name in output.record["models"]:
-            path = f"{name}/config.pbtxt"
+        for path in (path for path in output.files if path.endswith(".pbtxt")):
             text = output.files[path].path.read_text(encoding="utf-8")
             message = triton_proto.parse_text(text, place=path)
-            if message.name != name or triton_proto.to_text(message) != text:
+            if message.name != path.split("/")[0] or triton_proto.to_text(message) != text:
                 raise InternalError(f"{path}: does not survive a round trip")
         clients = [tensor["name"] for tensor in output.record["outputs"]]
         if clients != [tensor.name for tensor in inputs.model.outputs]:
@@ -164,39 +200,24 @@ class Configure:
             serving=self.serving,
         )
 
-    def _warmup(self, inputs: ConfigureInputs, values: Mapping[str, Json], out: Path) -> Warmup:
-        if self.serving["model_warmup"] == "off" or "model_warmup" in self.serving["config"]:
-            return Warmup()
-        # The step finds its tokenizer by name, beside it.
-        folder = materialise(inputs.tokenizer.files, out / ".tokenizer")
-        try:
-            encoder = tokenize_step.load_encoder(folder, values)
-        finally:
-            shutil.rmtree(folder)
-        return warmup(
-            encoder,
-            inputs.reference.files["samples.jsonl"].path,
-            text_pair=self.inputs["text_pair"],
-            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
-        )
-
 
 def configure(recipe: Recipe, target: str) -> Configure:
     """The stage for one target of a recipe.
 
     Raises:
-        UserError: ``serving`` holds what Triton does not know or would refuse, or what the build derives.
+        UserError: Triton would refuse what ``serving`` says, or a file that it names cannot be read.
     """
     hardware = recipe.targets[target].hardware
-    sequence = recipe.shapes.sequence
     stage = Configure(
         model_name=recipe.name,
         serving=recipe.serving.model_dump(mode="json"),
         inputs=recipe.inputs.model_dump(mode="json"),
         max_batch_size=recipe.shapes.batch.max,
-        minimum_length=(sequence.min if sequence else None) or _MINIMUM_LENGTH,
+        minimum_length=tokenize_step.minimum_length(recipe),
         vcpus=hardware.vcpus or len(os.sched_getaffinity(0)),
         release=recipe.targets[target].triton,
+        files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, _SECTION),
+        root=recipe.root,
     )
     stage.check()
     return stage

@@ -7,6 +7,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.core import codec
 from builder.errors import UserError
 from builder.tools import templates
 
@@ -15,22 +16,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import Json, TokenizerFiles
+    from builder.recipe import Recipe
 
 TEMPLATE: Final = "steps/tokenize/model.py"
 SCHEMA: Final = 1
 DEFAULT_BUCKETS: Final = (16, 32, 64, 128, 256, 512)
 
 
-def settings(
-    tokenizer: TokenizerFiles, inputs: Mapping[str, Json], *, minimum_length: int, default_padding: str
-) -> dict[str, Json]:
+_DEFAULT_PADDING: Final = "longest"
+_MINIMUM_LENGTH: Final = 2  # the default of shapes.sequence.min
+
+
+def minimum_length(recipe: Recipe) -> int:
+    """The least number of tokens that the model is checked at."""
+    sequence = recipe.shapes.sequence
+    return (sequence.min if sequence else None) or _MINIMUM_LENGTH
+
+
+def facts(tokenizer: TokenizerFiles) -> dict[str, Json]:
+    """What of a tokenizer goes into ``settings.json``, for a key."""
+    return {key: value for key, value in codec.to_json(tokenizer).items() if key not in {"files", "record"}}
+
+
+def settings(tokenizer: TokenizerFiles, inputs: Mapping[str, Json], minimum_length: int) -> dict[str, Json]:
     """The content of ``settings.json``.
 
     Args:
         tokenizer: the tokenizer for serving.
         inputs: the recipe's section.
         minimum_length: the least number of tokens that the model takes.
-        default_padding: ``longest`` or ``buckets``, where the recipe says nothing.
 
     Raises:
         UserError: the buckets do not end at the greatest length.
@@ -45,7 +59,7 @@ def settings(
         "max_length": tokenizer.max_length,
         "minimum_length": min(minimum_length, tokenizer.max_length),
         "truncation_side": tokenizer.truncation_side,
-        "padding": inputs["padding"] or ("buckets" if inputs["buckets"] else default_padding),
+        "padding": inputs["padding"] or ("buckets" if inputs["buckets"] else _DEFAULT_PADDING),
         "buckets": _buckets(inputs["buckets"], tokenizer.max_length),
         "padding_side": tokenizer.padding_side,
         "pad_token_id": tokenizer.pad_token_id,

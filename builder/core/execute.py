@@ -31,6 +31,14 @@ OutT = TypeVar("OutT")
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A stage that a worker has just run for us: it is not reported as found."""
+
+    began: float  # time.monotonic()
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Executor:
     """Runs stages on one store and reports on each.
 
@@ -46,14 +54,14 @@ class Executor:
     reporter: Reporter = field(default_factory=Silent)
     fresh: bool = False
 
-    def run(self, stage: Stage[InT, OutT], inputs: InT, node: str = "", since: float | None = None) -> OutT:
+    def run(self, stage: Stage[InT, OutT], inputs: InT, node: str = "", ran: Elsewhere | None = None) -> OutT:
         """The stage's output: found in the store, or made and published, whole or not at all.
 
         Args:
             stage: the stage.
             inputs: what it takes.
             node: its id; default: the prefix and the stage's name.
-            since: when a worker began to run it for us (:func:`time.monotonic`): then it is not reported as found.
+            ran: that a worker ran it for us.
 
         Raises:
             TritonsmithError: the stage's own precondition, postcondition or failure.
@@ -61,20 +69,35 @@ class Executor:
             MachineError: the disk is full or cannot be written.
         """
         node = node or f"{self.prefix}/{stage.name}"
-        began = since or time.monotonic()
+        began = ran.began if ran else time.monotonic()
         try:
-            fingerprint = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+            fingerprint = self.fingerprint(stage, inputs)
             key = digest_json(fingerprint)
             output = None if self.fresh else self.store.find(key)
-            state = RAN if since else FOUND
+            state = RAN if ran else FOUND
             if output is None:
                 state, output = self._make(stage, inputs, fingerprint, node)
             if not self.fresh:
                 self.store.remember(node, key, fingerprint)
         except OSError as error:
             raise disk_error(stage.name, error) from error
-        self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, state))
+        peak_bytes = ran.peak_bytes if ran else None
+        self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, state, peak_bytes))
         return cast("OutT", output)
+
+    def fingerprint(self, stage: Stage[InT, Any], inputs: InT) -> dict[str, Json]:
+        """As :func:`fingerprint_of`, which may read inputs.
+
+        Raises:
+            TritonsmithError: the stage's own.
+            DamagedError: an input is damaged. It was removed.
+            MachineError: an input cannot be read.
+        """
+        try:
+            found: dict[str, Json] = self._guarded(inputs, lambda: fingerprint_of(stage, inputs))
+        except OSError as error:
+            raise disk_error(stage.name, error) from error
+        return found
 
     def _make(self, stage: Stage[Any, Any], inputs: object, fingerprint: dict[str, Json], node: str) -> tuple[str, Any]:
         """Whether it ran after all, and its output."""

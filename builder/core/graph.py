@@ -1,8 +1,13 @@
 """Nodes that depend on one another, and who may run when.
 
 A node's inputs are the outputs of the nodes that it needs. Independent nodes run side by side, bounded by their number
-and by the memory that they say they need. Nodes with equal keys run once: the store's locks see to that. A node that
-fails takes with it what depends on it, and what nobody wants any more; everything else goes on.
+and by the memory that they say they need; the first of those that can run goes first. What several recipes share runs
+once: equal stages with equal inputs wait for one another here, other ways to the same key at the store's locks. A node
+that fails takes with it what depends on it, and what nobody wants any more; everything else goes on.
+
+A stage that says that it needs more memory than there is at all is not refused: what it says is an estimate from above,
+and the kernel can give up mapped weights. It runs by itself, with a warning (:mod:`builder.core.workers`), and if it is
+killed, the error says so.
 """
 
 from __future__ import annotations
@@ -10,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from builder.core.stage import Stage
 
@@ -72,28 +78,41 @@ Perform: TypeAlias = Callable[["Stage[Any, Any]", Any, str], object]
 """Runs a stage on its inputs, for a node id."""
 
 
-def run(nodes: Sequence[Node], perform: Perform, limits: Limits = Limits()) -> Outcome:
+def _no_preference(_: Stage[Any, Any]) -> bool:
+    return False
+
+
+def run(
+    nodes: Sequence[Node],
+    perform: Perform,
+    limits: Limits = Limits(),
+    prefer: Callable[[Stage[Any, Any]], bool] = _no_preference,
+) -> Outcome:
     """Runs all nodes, each once, after those that it needs.
 
     Args:
         nodes: in an order in which each comes after what it needs.
         perform: runs one stage.
         limits: what may run side by side. One node alone may need more memory than there is: then it runs by itself.
+        prefer: which of the stages that can run now are to go first, beside others; the rest goes in order.
 
     Raises:
         BaseException: what is no :class:`Exception`, such as an interruption: nothing more is started.
     """
     unique = list({node.id: node for node in nodes}.values())
-    schedule = _Schedule(unique, perform, limits)
+    schedule = _Schedule(unique, perform, limits, prefer)
     return schedule.one_by_one() if limits.jobs <= 1 else schedule.side_by_side()
 
 
 class _Schedule:
-    def __init__(self, nodes: Sequence[Node], perform: Perform, limits: Limits) -> None:
-        self.outcome = Outcome()
+    def __init__(
+        self, nodes: Sequence[Node], perform: Perform, limits: Limits, prefer: Callable[[Stage[Any, Any]], bool]
+    ) -> None:
         self._nodes = nodes
         self._perform = perform
         self._limits = limits
+        self._prefer = prefer
+        self._made = Outcome()
         self._wanted_by = _sinks(nodes)
         self._hopeless: set[str] = set()  # sinks that cannot be reached any more
 
@@ -101,58 +120,56 @@ class _Schedule:
         for node in self._nodes:
             if self._is_wanted(node):
                 self._finish(node, self._call(node, *self._prepared(node)))
-        return self.outcome
+        return self._made
 
     def side_by_side(self) -> Outcome:
-        running: dict[Future[object], tuple[Node, int, bool]] = {}
-        waiting = list(self._nodes)
+        queue = _Queue(self._nodes)
+        running: dict[Future[object], _Job] = {}
+        ready: list[_Job] = []
         pool = ThreadPoolExecutor(self._limits.jobs, thread_name_prefix="job")
         try:
             while True:
-                waiting = [node for node in waiting if self._is_wanted(node)]
-                waiting = self._start(waiting, running, pool)
+                ready += [_Job(node, *self._prepared(node)) for node in queue.take() if self._is_wanted(node)]
+                ready.sort(key=lambda job: (not self._prefer(job.stage), queue.place(job.node)))
+                ready = self._start(ready, running, pool)
                 if not running:
                     break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    node, _, _ = running.pop(future)
+                    node = running.pop(future).node
                     self._finish(node, future.result())
+                    if node.id in self._made.values:
+                        queue.made(node)
         except BaseException:
-            from builder.tools import process
-
-            pool.shutdown(wait=False, cancel_futures=True)
-            process.end_all()
+            _interrupt(pool, running)
             raise
         finally:
             pool.shutdown()
-        if waiting:
-            raise InternalError(f"nodes that wait for one another: {', '.join(node.id for node in waiting)}")
-        return self.outcome
+        return self._in_order()
 
     def _start(
-        self, waiting: Iterable[Node], running: dict[Future[object], tuple[Node, int, bool]], pool: ThreadPoolExecutor
-    ) -> list[Node]:
+        self, ready: Sequence[_Job], running: dict[Future[object], _Job], pool: ThreadPoolExecutor
+    ) -> list[_Job]:
         """Starts what can run now; the rest."""
-        rest = []
-        for node in waiting:
-            if any(needed not in self.outcome.values for needed in node.needs.values()):
-                rest.append(node)
+        rest: list[_Job] = []
+        for index, job in enumerate(ready):
+            if len(running) >= self._limits.jobs:
+                return [*rest, *ready[index:]]
+            if not self._is_wanted(job.node):
                 continue
-            prepared = self._prepared(node)
-            memory, alone = _appetite(*prepared)
-            if self._fits(memory, alone, running):
-                running[pool.submit(self._call, node, *prepared)] = node, memory, alone
+            if self._fits(job, running.values()):
+                running[pool.submit(self._call, job.node, job.stage, job.inputs)] = job
             else:
-                rest.append(node)
+                rest.append(job)
         return rest
 
-    def _fits(self, memory: int, alone: bool, running: Mapping[Future[object], tuple[Node, int, bool]]) -> bool:
+    def _fits(self, job: _Job, running: Collection[_Job]) -> bool:
         if not running:
             return True
-        if alone or any(one[2] for one in running.values()) or len(running) >= self._limits.jobs:
+        if job.alone or any(one.alone or one.is_same(job) for one in running):
             return False
-        used = sum(one[1] for one in running.values())
-        return self._limits.memory is None or used + memory <= self._limits.memory
+        used = sum(one.memory for one in running)
+        return self._limits.memory is None or used + job.memory <= self._limits.memory
 
     def _is_wanted(self, node: Node) -> bool:
         return not self._wanted_by[node.id] <= self._hopeless
@@ -162,7 +179,7 @@ class _Schedule:
         if node.prepare is None:
             return None, None
         try:
-            return node.prepare(node.inputs(self.outcome.values))
+            return node.prepare(node.inputs(self._made.values))
         except Exception as error:
             return error, None
 
@@ -171,23 +188,97 @@ class _Schedule:
             return stage
         try:
             if node.act is not None:
-                return node.act(node.inputs(self.outcome.values))
+                return node.act(node.inputs(self._made.values))
             return self._perform(stage, inputs, node.id)
         except Exception as error:
             return error
 
     def _finish(self, node: Node, result: object) -> None:
         if isinstance(result, Exception):
-            self.outcome.errors[node.id] = result
+            self._made.errors[node.id] = result
             self._hopeless |= self._wanted_by[node.id]
         else:
-            self.outcome.values[node.id] = result
+            self._made.values[node.id] = result
+
+    def _in_order(self) -> Outcome:
+        """The outcome in the order of the nodes: the same, whichever was done first."""
+        made = self._made
+        ended = made.values.keys() | made.errors.keys()
+        lost = [node.id for node in self._nodes if node.id not in ended and self._is_wanted(node)]
+        if lost:
+            raise InternalError(f"nodes that wait for one another: {', '.join(lost)}")
+        ids = [node.id for node in self._nodes]
+        return Outcome(
+            {node: made.values[node] for node in ids if node in made.values},
+            {node: made.errors[node] for node in ids if node in made.errors},
+        )
 
 
-def _appetite(stage: Any, inputs: Any) -> tuple[int, bool]:  # noqa: ANN401 - any stage
-    """Bytes of memory that a stage needs, and whether nothing may run beside it."""
-    memory = stage.memory(inputs) if hasattr(stage, "memory") else DEFAULT_MEMORY
-    return memory, bool(getattr(stage, "alone", False))
+class _Queue:
+    """Tells which nodes have all that they need."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._places = {node.id: place for place, node in enumerate(nodes)}
+        self._missing = {node.id: set(node.needs.values()) for node in nodes}
+        self._needed_by: dict[str, list[Node]] = {}
+        for node in nodes:
+            for needed in self._missing[node.id]:
+                self._needed_by.setdefault(needed, []).append(node)
+        self._ready = [node for node in nodes if not node.needs]
+
+    def place(self, node: Node) -> int:
+        """Where it stands among all nodes."""
+        return self._places[node.id]
+
+    def take(self) -> list[Node]:
+        """What has become ready since the last time."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def made(self, node: Node) -> None:
+        """The node's output is there."""
+        for other in self._needed_by.get(node.id, []):
+            self._missing[other.id].discard(node.id)
+            if not self._missing[other.id]:
+                self._ready.append(other)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A node that can run: everything that it needs is there."""
+
+    node: Node
+    stage: Any  # an error where its inputs could not be prepared
+    inputs: Any
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes that it says it needs."""
+        return memory_of(self.stage, self.inputs)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing may run beside it."""
+        return bool(getattr(self.stage, "alone", False))
+
+    def is_same(self, other: _Job) -> bool:
+        """Whether both make the same: then the second waits, and finds what the first has made."""
+        return self.stage is not None and (self.stage, self.inputs) == (other.stage, other.inputs)
+
+
+def _interrupt(pool: ThreadPoolExecutor, running: Collection[Future[object]]) -> None:
+    """Ends the child processes that the jobs wait for, until no job waits: one may just be about to start another."""
+    from builder.tools import process
+
+    pool.shutdown(wait=False, cancel_futures=True)
+    while pending := [future for future in running if not future.done()]:
+        process.end_all()
+        wait(pending, timeout=0.2)
+
+
+def memory_of(stage: Any, inputs: Any) -> int:  # noqa: ANN401 - any stage
+    """Bytes of memory that a stage says it needs."""
+    return int(stage.memory(inputs)) if hasattr(stage, "memory") else DEFAULT_MEMORY
 
 
 def _sinks(nodes: Sequence[Node]) -> dict[str, set[str]]:

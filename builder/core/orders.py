@@ -15,11 +15,31 @@ from builder.errors import InternalError
 
 if TYPE_CHECKING:
     from builder.artifacts import Json
+    from builder.core.stage import Stage
+    from builder.core.store import Store
 
 CLASS: Final = "$class"
 _PATH: Final = "$path"
 _TUPLE: Final = "$tuple"
 _PACKAGES: Final = ("builder", "tests")
+
+
+def order_of(
+    stage: Stage[Any, Any], inputs: object, node: str, fingerprint: dict[str, Json], store: Store
+) -> dict[str, Json]:
+    """What a worker is told: the stage, its inputs, what was declared, and where the output goes.
+
+    Raises:
+        InternalError: it holds something that another process could not make.
+    """
+    return {
+        "stage": encode(stage),
+        "inputs": encode(inputs),
+        "node": node,
+        "fingerprint": fingerprint,
+        "store": str(store.root),
+        "owned": [str(folder) for folder in store.owned],
+    }
 
 
 def encode(value: object) -> Json:

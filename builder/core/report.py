@@ -17,6 +17,7 @@ class StageTime:
     stage: str
     seconds: float
     state: str = RAN
+    peak_bytes: int | None = None  # of memory, where it ran in a process of its own
 
 
 class Reporter(Protocol):

@@ -24,9 +24,10 @@ class Stage(Protocol[InT_contra, OutT]):
     * ``reads(inputs) -> list[File]``: files whose content is hashed before it runs. Default: all that its inputs refer
       to. A stage that only passes files on, or hashes what it reads, names fewer.
     * ``is_final(output) -> bool``: False for an output that is not kept, so that the next build runs the stage again.
-    * ``apart: ClassVar[bool]``: True: beside others, it runs in a process of its own (:mod:`builder.core.worker`).
+    * ``apart: ClassVar[bool]``: True: beside others, it runs in a worker process (:mod:`builder.core.workers`).
     * ``alone: ClassVar[bool]``: True: nothing else may run beside it (it measures time).
-    * ``memory(inputs) -> int``: bytes that it needs, of the machine's; default: see :mod:`builder.core.graph`.
+    * ``memory(inputs) -> int``: bytes of resident memory that a process needs for it, from above, mapped files
+      included; it reads headers at most. Default: see :mod:`builder.core.graph`.
     """
 
     name: ClassVar[str]

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from builder.core.digest import digest_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-TICK_SECONDS: Final = 0.05
-"""Longer than the step of a file system's clock: two writes in one step have the same time."""
+    from builder.artifacts import File
+
+TICK_SECONDS: Final = 0.02
+"""Longer than the step of a file system's clock (at most 10 ms: a jiffy): two writes in one step have the same time."""
 
 Facts: TypeAlias = list[int]
 
@@ -65,10 +67,13 @@ class Stats:
         except OSError:
             return None
 
-    def note(self, path: Path, digest: str) -> None:
-        """Keeps the digest of a file that we wrote ourselves, once the clock has moved on."""
-        time.sleep(max(0.0, TICK_SECONDS - _age(now := facts(path)) + 0.001))
-        self.keep(path, now, digest)
+    def note(self, files: Iterable[File]) -> None:
+        """Keeps the digests of files that we wrote ourselves, once the clock has moved on; known ones cost nothing."""
+        found = {file.path: (facts(file.path), file.sha256) for file in files if self.known(file.path) != file.sha256}
+        if found:
+            youngest = min(_age(before) for before, _ in found.values())
+            time.sleep(max(0.0, TICK_SECONDS - youngest + 0.001))
+            self._keep(found)
 
     def keep(self, path: Path, before: Facts, digest: str) -> None:
         """Keeps the digest of a file that was as ``before`` says when its reading began.
@@ -76,15 +81,19 @@ class Stats:
         Nothing is kept of a file that has changed meanwhile, or a moment ago: it may be written again without a change
         of its times.
         """
-        if _age(before) < TICK_SECONDS or facts(path) != before:
-            return
-        found = before
+        self._keep({path: (before, digest)})
+
+    def _keep(self, found: Mapping[Path, tuple[Facts, str]]) -> None:
+        settled = {
+            path: entry for path, entry in found.items() if _age(entry[0]) >= TICK_SECONDS and facts(path) == entry[0]
+        }
         with self._lock:
-            entries = self._read(path.parent)
-            entries[path.name] = (found, digest)
-            self._known[path.parent] = entries
-            with contextlib.suppress(OSError):
-                self._write(path.parent, entries)
+            for folder in {path.parent for path in settled}:
+                entries = self._read(folder)
+                entries |= {path.name: entry for path, entry in settled.items() if path.parent == folder}
+                self._known[folder] = entries
+                with contextlib.suppress(OSError):
+                    self._write(folder, entries)
 
     def _entries(self, folder: Path) -> dict[str, tuple[Facts, str]]:
         with self._lock:
@@ -109,7 +118,8 @@ class Stats:
         descriptor, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump({"folder": os.fsdecode(folder), "files": entries, "digest": digest_json(entries)}, stream)
+                data = {"folder": os.fsdecode(folder), "files": entries, "digest": digest_json(entries)}
+                stream.write(json.dumps(data))  # in one piece: json.dump is many times slower
             Path(name).rename(self._path(folder))
         finally:
             Path(name).unlink(missing_ok=True)

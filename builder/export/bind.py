@@ -9,7 +9,7 @@ from builder.artifacts import OnnxModel
 from builder.core.digest import describe_file
 from builder.errors import InternalError
 from builder.export import checkpoint
-from builder.export.model_files import code_files, digests, in_folder, transformer_folder
+from builder.export.model_files import LIBRARIES_BYTES, code_files, digests, half_bytes, in_folder, transformer_folder
 from builder.export.tasks import read_head
 from builder.export.versions import versions
 from builder.tools import hf, onnx_graph, safetensors_values
@@ -49,6 +49,7 @@ class Bind:
     embed_limit: int = EMBED_LIMIT_BYTES
     name: ClassVar[str] = "bind"
     version: ClassVar[int] = 1
+    apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: tuple[Graph, Source]) -> Mapping[str, Json]:
         graph, source = inputs
@@ -69,6 +70,10 @@ class Bind:
 
     def requires(self, inputs: tuple[Graph, Source]) -> None:
         pass
+
+    def memory(self, inputs: tuple[Graph, Source]) -> int:
+        """The graph; values that are stored as FP16 or BF16, and are written as FP32."""
+        return LIBRARIES_BYTES + 3 * half_bytes(inputs[1])
 
     def run(self, inputs: tuple[Graph, Source], out: Path) -> OnnxModel:
         graph, source = inputs

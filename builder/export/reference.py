@@ -75,7 +75,8 @@ class Refer:
             raise ModelError("there is no sample: nothing could be compared", mend="name a file in verify.samples")
 
     def memory(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> int:
-        return needed_memory(inputs[0], copies=1.5)
+        """All weights, and what is computed from a batch of :data:`_TOKENS_PER_BATCH`."""
+        return needed_memory(inputs[0], copies=1.25)
 
     def run(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], out: Path) -> Reference:
         source, files, samples = inputs

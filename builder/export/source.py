@@ -18,7 +18,7 @@ from builder.artifacts import Source
 from builder.core.digest import describe_file, describe_folder
 from builder.errors import InternalError, ModelError
 from builder.export.licence import CARD, LONGEST, licence_of_card
-from builder.export.model_files import digests, has_tokenizer, in_folder
+from builder.export.model_files import digests, in_folder
 from builder.export.source_files import PICKLE, PICKLE_INDEX, LocalFolder, collect
 from builder.export.versions import versions
 from builder.recipe.source import (
@@ -66,7 +66,7 @@ class Resolve:
                 facts |= {"hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
                 return {**facts, **(_conversion_facts() if inputs.allow_pickle else {})}
             case ArchitectureSource(architecture=architecture):
-                return {**facts, "task": self.task, **_architecture_facts(architecture)}
+                return {**facts, "task": self.task, **_architecture_facts(architecture, self.describe)}
         files = _collect(self._local(inputs), inputs)
         model_id, revision = _identity(inputs)
         facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
@@ -233,7 +233,7 @@ def _tokenizer(architecture: Architecture) -> Path:
     """
     named = architecture.tokenizer
     folder = _folder(named) if isinstance(named, PackageFolder) else named
-    if not folder.is_dir() or not has_tokenizer(_tokenizer_files(folder), ""):
+    if not set(LocalFolder(folder).names("")) & set(hf.VOCABULARY_FILES):
         raise ModelError(
             f"source.architecture.tokenizer: {folder}: {'no tokenizer files' if folder.is_dir() else 'no such folder'}",
             mend="name a folder that holds a tokenizer.json",
@@ -241,13 +241,9 @@ def _tokenizer(architecture: Architecture) -> Path:
     return folder
 
 
-def _tokenizer_files(folder: Path) -> dict[str, File]:
-    local = LocalFolder(folder)
-    return local.fetch(name for name in local.names("") if name in hf.TOKENIZER_FILES)
-
-
-def _architecture_facts(architecture: Architecture) -> dict[str, Json]:
-    tokenizer = _tokenizer_files(_tokenizer(architecture))
+def _architecture_facts(architecture: Architecture, describe: Callable[[Path], File]) -> dict[str, Json]:
+    folder = LocalFolder(_tokenizer(architecture), describe=describe)
+    tokenizer = folder.fetch(name for name in folder.names("") if name in hf.TOKENIZER_FILES)
     return {
         "config": _config(architecture),
         "seed": architecture.seed,

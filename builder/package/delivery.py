@@ -65,8 +65,7 @@ def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: 
     except OSError as error:
         raise disk_error(folder, error) from error
     write_manifest(path, manifest)
-    for file in (placed, *beside.values()):
-        stats.note(file.path, file.sha256)
+    stats.note((placed, *beside.values()))
     return Delivery(replace(archive, file=placed), replace(reference, files=beside), manifest, path)
 
 

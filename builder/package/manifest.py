@@ -10,12 +10,14 @@ import json
 import os
 import platform
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from builder import __version__
+from builder.core.digest import canonical_json
 from builder.errors import ArchiveError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import installed
@@ -263,15 +265,16 @@ def with_verdict(manifest: Manifest, measurement: Measurement | None, verdict: V
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Writes a manifest, whole or not at all.
+    """Writes a manifest, whole or not at all. One that says the same already is left.
 
     Raises:
         MachineError: the disk is full or cannot be written.
     """
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == text.encode() + b"\n":
+    data = manifest.model_dump(mode="json")
+    with contextlib.suppress(OSError, ValueError):
+        if canonical_json(json.loads(path.read_bytes())) == canonical_json(data):
             return
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
@@ -369,8 +372,9 @@ def _plain(record: Json) -> Json:
     return json.loads(json.dumps(record))
 
 
+@cache
 def _tools() -> dict[str, str]:
-    """Versions of what had a hand in it; what is not installed had none."""
+    """Versions of what had a hand in it; what is not installed had none. Looked up once."""
     found = {name: installed.version(name) for name in _TOOLS}
     versions = {"python": platform.python_version(), "tritonsmith": __version__}
     return dict(sorted({**versions, **{name: version for name, version in found.items() if version}}.items()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from builder.recipe.document import Problem, dotted, find, place_of
 from builder.recipe.suggest import did_you_mean
 from builder.recipe.tasks import TASKS, tolerance_keys
+from builder.recipe.triton_checks import check_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,12 @@ def _order(view: View) -> Iterator[Problem]:
             yield view.problem(high, f"{most} is less than {view.named(low)}, which is {least}")
 
 
+def _batch_axis(view: View) -> Iterator[Problem]:
+    if view.get(_MAX_BATCH) == 0:
+        words = "must be at least 1, got the number 0: 'auto' makes models whose requests have a batch axis"
+        yield view.problem(_MAX_BATCH, words)
+
+
 def _preferred_sizes(view: View) -> Iterator[Problem]:
     path = ("serving", "dynamic_batching", "preferred_batch_size")
     limit_path = _MAX_BATCH if view.get(_MAX_BATCH) is not None else (_SHAPES, "batch", "max")
@@ -142,4 +149,4 @@ def _parity(view: View) -> Iterator[Problem]:
             yield view.problem(path, f"must be at least 0, got the number {value}")
 
 
-_RULES: Final = (_order, _preferred_sizes, _lengths, _pairs, _parity)
+_RULES: Final = (_order, _batch_axis, _preferred_sizes, check_serving, _lengths, _pairs, _parity)

@@ -57,7 +57,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
     problems += _check_samples(root, folder)
     if problems or recipe is None:
         raise refuse(problems)
-    return recipe.placed(path.absolute(), tuple(overrides))
+    return recipe.placed(path.absolute(), tuple(overrides), root)
 
 
 def _validate(

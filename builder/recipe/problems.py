@@ -10,6 +10,7 @@ from typing_extensions import is_typeddict
 
 from builder.recipe.document import Problem, find, place_of
 from builder.recipe.suggest import did_you_mean, show
+from builder.recipe.triton import DERIVED, derived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -121,6 +122,9 @@ def _unknown_key(location: Keys, model: type[BaseModel]) -> str:
     allowed = list(dict.fromkeys(key for kind in _kinds_at(location[:-1], model) for key in _fields(kind)))
     if not allowed:
         return "unknown key; none is allowed here"
+    key = str(location[-1])
+    if location[-2:-1] == ("serving",) and key in DERIVED:
+        return f"{derived(key, DERIVED[key])}; leave it out"
     return f"unknown key; allowed: {', '.join(allowed)}{did_you_mean(location[-1], allowed)}"
 
 

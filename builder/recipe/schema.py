@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from pydantic.json_schema import GenerateJsonSchema
 
 from builder.recipe.base import Frozen, FrozenMapping, Reserved, Section, wrong
+from builder.recipe.document import Node, Place
 from builder.recipe.inputs import Inputs, Shapes
 from builder.recipe.serving import Serving
 from builder.recipe.source import AnySource
@@ -87,6 +88,7 @@ class Placed(Section):
 
     _path: Path = PrivateAttr(default_factory=Path)
     _overrides: tuple[str, ...] = PrivateAttr(default=())
+    _root: Node | None = PrivateAttr(default=None)
 
     @property
     def path(self) -> Path:
@@ -98,10 +100,15 @@ class Placed(Section):
         """The ``--set`` strings, in order."""
         return self._overrides
 
-    def placed(self, path: Path, overrides: tuple[str, ...]) -> Self:
-        """The same recipe, knowing its file and the overrides that are already in it."""
+    @property
+    def root(self) -> Node:
+        """The document as it was written: where each value stands."""
+        return self._root or Node({}, Place(str(self._path), (1, 1)))
+
+    def placed(self, path: Path, overrides: tuple[str, ...], root: Node) -> Self:
+        """The same recipe, knowing its file, the overrides that are already in it, and where each value stands."""
         placed = self.model_copy()
-        placed._path, placed._overrides = path, overrides
+        placed._path, placed._overrides, placed._root = path, overrides, root
         return placed
 
     def keyed(self) -> dict[str, Json]:

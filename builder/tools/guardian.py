@@ -66,6 +66,8 @@ def _start(order: dict[str, Any], status: int, libc: ctypes.CDLL) -> int:
     if child == 0:
         _execute(order, write, libc)
     os.close(write)
+    if order["stdin"] is not None:
+        os.close(order["stdin"])
     with os.fdopen(read) as failure, os.fdopen(status, "w") as answer:
         answer.write(failure.read() or f"pid {child}")
     return child
@@ -82,7 +84,9 @@ def _execute(order: dict[str, Any], failure: int, libc: ctypes.CDLL) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        stdin = os.open(os.devnull, os.O_RDONLY) if order["stdin"] is None else order["stdin"]
+        os.dup2(stdin, 0)
+        os.close(stdin)
         if order["cwd"]:
             os.chdir(order["cwd"])
         os.execvpe(order["command"][0], order["command"], order["env"])  # noqa: S606 - no shell is the point

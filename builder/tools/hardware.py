@@ -8,12 +8,15 @@ import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from builder.errors import MachineError
+from builder.tools import memory
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_CPUS: Final = Path("/sys/devices/system/cpu")
 _QUERY: Final = "name,compute_cap,memory.total,driver_version"
 
 
@@ -51,30 +54,28 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Looks at this machine now."""
-    import psutil
-
-    memory = int(psutil.virtual_memory().total)
-    limit = _cgroup_number("memory.max")
+    """Looks at this machine now, as cheaply as can be: a build that finds everything asks for it too."""
     return Hardware(
         cpu=cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")) or platform.machine(),
         cpus=os.cpu_count() or 1,
-        physical_cores=psutil.cpu_count(logical=False),
-        usable_cpus=usable_cpus(len(os.sched_getaffinity(0)), _cgroup_text("cpu.max")),
-        memory_bytes=memory if limit is None else min(memory, limit),
+        physical_cores=_physical_cores(),
+        usable_cpus=cpus(),
+        memory_bytes=memory.total(),
         gpus=gpus(),
         architecture=platform.machine(),
         kernel=platform.release(),
     )
 
 
-def free_memory() -> int:
-    """Bytes that can still be used, of this machine or of the container where that has a limit."""
-    import psutil
+@cache
+def fingerprint() -> str:
+    """The fingerprint of this machine, looked at once in a process: nvidia-smi takes its time, and recipes are many."""
+    return detect().fingerprint
 
-    free = int(psutil.virtual_memory().available)
-    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
-    return free if limit is None else min(free, limit - (used or 0))
+
+def cpus() -> float:
+    """CPUs that this process may use now."""
+    return usable_cpus(len(os.sched_getaffinity(0)), _cgroup_text("cpu.max"))
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -101,11 +102,11 @@ def usable_cpus(affinity: int, quota: str) -> float:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi knows; none where it is not installed or does not work."""
-    from builder.tools import process
-
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
+    from builder.tools import process
+
     command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         completed = process.run(command, what="nvidia-smi", timeout_seconds=20)
@@ -124,13 +125,14 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     )
 
 
+def _physical_cores() -> int | None:
+    """Cores, however many threads each has: logical CPUs of one core name the same siblings."""
+    cores = {path.read_text(encoding="utf-8") for path in _CPUS.glob("cpu[0-9]*/topology/core_cpus_list")}
+    return len(cores) or None
+
+
 def _cgroup_text(name: str) -> str:
     try:
         return (_CGROUP / name).read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def _cgroup_number(name: str) -> int | None:
-    text = _cgroup_text(name).strip()
-    return int(text) if text.isdigit() else None

@@ -1,4 +1,4 @@
-"""Child processes: the only module that starts any.
+"""Child processes: with :mod:`builder.tools.spawn`, which it is made of, the only module that starts any.
 
 Every child runs under :mod:`builder.tools.guardian`, in a process group of its own: Ctrl-C reaches only the builder,
 and whatever happens to the builder, no child outlives it.
@@ -7,30 +7,27 @@ and whatever happens to the builder, no child outlives it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import subprocess
-import sys
 import threading
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from builder.errors import MachineError
-from builder.settings import environment
+from builder.tools.spawn import Child, Order, describe_status, spawn, whole, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
 _LINES_SHOWN = 20
-_running: set[_Child] = set()
-"""What :func:`run` waits for now, in any thread."""
+_BYTES_SHOWN = 2000
+_running: set[Child] = set()
+"""What threads of ours wait for now, and cannot be woken from: see :func:`end_all`."""
 
-_GUARDIAN_SECONDS = 15.0  # more than the guardian itself waits for killed processes
+__all__ = ["Completed", "Dialogue", "Process", "describe_status", "end_all", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,8 @@ def run(
     Raises:
         MachineError: the command cannot be started, took too long, or (``check``) failed; its last lines are shown.
     """
-    order = _Order(_words(command), _whole(env), None if cwd is None else str(cwd))
-    child = _spawn(order, what, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    order = Order(words(command), whole(env), None if cwd is None else str(cwd))
+    child = spawn(order, what, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _running.add(child)
     try:
         stdout, stderr = _communicate(child.popen, timeout_seconds, on_line)
@@ -87,7 +84,7 @@ def run(
 
 
 def end_all() -> None:
-    """Ends what :func:`run` waits for in other threads: they get an error, and the process can end."""
+    """Ends every :func:`run` and :class:`Dialogue` of other threads: they get an error, and the process can end."""
     for child in list(_running):
         child.popen.terminate()
 
@@ -125,9 +122,9 @@ class Process:
             log = log_path.open("ab")
         except OSError as error:
             raise MachineError(f"{what}: cannot write its log {log_path}: {error.strerror}") from error
-        order = _Order(_words(command), _whole(env), None, grace_seconds, tuple(remove), tuple(remove_orphaned))
+        order = Order(words(command), whole(env), None, grace_seconds, tuple(remove), tuple(remove_orphaned))
         with log:
-            self._child = _spawn(order, what, stdout=log, stderr=subprocess.STDOUT)
+            self._child = spawn(order, what, stdout=log, stderr=subprocess.STDOUT)
 
     @property
     def pid(self) -> int:
@@ -158,97 +155,71 @@ class Process:
         self.end()
 
 
-def describe_status(returncode: int) -> str:
-    """``exited with 3`` or ``was killed by SIGKILL``."""
-    if returncode >= 0:
-        return f"exited with {returncode}"
-    try:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"was killed by signal {-returncode}"
+class Dialogue:
+    """A long-lived child that is told lines and answers with lines. One thread at a time uses it.
 
+    Args:
+        command: program and arguments; no shell is involved.
+        what: what it is, for messages.
+        env: its whole environment; default: the builder's.
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What the guardian is told."""
+    Raises:
+        MachineError: it cannot be started.
+    """
 
-    command: tuple[str, ...]
-    env: dict[str, str]
-    cwd: str | None
-    grace_seconds: float = 1.0
-    remove: tuple[str, ...] = ()
-    remove_orphaned: tuple[str, ...] = ()
-    parent: int = field(default_factory=os.getpid)
+    def __init__(self, command: Sequence[str | Path], *, what: str, env: Mapping[str, str] | None = None) -> None:
+        self.what = what
+        self._errors = os.fdopen(os.memfd_create("stderr"), "w+b")  # in memory: the disk may be full
+        read, write = os.pipe()
+        try:
+            order = Order(words(command), whole(env), None, stdin=read)
+            self._child = spawn(order, what, stdout=subprocess.PIPE, stderr=self._errors)
+        except BaseException:
+            os.close(write)
+            self._errors.close()
+            raise
+        finally:
+            os.close(read)
+        self._orders = os.fdopen(write, "wb")
+        self.last_words = ""
+        """The end of what it wrote to its standard error, once it has ended."""
+        _running.add(self._child)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended by itself, or was killed."""
+        return self._child.popen.poll() is not None
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Child:
-    popen: subprocess.Popen[bytes]  # the guardian
-    pid: int  # the command
-    grace_seconds: float
+    def tell(self, line: str) -> None:
+        """Tells it a line. If it has ended, that shows in what it answers: nothing."""
+        with contextlib.suppress(BrokenPipeError):
+            self._orders.write(line.encode() + b"\n")
+            self._orders.flush()
+
+    def answers(self) -> Iterator[str]:
+        """The lines that it answers with, each as it comes; the last when it ended."""
+        assert self._child.popen.stdout is not None
+        for raw in iter(self._child.popen.stdout.readline, b""):
+            yield raw.decode(errors="replace").rstrip("\r\n")
 
     def end(self) -> int:
-        if self.popen.poll() is None:
-            self.popen.terminate()
+        """Ends it and everything it started; minus the signal's number, or its exit status. May be called again."""
         try:
-            return self.popen.wait(self.grace_seconds + _GUARDIAN_SECONDS)
-        except BaseException:
-            # A second Ctrl-C, or a guardian that hangs: the command goes with it (PDEATHSIG), its group by hand.
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, signal.SIGKILL)
-            self.popen.kill()
-            self.popen.wait()
-            raise
+            return self._child.end()
+        finally:
+            _running.discard(self._child)
+            self._close()
 
-
-def _words(command: Sequence[str | Path]) -> tuple[str, ...]:
-    return tuple(str(part) for part in command)
-
-
-def _whole(env: Mapping[str, str] | None) -> dict[str, str]:
-    return dict(environment() if env is None else env)
-
-
-def _spawn(order: _Order, what: str, *, stdout: int | IO[bytes], stderr: int) -> _Child:
-    read, write = os.pipe()
-    try:
-        popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARDIAN), str(write)],
-            stdin=subprocess.PIPE,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(write,),
-            start_new_session=True,
-        )
-    except OSError as error:
-        os.close(read)
-        raise MachineError(f"{what}: cannot start a process: {error.strerror}") from error
-    finally:
-        os.close(write)
-    answer = _give_order(popen, order, read)
-    if answer.startswith("pid "):
-        return _Child(popen, int(answer.removeprefix("pid ")), order.grace_seconds)
-    for stream in (popen.stdout, popen.stderr):
-        if stream is not None:
-            stream.close()
-    popen.wait()
-    reason = answer.removeprefix("error ") or f"its guardian {describe_status(popen.returncode)}"
-    raise MachineError(f"{what}: cannot start {order.command[0]}: {reason}")
-
-
-def _give_order(popen: subprocess.Popen[bytes], order: _Order, answer: int) -> str:
-    """Hands the guardian its order and returns its answer: ``pid N`` or ``error …``."""
-    stdin, popen.stdin = popen.stdin, None  # communicate() must not flush it again
-    assert stdin is not None
-    try:
-        with os.fdopen(answer, encoding="utf-8") as stream:
-            with contextlib.suppress(BrokenPipeError), stdin:
-                stdin.write(json.dumps(asdict(order)).encode())
-            return stream.read()
-    except BaseException:
-        popen.terminate()
-        popen.wait()
-        raise
+    def _close(self) -> None:
+        if self._errors.closed:
+            return
+        self._errors.seek(max(0, os.fstat(self._errors.fileno()).st_size - _BYTES_SHOWN))
+        self.last_words = self._errors.read().decode(errors="replace").strip()
+        self._errors.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._orders.close()
+        assert self._child.popen.stdout is not None
+        self._child.popen.stdout.close()
 
 
 def _communicate(

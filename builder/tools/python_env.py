@@ -8,10 +8,12 @@ import logging
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
+from builder.tools import libpython
 from builder.tools.atomic import publish
 
 if TYPE_CHECKING:
@@ -26,27 +28,6 @@ NUMPY_VERSION: Final = "1.26.4"
 PYTHONS: Final = ((3, 12), (3, 11))
 _LAYOUT: Final = 2  # raised when the content of an environment changes
 _RECORD: Final = "environment.json"
-
-# Run by the interpreter in question. Its folders first; then whatever the dynamic loader finds, whose path the kernel
-# knows.
-_PROBE: Final = """
-import ctypes, json, os, sys, sysconfig
-name = "libpython%d.%d.so.1.0" % sys.version_info[:2]
-home, multiarch = sys.base_prefix + "/lib", sysconfig.get_config_var("MULTIARCH") or ""
-folders = [sysconfig.get_config_var("LIBDIR"), home, sysconfig.get_config_var("LIBPL")]
-folders = [folder for folder in folders if folder]
-folders += [os.path.join(folder, multiarch) for folder in folders]
-found = [os.path.join(folder, name) for folder in folders if os.path.isfile(os.path.join(folder, name))]
-if not found:
-    try:
-        ctypes.CDLL(name)
-        with open("/proc/self/maps") as maps:
-            found = [line.split(None, 5)[-1].strip() for line in maps if line.rstrip().endswith("/" + name)]
-    except OSError:
-        pass
-print(json.dumps({"version": sys.version, "minor": list(sys.version_info[:2]), "prefix": sys.base_prefix,
-                  "libpython": os.path.realpath(found[0]) if found else None}))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +92,22 @@ def find_interpreter() -> Interpreter:
     raise _no_interpreter([python for python in seen if python is not None])
 
 
+@cache
 def _probe(executable: Path) -> Interpreter | None:
+    """What an interpreter is, asked once; None where it is none that runs."""
+    if executable == Path(sys.executable) and (
+        found := libpython.in_folders()
+    ):  # no process for what we know ourselves
+        return Interpreter(executable, sys.version_info[:2], sys.version, sys.base_prefix, Path(found).resolve())
     from builder.tools.process import run
 
-    done = run([executable, "-I", "-c", _PROBE], what="python", timeout_seconds=60, check=False)
+    done = run([executable, "-I", libpython.__file__], what="python", timeout_seconds=60, check=False)
     if done.returncode != 0:  # a pyenv shim of a version that is not active, say
         return None
     facts = json.loads(done.stdout)
-    libpython = Path(facts["libpython"]) if facts["libpython"] else None
+    library = Path(facts["libpython"]) if facts["libpython"] else None
     major, minor = facts["minor"]
-    return Interpreter(executable, (major, minor), facts["version"], facts["prefix"], libpython)
+    return Interpreter(executable, (major, minor), facts["version"], facts["prefix"], library)
 
 
 def _no_interpreter(seen: list[Interpreter]) -> MachineError:

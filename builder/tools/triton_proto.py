@@ -5,40 +5,27 @@ JSON data here has Triton's own field names (``max_batch_size``), enum values as
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
+import struct
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.errors import InternalError, UserError
-from builder.tools.triton_fields import FIRST_RELEASE, knows
+from builder.tools.triton_check import BOOL, ENUM, FLOATS, MESSAGE, RANGES, STRING, is_map, is_repeated, misfits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
     from builder.artifacts import Json
+    from builder.tools.triton_check import Descriptor, Keys, Misfit
 
 Message: TypeAlias = Any
 """A protobuf message: protobuf's classes have no types."""
 
-Descriptor: TypeAlias = Any
-"""What protobuf knows of a message, a field or an enum."""
-
 ROOT: Final = "ModelConfig"
 
-# google.protobuf.descriptor.FieldDescriptor.CPPTYPE_*, as the generated descriptors number them.
-_RANGES: Final = {
-    1: (-(2**31), 2**31 - 1),  # int32
-    2: (-(2**63), 2**63 - 1),  # int64
-    3: (0, 2**32 - 1),  # uint32
-    4: (0, 2**64 - 1),  # uint64
-}
-_FLOATS: Final = (5, 6)
-_BOOL: Final = 7
-_ENUM: Final = 8
-_STRING: Final = 9
-_MESSAGE: Final = 10
+_FLOAT32: Final = 6  # google.protobuf.descriptor.FieldDescriptor.CPPTYPE_FLOAT
 
 
 def check(data: Json, *, release: str, place: str) -> None:
@@ -52,8 +39,28 @@ def check(data: Json, *, release: str, place: str) -> None:
     Raises:
         UserError: a field or enum value is unknown, or newer than the release; a value has the wrong type.
     """
+    for misfit in problems(data, release=release):
+        raise UserError(f"{_place(place, misfit.path)}: {misfit.message}", mend=misfit.mend)
+
+
+def problems(data: Json, *, release: str) -> Iterator[Misfit]:
+    """All that :func:`check` would refuse, each with its path in the data."""
     if data != {}:  # usually there is nothing, and no protobuf to import for it
-        _check_message(data, _module().ModelConfig.DESCRIPTOR, release, place)
+        yield from misfits(data, _module().ModelConfig.DESCRIPTOR, release)
+
+
+def json_schema(*path: str) -> dict[str, Json]:
+    """The JSON schema of a field of the ModelConfig, for editors.
+
+    Args:
+        path: names of fields from the root: ``"dynamic_batching", "default_queue_policy"``; none for the whole.
+    """
+    descriptor = _module().ModelConfig.DESCRIPTOR
+    if not path:
+        return _message_schema(descriptor)
+    for name in path[:-1]:
+        descriptor = descriptor.fields_by_name[name].message_type
+    return _field_schema(descriptor.fields_by_name[path[-1]])
 
 
 def build(data: Mapping[str, Json], *, release: str, place: str = ROOT) -> Message:
@@ -127,113 +134,57 @@ def _module() -> Descriptor:
     return module
 
 
-def _check_message(data: Json, descriptor: Descriptor, release: str, place: str) -> None:
-    if not isinstance(data, dict):
-        raise _wrong(place, f"a mapping of {descriptor.name}", data)
-    fields = descriptor.fields_by_name
-    for name, value in data.items():
-        here = f"{place}.{name}"
-        if name not in fields:
-            raise UserError(
-                f"{here}: Triton's {descriptor.name} has no field {name!r}; it has: {', '.join(fields)}",
-                mend=_did_you_mean(name, fields, "leave it out"),
-            )
-        _check_release(fields[name].full_name, release, here)
-        _check_field(value, fields[name], release, here)
-    for oneof in descriptor.oneofs:
-        chosen = [field.name for field in oneof.fields if field.name in data]
-        if len(chosen) > 1:
-            raise UserError(f"{place}: {' and '.join(chosen)} exclude each other", mend=f"keep one of {oneof.name}")
-
-
-def _check_field(value: Json, field: Descriptor, release: str, place: str) -> None:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        if not isinstance(value, dict):
-            raise _wrong(place, "a mapping", value)
-        for key, item in value.items():
-            _check_key(key, field.message_type.fields_by_name["key"], place)
-            _check_value(item, field.message_type.fields_by_name["value"], release, f"{place}.{key}")
-    elif _is_repeated(field):
-        if not isinstance(value, list | tuple):
-            raise _wrong(place, "a list", value)
-        for index, item in enumerate(value):
-            _check_value(item, field, release, f"{place}[{index}]")
-    else:
-        _check_value(value, field, release, place)
-
-
-def _check_key(key: Json, field: Descriptor, place: str) -> None:
-    if field.cpp_type in _RANGES and not str(key).isdecimal():
-        raise _wrong(place, "a mapping whose keys are whole numbers", key)
-
-
-def _check_value(value: Json, field: Descriptor, release: str, place: str) -> None:
-    kind = field.cpp_type
-    if kind == _MESSAGE:
-        _check_message(value, field.message_type, release, place)
-    elif kind == _ENUM:
-        _check_enum(value, field.enum_type, release, place)
-    elif kind in _RANGES:
-        low, high = _RANGES[kind]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _wrong(place, f"a whole number from {low} to {high}", value)
-    elif kind in _FLOATS:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _wrong(place, "a number", value)
-    elif not isinstance(value, bool if kind == _BOOL else str):
-        raise _wrong(place, "true or false" if kind == _BOOL else "a string", value)
-
-
-def _check_enum(value: Json, descriptor: Descriptor, release: str, place: str) -> None:
-    allowed = [item.name for item in descriptor.values]
-    if value not in allowed:
-        raise UserError(
-            f"{place}: {value!r} is not a value of Triton's {descriptor.name}; allowed: {', '.join(allowed)}",
-            mend=_did_you_mean(str(value).upper(), allowed, "take one of them"),
-        )
-    _check_release(f"{descriptor.full_name}.{value}", release, place)
-
-
-def _check_release(full_name: str, release: str, place: str) -> None:
-    name = full_name.removeprefix("inference.")
-    if not knows(release, name):
-        raise UserError(
-            f"{place}: Triton {release} does not know it: {name} is there since {FIRST_RELEASE[name]}",
-            mend=f"leave it out, or set the target's triton to {FIRST_RELEASE[name]} or later",
-        )
-
-
 def _message_json(message: Message) -> dict[str, Json]:
     return {field.name: _field_json(value, field) for field, value in message.ListFields()}
 
 
 def _field_json(value: Message, field: Descriptor) -> Json:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         of = field.message_type.fields_by_name["value"]
         return {str(key): _value_json(value[key], of) for key in sorted(value)}
-    if _is_repeated(field):
+    if is_repeated(field):
         return [_value_json(item, field) for item in value]
     return _value_json(value, field)
 
 
 def _value_json(value: Message, field: Descriptor) -> Json:
-    if field.cpp_type == _MESSAGE:
+    if field.cpp_type == MESSAGE:
         return _message_json(value)
-    if field.cpp_type == _ENUM:
+    if field.cpp_type == ENUM:
         return field.enum_type.values_by_number[value].name
-    return value
+    return _shortest(value) if field.cpp_type == _FLOAT32 else value
 
 
-def _is_repeated(field: Descriptor) -> bool:
-    # protobuf 6.31 brought is_repeated and deprecates label, which 5.29 needs.
-    known = getattr(field, "is_repeated", None)
-    return bool(field.label == field.LABEL_REPEATED if known is None else known)
+def _shortest(value: float) -> float:
+    """The shortest decimal number that is the same 32-bit float: 0.1, and not 0.10000000149011612."""
+    shorter = (float(f"{value:.{digits}g}") for digits in range(1, 10))
+    fit = (number for number in shorter if abs(number) <= FLOATS[_FLOAT32])  # not rounded up beyond the largest
+    return next((number for number in fit if struct.pack("f", number) == struct.pack("f", value)), value)
 
 
-def _wrong(place: str, wanted: str, value: Json) -> UserError:
-    return UserError(f"{place}: must be {wanted}, got {value!r}")
+def _place(place: str, path: Keys) -> str:
+    return place + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
-def _did_you_mean(name: str, choices: Iterable[str], otherwise: str) -> str:
-    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+def _field_schema(field: Descriptor) -> dict[str, Json]:
+    if is_map(field):
+        return {"type": "object", "additionalProperties": _value_schema(field.message_type.fields_by_name["value"])}
+    value = _value_schema(field)
+    return {"type": "array", "items": value} if is_repeated(field) else value
+
+
+def _message_schema(descriptor: Descriptor) -> dict[str, Json]:
+    fields = {field.name: _field_schema(field) for field in descriptor.fields}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
+
+
+def _value_schema(field: Descriptor) -> dict[str, Json]:
+    kind = field.cpp_type
+    if kind == MESSAGE:
+        return _message_schema(field.message_type)
+    if kind == ENUM:
+        return {"enum": [value.name for value in field.enum_type.values]}
+    if kind in RANGES:
+        low, high = RANGES[kind]
+        return {"type": "integer", "minimum": low, "maximum": high}
+    return {"type": "number" if kind in FLOATS else {BOOL: "boolean", STRING: "string"}[kind]}

@@ -7,7 +7,6 @@ import logging
 import re
 import shutil
 import tempfile
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,8 @@ from builder.tools.archive_names import check_name
 from builder.tools.atomic import disk_error, publish
 
 if TYPE_CHECKING:
+    import zipfile
+
     from builder.tools.pip import Progress
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ def unpack(wheel: File, folder: Path) -> tuple[str, ...]:
     Raises:
         MachineError: the wheel is damaged, or the disk is full.
     """
+    import zipfile
+
     try:
         with zipfile.ZipFile(wheel.path) as archive:
             members = [info.filename for info in archive.infolist() if not info.is_dir()]

@@ -71,7 +71,7 @@ class Measure:
             "windows": None if self.windows is None else asdict(self.windows),
             "serving": describe_serving(inputs.triton),
             "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
-            "hardware": hardware.detect().fingerprint,
+            "hardware": hardware.fingerprint(),
         }
 
     def requires(self, inputs: ArchiveFacts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
     Raises:
         UserError: the file cannot be read, has no samples, or one of them is not as it must be; with ``file:line``.
     """
+    samples = _shipped() if path is None else tuple(_from_lines(path, _lines(path)))
     path = DEFAULT_SAMPLES if path is None else path
-    samples = tuple(_from_lines(path, _lines(path)))
     if len(samples) < 2:
         raise UserError(
             f"{path}: {len(samples)} samples, at least 2 are needed",
@@ -50,6 +51,11 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
             )
         return samples
     return tuple(_paired(samples))
+
+
+@cache
+def _shipped() -> tuple[Sample, ...]:
+    return tuple(_from_lines(DEFAULT_SAMPLES, _lines(DEFAULT_SAMPLES)))
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:

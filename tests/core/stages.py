@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from builder.artifacts import Repository
 from builder.core.codec import files_in
 from builder.core.digest import describe_file, describe_folder
 from builder.errors import ModelError
+from tests.core.chain import Work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,15 +69,74 @@ class Write:
             raise ModelError("the output is refused")
 
 
+@dataclass(frozen=True)
+class Apart(Work):
+    """A stage for a process of its own, whose output tells which it was.
+
+    Args:
+        fail: how it fails.
+        meets: a stage that runs at the same time, which it waits for; its output tells whether that came.
+        needs: bytes that it says it needs.
+        libraries: that it declares.
+        reads_early: a file of its first input that its fingerprint reads.
+        shout: it prints.
+    """
+
+    fail: str = ""
+    meets: str = ""
+    patience_seconds: float = 20.0
+    needs: int = 256 << 20
+    libraries: tuple[str, ...] = ()
+    reads_early: str = ""
+    shout: bool = False
+    apart: ClassVar[bool] = True
+
+    def fingerprint(self, inputs):
+        if self.reads_early and "before" not in inputs[0].files[self.reads_early].path.read_text():
+            raise ModelError("this makes no sense")
+        versions = {name: metadata.version(name) for name in self.libraries}
+        return {**super().fingerprint(inputs), "versions": versions}
+
+    def memory(self, inputs):
+        return self.needs
+
+    def run(self, inputs, out):
+        if self.shout:
+            os.write(1, b"{not JSON\n")
+        made = super().run(inputs, out)
+        if self.fail == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fail == "bug":
+            raise RuntimeError("a bug")
+        if self.fail:
+            raise ModelError(self.fail, mend="mend it")
+        return Repository(made.name, made.files, {"pid": os.getpid(), "met": self._met()})
+
+    def _met(self):
+        """Whether the other was there while this one waited. Who leaves takes the sign away."""
+        sign = self.diary / f"{self.name}.here"
+        sign.touch()
+        deadline = time.monotonic() + self.patience_seconds
+        while not (met := bool(self.meets) and (self.diary / f"{self.meets}.here").exists()):
+            if not self.meets or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        if not met:
+            sign.unlink()
+        return met
+
+
 class Listener:
     def __init__(self):
         self.events = []
+        self.times = []
 
     def started(self, node):
         self.events.append(("started", node))
 
     def finished(self, time):
         self.events.append((time.state, time.node))
+        self.times.append(time)
 
     def failed(self, node, seconds):
         self.events.append(("failed", node))

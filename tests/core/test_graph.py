@@ -7,7 +7,7 @@ import pytest
 from builder.core.execute import Executor
 from builder.core.graph import Limits, Node, run
 from builder.core.store import Store
-from builder.errors import ModelError
+from builder.errors import InternalError, ModelError
 from tests.core.stages import Write
 
 
@@ -130,3 +130,41 @@ def test_recipes_that_share_stages_run_them_once(tmp_path):
     assert not outcome.errors
     ran = sorted(path.name.rpartition("-")[0] for path in diary.iterdir())
     assert ran == ["first", *["second"] * 4]
+
+
+def test_the_outcome_is_in_the_order_of_the_nodes():
+    first_done = threading.Event()
+
+    def late_first(stage, inputs, node):
+        if node == "r/a":
+            assert first_done.wait(20)
+        else:
+            first_done.set()
+        return node
+
+    nodes = [node("a"), node("b")]
+    assert list(run(nodes, late_first, Limits(2)).values) == ["r/a", "r/b"]
+
+
+def test_equal_work_waits_for_its_twin_and_lets_others_go_first():
+    hall = Hall()
+    nodes = [node("a"), Node("s/a", {}, node("a").prepare), node("b")]
+    assert len(run(nodes, hall, Limits(2)).values) == 3
+    assert ("a", "b") in hall.together
+    assert hall.order == ["r/a", "r/b", "s/a"]
+
+
+def test_what_is_preferred_goes_first_beside_others():
+    def order(**options):
+        hall = Hall()
+        nodes = [node("a"), *(node(f"{name}-of-a", "a") for name in ("cold", "warm")), node("last", "a")]
+        run(nodes, hall, Limits(2), **options)
+        return hall.order
+
+    assert order()[:3] == ["r/a", "r/cold-of-a", "r/warm-of-a"]
+    assert order(prefer=lambda stage: stage.name in {"last", "warm-of-a"})[:3] == ["r/a", "r/warm-of-a", "r/last"]
+
+
+def test_nodes_that_wait_for_one_another_are_our_own_mistake():
+    with pytest.raises(InternalError, match="wait for one another: r/a, r/b"):
+        run([node("a", "b"), node("b", "a")], Hall(), Limits(2))

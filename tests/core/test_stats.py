@@ -1,7 +1,7 @@
 import os
 import time
 
-from builder.core.digest import digest_file
+from builder.core.digest import describe_file, digest_file
 from builder.core.stats import TICK_SECONDS, Stats
 
 
@@ -58,15 +58,29 @@ def test_what_we_wrote_ourselves_is_known_at_once(tmp_path):
     path, stats = tmp_path / "archive", Stats(tmp_path / "stats")
     path.write_text("x")
     assert stats.known(path) is None
-    stats.note(path, digest_file(path))
+    stats.note([describe_file(path)])
     assert Stats(tmp_path / "stats").known(path) == digest_file(path)
     assert stats.known(tmp_path / "nothing") is None
+
+
+def test_what_is_known_is_not_written_down_again(tmp_path):
+    path, other, stats = tmp_path / "archive", tmp_path / "other", Stats(tmp_path / "stats")
+    path.write_text("x")
+    other.write_text("y")
+    stats.note([describe_file(path)])
+    (kept,) = (tmp_path / "stats").iterdir()
+    before = kept.stat().st_ino  # each writing makes a new file
+    stats.note([describe_file(path)])
+    assert kept.stat().st_ino == before
+    stats.note([describe_file(path), describe_file(other)])
+    assert kept.stat().st_ino != before
+    assert [Stats(tmp_path / "stats").known(one) for one in (path, other)] == [digest_file(path), digest_file(other)]
 
 
 def test_damaged_notes_are_forgotten(tmp_path):
     path, stats = tmp_path / "weights", Stats(tmp_path / "stats")
     path.write_text("x")
-    stats.note(path, digest_file(path))
+    stats.note([describe_file(path)])
     (kept,) = (tmp_path / "stats").iterdir()
     content = kept.read_text()
     for damaged in ("", "{", content.replace(digest_file(path), "0" * 64), "[]"):

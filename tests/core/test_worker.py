@@ -1,41 +1,19 @@
 import json
-import os
-import signal
-import threading
-import time
-from dataclasses import dataclass
+import subprocess
+import sys
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from builder.artifacts import File, Repository, Sample
+from builder.artifacts import File, Sample
+from builder.core.digest import digest_json, digest_tree
 from builder.core.execute import Executor, fingerprint_of
-from builder.core.graph import Limits, Node, run
-from builder.core.orders import decode, encode
+from builder.core.orders import decode, encode, order_of
 from builder.core.store import Store
-from builder.core.worker import Workers, perform
-from builder.errors import InternalError, MachineError, ModelError
+from builder.core.worker import perform
+from builder.errors import InternalError, MachineError
 from tests.core.chain import Work
-from tests.core.stages import Listener
-
-
-@dataclass(frozen=True)
-class Apart(Work):
-    """A stage for a process of its own."""
-
-    fail: str = ""
-    apart: ClassVar[bool] = True
-
-    def run(self, inputs, out):
-        made = super().run(inputs, out)
-        if self.fail == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.fail == "bug":
-            raise RuntimeError("a bug")
-        if self.fail:
-            raise ModelError(self.fail, mend="mend it")
-        return Repository(made.name, made.files, {"pid": os.getpid()})
+from tests.core.stages import Apart
 
 
 @pytest.fixture
@@ -71,32 +49,10 @@ def test_what_no_process_can_be_given_is_our_own_mistake():
         encode((test_orders_survive_the_journey,))
 
 
-def test_a_stage_runs_in_a_process_of_its_own_and_is_found_afterwards(store):
-    listener = Listener()
-    workers = Workers(Executor(store, reporter=listener))
-    made = workers.run(stage(store), (), "r/apart")
-    assert made.record["pid"] != os.getpid()
-    assert workers.run(stage(store), (), "r/apart") == made
-    assert listener.events == [("started", "r/apart"), ("ran", "r/apart"), ("found", "r/apart")]
-    assert not list((store.root / "builds").iterdir())
-
-
-def test_an_error_there_is_the_same_error_here(store):
-    workers = Workers(Executor(store))
-    with pytest.raises(ModelError, match="no such head") as caught:
-        workers.run(stage(store, fail="no such head"), (), "r/apart")
-    assert caught.value.mend == "mend it"
-    with pytest.raises(MachineError, match="the worker of apart was killed by SIGKILL") as killed:
-        workers.run(stage(store, fail="killed"), (), "r/apart")
-    assert "--jobs" in killed.value.mend
-    with pytest.raises(InternalError, match="RuntimeError: a bug"):
-        workers.run(stage(store, fail="bug"), (), "r/apart")
-
-
 def test_what_was_declared_is_asserted_there(store):
     made = stage(store)
-    order = {"stage": encode(made), "inputs": encode(()), "node": "r/apart", "store": str(store.root), "owned": []}
     declared = fingerprint_of(made, ())
+    order = order_of(made, (), "r/apart", declared, store)
     with pytest.raises(MachineError, match=r"planned for something else than is here: torch 9 → \(none\)"):
         perform({**order, "fingerprint": {**declared, "versions": {"torch": "9"}}})
     assert not list((store.root.parent / "diary").iterdir())
@@ -104,18 +60,30 @@ def test_what_was_declared_is_asserted_there(store):
     assert len(list(store.root.glob("records/*/*.json"))) == 1
 
 
-def test_an_interruption_ends_the_workers(store):
-    def interrupt():
-        time.sleep(0.8)
-        os.kill(os.getpid(), signal.SIGINT)
+def test_by_hand_it_makes_the_same_bytes_as_in_process(store, tmp_path):
+    """``python -m builder.core.worker ORDER``, and the control: another order makes others."""
+    trees = {}
+    for name, text in (("here", "text"), ("by hand", "text"), ("another", "other")):
+        own = Store.at(tmp_path / name)
+        made = Work("work", text, 0, tmp_path / "diary")
+        if name == "here":
+            tree = Executor(own).run(made, (), "r/work")
+        else:
+            order = tmp_path / "order.json"
+            order.write_text(json.dumps(order_of(made, (), "r/work", fingerprint_of(made, ()), own)))
+            command = [sys.executable, "-m", "builder.core.worker", order]
+            answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            assert answer["done"] == digest_json(fingerprint_of(made, ()))
+            assert answer["peak_bytes"] >= answer["resident_bytes"] > 2**20
+            tree = own.load(own.read(answer["done"]))
+        trees[name] = digest_tree(tree.files)
+    assert trees["here"] == trees["by hand"] != trees["another"]
 
-    nodes = [Node(f"r/{name}", {}, _slow(store, name)) for name in "ab"]
-    threading.Thread(target=interrupt).start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run(nodes, Workers(Executor(store)).run, Limits(2))
-    assert time.monotonic() - began < 15, "not the minute that they would have taken"
 
-
-def _slow(store, name):
-    return lambda _: (Apart(name, "text", 60, store.root.parent / "diary"), ())
+def test_what_a_library_prints_is_no_answer(store):
+    made = Apart("apart", "text", 0, store.root.parent / "diary", shout=True)
+    order = json.dumps(order_of(made, (), "r/apart", fingerprint_of(made, ()), store))
+    command = [sys.executable, "-m", "builder.core.worker"]
+    done = subprocess.run(command, input=f"{order}\n{order}\n", check=True, capture_output=True, text=True)
+    assert [next(iter(json.loads(line))) for line in done.stdout.splitlines()] == ["done", "done"]
+    assert done.stderr == "{not JSON\n", "the second order found what the first had made"

@@ -23,7 +23,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from builder.artifacts import Measurement, Sample
-from builder.config import ConfigureInputs, configure
+from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.codec import to_json
 from builder.core.digest import digest_json
 from builder.core.execute import Executor, fingerprint_of
@@ -121,7 +121,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     samples = [Sample(text) for text in TEXTS]
     reference = run(Refer(TASK, (1, 4), (2, tokenizer.max_length)), (source, tokenizer, samples))
     checked = run(Check(), (model, reference))
-    configs = run(configure(recipe, "cpu"), ConfigureInputs(checked, tokenizer, reference))
+    warmup = run(warm_up(recipe), (tokenizer, reference))
+    configs = run(configure(recipe, "cpu"), ConfigureInputs(checked, tokenizer, warmup))
     parts = PackageInputs(source, checked, tokenizer, configs)
     repository = run(package(recipe, "cpu", settings().cache), parts)
     run(Pack("cpu"), repository)
@@ -171,7 +172,8 @@ def _refuse_silence(stage: str, kept: dict[str, Any] | None, now: dict[str, Any]
         )
 
 
-STAGES = ["source", "tokenizer", "trace", "bind", "reference", "check", "config", "package", "pack", "judge"]
+EXPORT = ["source", "tokenizer", "trace", "bind", "reference", "check"]
+STAGES = [*EXPORT, "warmup", "config", "package", "pack", "judge"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

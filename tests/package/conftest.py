@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.config import ConfigureInputs, configure
+from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.package import Pack, PackageInputs, package
@@ -59,7 +59,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
         recipe = load_recipe(folder, *overrides)
         made = parts or make_parts(folder / "parts")
         run = Executor(Store.at(folder / "stages"), "tiny").run
-        configs = run(configure(recipe, "cpu"), ConfigureInputs(made.model, made.tokenizer, made.reference))
+        stage = warm_up(recipe)
+        warmup = stage and run(stage, (made.tokenizer, made.reference))
+        configs = run(
+            configure(recipe, "cpu"), ConfigureInputs(made.model, made.tokenizer, warmup, made.reference.labels)
+        )
         inputs = PackageInputs(made.source, made.model, made.tokenizer, configs)
         repository = run(package(recipe, "cpu", settings().cache), inputs)
         return Built(recipe, made, configs, repository, run(Pack("cpu"), repository))

@@ -56,6 +56,16 @@ def test_a_manifest_survives_writing(manifest: Manifest, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 
+def test_a_manifest_that_says_the_same_is_left(manifest: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(manifest.model_dump(mode="json")))  # other white space
+    kept = path.read_bytes()
+    write_manifest(path, manifest)
+    assert path.read_bytes() == kept
+    write_manifest(path, manifest.model_copy(update={"name": "other"}))
+    assert read_manifest(path).name == "other"
+
+
 def test_what_it_tells(manifest: Manifest, built: Built) -> None:
     assert (manifest.name, manifest.task) == ("tiny", "sentence-embedding")
     assert manifest.target.model_dump() == {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from dataclasses import dataclass
+import urllib.request
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,11 +41,29 @@ OPTIONS = (
 )
 
 
+RICH = "rich"
+"""A third archive, with what a recipe can set besides: labels, warm-up data of its own, a config by name."""
+
+
+def rich_options(warmup: Path) -> tuple[str, ...]:
+    warmup.write_bytes(np.arange(4, dtype="<i8").tobytes())
+    given = dict.fromkeys(INPUTS, "{data_type: TYPE_INT64, dims: [4], zero_data: true}")
+    given["input_ids"] = f"{{data_type: TYPE_INT64, dims: [4], input_data_file: {warmup}}}"
+    inputs = ", ".join(f"{name}: {value}" for name, value in given.items())
+    return (
+        f"name={RICH}",
+        "serving.output=[{name: EMBEDDING, label_filename: labels.txt}]",
+        f"serving.model_warmup=[{{name: mine, batch_size: 3, inputs: {{{inputs}}}}}]",
+        "serving.configs={large: {instance_group: [{count: 2}]}}",
+    )
+
+
 @dataclass(frozen=True)
 class Served:
     client: Client
     built: dict[str, Built]
     repository: Path
+    http_address: str
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +76,11 @@ def served(
 ) -> Iterator[Served]:
     samples = [{"text": "Is it raining?", "text_pair": "It rained for three weeks."}]
     pairs = build(*OPTIONS, parts=make_parts(tmp_path_factory.mktemp("pairs"), samples=samples))
+    parts = make_parts(tmp_path_factory.mktemp("rich"))
+    named = replace(parts, reference=replace(parts.reference, labels=tuple("abcdefgh")))
+    rich = build(*rich_options(tmp_path_factory.mktemp("warmup") / "ids.raw"), parts=named)
     repository = tmp_path_factory.mktemp("repository")
-    for one in (built, pairs):
+    for one in (built, pairs, rich):
         unpacked = archive.unpack(one.archive.file.path, tmp_path_factory.mktemp("unpacked") / "tree")
         assert digest_tree(unpacked) == one.archive.tree_digest
         for model in one.repository.record["models"]:
@@ -65,11 +88,16 @@ def served(
     options = triton_server.Options(cache_bytes=1 << 20)
     with (
         triton_server.serve(
-            repository, toolchain=toolchain, environment=server_environment, load=["tiny", PAIRS], options=options
+            repository,
+            toolchain=toolchain,
+            environment=server_environment,
+            load=["tiny", PAIRS, RICH],
+            arguments=["--model-config-name=large"],  # models without such a config take their config.pbtxt
+            options=options,
         ) as server,
         triton_client.connect(server.grpc_address) as client,
     ):
-        yield Served(client, {"tiny": built, PAIRS: pairs}, repository)
+        yield Served(client, {"tiny": built, PAIRS: pairs, RICH: rich}, repository, server.http_address)
 
 
 def text(*rows: str | bytes) -> np.ndarray:
@@ -82,6 +110,32 @@ def test_warm_up_runs_before_anybody_asks(served: Served) -> None:
     runs = {int(one["batch_size"]): int(one["compute_infer"]["count"]) for one in stats}
     assert runs[1] >= 2
     assert runs[8] >= 2
+
+
+def test_warm_up_with_data_of_the_recipes(served: Served) -> None:
+    stats = served.client.statistics(f"{RICH}-model")["batch_stats"]
+    assert {int(one["batch_size"]): int(one["compute_infer"]["count"]) for one in stats} == {3: 2}  # two instances
+
+
+def test_the_config_for_this_machine_is_taken(served: Served) -> None:
+    assert [group["count"] for group in served.client.config(f"{RICH}-model")["instance_group"]] == [2]
+    assert [group["count"] for group in served.client.config("tiny-model")["instance_group"]] == [1]
+
+
+def test_classes_have_the_models_labels(served: Served) -> None:
+    """The ensemble finds them in the model's folder."""
+    output = {"name": "EMBEDDING", "parameters": {"classification": 2, "binary_data": False}}
+    given = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["some text"]}
+    request = urllib.request.Request(
+        f"http://{served.http_address}/v2/models/{RICH}/infer",
+        json.dumps({"inputs": [given], "outputs": [output]}).encode(),
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        classes = [one.split(":") for one in json.load(answer)["outputs"][0]["data"]]
+    values = served.built[RICH].parts.answer(("some text",))[0]
+    assert [(int(index), label) for _, index, label in classes] == [
+        (int(index), "abcdefgh"[index]) for index in np.argsort(-values)[:2]
+    ]
 
 
 def test_texts_alone_and_together(served: Served) -> None:

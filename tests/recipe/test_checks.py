@@ -108,7 +108,7 @@ def test_tolerances_of_classifiers(bad, good):
 
 def test_a_value_that_is_wrong_by_itself_is_not_compared(bad):
     assert bad("serving: {max_batch_size: -1}\nshapes: {batch: {max: x}}\n") == [
-        "recipe.yaml:5:27: serving.max_batch_size: must be at least 1, got the number -1",
+        "recipe.yaml:5:27: serving.max_batch_size: must be at least 0, got the number -1",
         "recipe.yaml:6:23: shapes.batch.max: must be a whole number, got the string 'x'",
     ]
     assert bad("verify: {parity: [1]}\nserving: 3\ninputs: x\n", base=MINIMAL) == [

@@ -20,7 +20,9 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | st.text(ma
 
 PLACES = """name source source.path source.hub task inputs.buckets inputs.max_length shapes.batch.min
 shapes.sequence targets targets.cpu.hardware targets.cpu.triton serving.dynamic_batching serving.version_policy
-serving.instance_group.0 pipeline serving.parameters serving.config verify.parity verify.samples
+serving.instance_group.0 serving.instance_group.0.gpus serving.model_warmup serving.model_warmup.0.inputs
+serving.sequence_batching serving.input serving.input.0.name serving.configs serving.configs.a
+pipeline serving.parameters serving.config verify.parity verify.samples
 verify.sweep.concurrency package.formats handoff x.y
 schema_version"""
 ODD = """null|true|[]|{}|[[]]|[1, a, null]|{a: 1}|{a: [1]}|local|.|/|~|~nobody/x|{path: 1}|{hub: 1, revision: 2}

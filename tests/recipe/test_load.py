@@ -79,7 +79,7 @@ serving:
   model_warmup: off
   version_policy: {specific: {versions: [1]}}
   parameters: {intra_op_thread_count: "1"}
-  config: {optimization: {priority: PRIORITY_MAX}, nothing: null}
+  config: {optimization: {priority: PRIORITY_MAX}}
 pipeline: auto
 verify:
   samples: samples.txt
@@ -96,11 +96,11 @@ package: {formats: [triton]}
         assert recipe.targets["here"].hardware.vcpus is None
         assert recipe.targets["cpu"].hardware.vcpus == 4
         assert recipe.serving.dynamic_batching.preferred_batch_size == (4, 8)
-        assert [group.count for group in recipe.serving.instance_group or ()] == [2, 1]
+        assert [group.count for group in recipe.serving.instance_group or ()] == [2, None]
         assert recipe.serving.model_warmup == "off"  # a string in YAML 1.2
         assert recipe.serving.version_policy == {"specific": {"versions": (1,)}}
         assert recipe.serving.parameters == {"intra_op_thread_count": "1"}
-        assert recipe.serving.config == {"optimization": {"priority": "PRIORITY_MAX"}, "nothing": None}
+        assert recipe.serving.config == {"optimization": {"priority": "PRIORITY_MAX"}}
         assert recipe.verify.samples == tmp_path / "samples.txt"
         assert recipe.verify.parity == {"cosine": 0.999}
         assert recipe.verify.constraints.p99_ms == 100

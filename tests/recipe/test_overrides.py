@@ -38,7 +38,7 @@ def test_lists_by_index(good):
     groups = good(
         "", "serving.instance_group.0.count=3", "serving.instance_group.1.kind=KIND_CPU"
     ).serving.instance_group
-    assert [(group.count, group.kind) for group in groups] == [(3, None), (1, "KIND_CPU")]
+    assert [(group.count, group.kind) for group in groups] == [(3, None), (None, "KIND_CPU")]
 
 
 def test_an_override_heals_what_the_file_has_wrong(good):

@@ -13,6 +13,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from builder.recipe import json_schema, load
+from builder.recipe.serving import DynamicBatching, InstanceGroup, Serving
+from builder.recipe.triton import DERIVED
+from builder.tools import triton_proto
 from tests.recipe.conftest import MINIMAL
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +103,7 @@ class TestJsonSchema:
             "targets: {cpu: {runtime: onnxruntime, hardware: local}}",
             "targets: {cpu: {runtime: onnxruntime, hardware: {vcpus: 1}, triton: '24.12'}}",
             "serving: {dynamic_batching: false, version_policy: {latest: {num_versions: 1}}, max_batch_size: null}",
-            "serving: {config: {a: [1, {b: null}]}, parameters: {a: b}}",
+            "serving: {config: {model_operations: {op_library_filename: [a]}}, parameters: {a: b}}",
             "inputs: {buckets: [1, 2]}",
         ],
     )
@@ -164,7 +167,7 @@ class TestKeyed:
             "shapes.batch.max=33",
             "targets.cpu.hardware.vcpus=3",
             "serving.dynamic_batching=false",
-            "serving.config.optimization.priority=1",
+            "serving.config.optimization.priority=PRIORITY_MAX",
             "verify.sweep.concurrency=[1]",
         ],
     )
@@ -179,5 +182,47 @@ class TestKeyed:
         assert keyed["verify"]["samples"] == "s.txt"
         assert keyed["source"]["path"] == "model"
 
-    def test_a_null_inside_raw_config_stays(self, good):
-        assert good("serving: {config: {a: null}}\n").keyed()["serving"]["config"] == {"a": None}
+    def test_fields_that_a_recipe_leaves_out_are_no_part_of_it(self, good):
+        """New fields do not change the keys of recipes that do not use them."""
+        keyed = good("serving: {dynamic_batching: {}, instance_group: [{}]}\n").keyed()["serving"]
+        assert keyed == {
+            "dynamic_batching": {
+                "max_queue_delay_microseconds": 0,
+                "preferred_batch_size": [],
+                "preserve_ordering": False,
+            },
+            "instance_group": [{}],
+            "response_cache": {"enable": False},
+            "model_warmup": "auto",
+            "parameters": {},
+            "config": {},
+        }
+
+    def test_of_data_files_the_name_alone(self, good, tmp_path):
+        entry = f"{{name: w, batch_size: 1, inputs: {{a: {{input_data_file: {tmp_path}/in.raw}}}}}}"
+        keyed = good(f"serving: {{model_warmup: [{entry}]}}\n").keyed()["serving"]
+        assert keyed["model_warmup"][0]["inputs"]["a"] == {"input_data_file": "in.raw"}
+
+
+class TestAllOfModelConfig:
+    """No field of Triton's is forgotten, in the recipe or in its documentation."""
+
+    PAGE = (ROOT / "docs/reference/serving.md").read_text(encoding="utf-8")
+
+    def test_the_example_of_the_page_is_a_recipe(self, good):
+        example = self.PAGE.split("```yaml\n")[1].split("```")[0]
+        assert good(example).serving.configs == {"l4": {"instance_group": [{"kind": "KIND_GPU", "count": 1}]}}
+        VALIDATOR.validate(data(MINIMAL + example))
+
+    def test_every_field_is_set_by_a_recipe_or_derived(self):
+        fields = set(triton_proto.json_schema()["properties"])
+        assert fields - set(Serving.model_fields) - set(DERIVED) == {"model_operations"}  # below config alone
+        assert not set(Serving.model_fields) & set(DERIVED)
+        assert [field for field in fields if f"`{field}`" not in self.PAGE] == []
+
+    @pytest.mark.parametrize(
+        ("section", "field"), [(DynamicBatching, "dynamic_batching"), (InstanceGroup, "instance_group")]
+    )
+    def test_sections_with_types_of_their_own_have_all_fields(self, section, field):
+        schema = triton_proto.json_schema(field)
+        assert set(section.model_fields) == set(schema.get("items", schema)["properties"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,42 +14,12 @@ import pytest
 from builder.settings import settings
 from builder.tools import hf, templates, wheels
 from tests.models import MAX_LENGTH, TOKENIZERS, make_tokenizer
+from tests.steps.kit import HARD, Backend, Tensor, load_step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HARD = (
-    "",
-    " ",
-    "A plain sentence, with punctuation (and brackets).",
-    "  leading and trailing white space \t\r\n",
-    "Ünïcödé ÀÉÎ ﬁ Ⅷ İstanbul ΣΊΣΥΦΟΣ",
-    "emoji 👩‍👩‍👧‍👦 🏳️‍🌈 ☕ 🌷",
-    "今日は天気がいいですね。中文和日本語のテキスト 한국어",
-    "שָׁלוֹם עולם مرحبا بالعالم",
-    "\u200fright-to-left\u200e marks\u202e and \u2066isolates\u2069",
-    "control \x01\x02\x1f\x7f\x85 characters \u200b\u200d\ufeff\u2028",
-    "NUL \x00 inside, and at the end \x00",
-    "e\u0301 combining a\u0300\u0323\u0327 marks Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!",
-    "[CLS] [SEP] [MASK] <s> </s> <pad> <mask> <unk> special tokens",
-    "\U0010ffff \ue000 beyond what is assigned",
-    "word " * 2000,  # 10,000 characters
-    "x" * 10_000,
-    "今" * 10_000,
-)
-
-
-def load_step() -> Any:
-    path = templates.path("steps/tokenize/model.py")
-    spec = importlib.util.spec_from_file_location("tokenize_step_under_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-STEP = load_step()
+STEP = load_step("tokenize")
 
 SETTINGS: dict[str, Any] = {
     "schema": 1,
@@ -215,36 +183,6 @@ def test_a_text_that_the_tokenizer_refuses_fails_alone(tokenizer: Any) -> None:
     assert_equal(other, expected(tokenizer, [("b",)]))
 
 
-class Tensor:
-    """Stands in for Triton's: a name and an array."""
-
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        self.name, self.array = name, array
-
-    def as_numpy(self) -> np.ndarray:
-        return self.array
-
-
-class Backend:
-    """The three things of ``triton_python_backend_utils`` that the step uses; the real one runs in tests/package."""
-
-    Tensor = Tensor
-
-    class TritonError:
-        INVALID_ARG = 3
-
-        def __init__(self, message: str, code: int) -> None:
-            self.message, self.code = message, code
-
-    class InferenceResponse:
-        def __init__(self, output_tensors: list[Tensor], error: Any = None) -> None:
-            self.tensors, self.error = {tensor.name: tensor.array for tensor in output_tensors}, error
-
-    @staticmethod
-    def get_input_tensor_by_name(request: dict[str, Tensor], name: str) -> Tensor | None:
-        return request.get(name)
-
-
 def ask(step: Any, *texts: Any, name: str = "TEXT") -> dict[str, Tensor]:
     return {name: Tensor(name, np.array([[text] for text in texts], dtype=object))}
 
@@ -310,15 +248,6 @@ def test_settings_of_a_later_version_are_refused(tokenizer: Any) -> None:
         make_encoder(tokenizer, schema=2)
 
 
-def test_the_step_is_code_of_python_3_10_that_needs_numpy_alone() -> None:
-    """What containers have: Python 3.10 or 3.12, and numpy. ``tokenizers`` is vendored."""
-    tree = ast.parse(templates.path("steps/tokenize/model.py").read_text(encoding="utf-8"), feature_version=(3, 10))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    outside = {name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert outside == {"numpy", "triton_python_backend_utils", "tokenizers"}
-
-
 START = """
 import importlib.util, json, os, sys
 spec = importlib.util.spec_from_file_location("model", sys.argv[1])
@@ -347,3 +276,70 @@ def test_the_vendored_package_is_used_and_threads_are_the_configs(
     )
     assert done.stdout.split() == [str(version / "vendor/tokenizers/__init__.py"), parallel, threads], done.stderr
     assert sorted(path for path in version.rglob("*") if "__pycache__/model." not in str(path)) == before
+
+
+EXTRA = ["OFFSETS", "SEQUENCE_IDS", "WORD_IDS"]
+
+
+def made_of(tokenizer: Any, rows: list[tuple[str, ...]], width: int, **options: Any) -> dict[str, np.ndarray]:
+    """What the Hugging Face tokenizer says that the tokens were made of, one row at a time, padded by hand."""
+    found: dict[str, list[Any]] = {name: [] for name in EXTRA}
+    for row in rows:
+        options = {"truncation": "longest_first", "max_length": MAX_LENGTH, **options}
+        encoding = tokenizer.hf(*row, return_offsets_mapping=True, **options)
+        missing = width - len(encoding["input_ids"])
+        for name, values, fill in (
+            ("OFFSETS", encoding["offset_mapping"], (0, 0)),
+            ("SEQUENCE_IDS", [-1 if item is None else item for item in encoding.sequence_ids()], -1),
+            ("WORD_IDS", [-1 if item is None else item for item in encoding.word_ids()], -1),
+        ):
+            padding = [fill] * missing
+            found[name].append(padding + values if tokenizer.hf.padding_side == "left" else values + padding)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_tokens_were_made_of(tokenizer: Any, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer.hf, "padding_side", side)
+    encoder = make_encoder(tokenizer, text_pair=True, extra_outputs=EXTRA, padding_side=side)
+    rows = [(HARD[index], HARD[-index]) for index in range(len(HARD))]
+    answer = encoder.encode([rows])[0]
+    assert list(answer) == [*SETTINGS["input_names"], *EXTRA]
+    wanted = made_of(tokenizer, rows, answer["input_ids"].shape[1])
+    for name in EXTRA:
+        assert answer[name].dtype == np.int64
+        np.testing.assert_array_equal(answer[name], wanted[name], err_msg=name)
+    assert {-1, 0, 1} == set(answer["SEQUENCE_IDS"].ravel().tolist())
+    assert len(set(answer["WORD_IDS"].ravel().tolist())) > 5
+    plain = make_encoder(tokenizer, text_pair=True, padding_side=side).encode([rows])[0]
+    for name, array in plain.items():
+        np.testing.assert_array_equal(answer[name], array)
+
+
+def test_only_the_second_text_is_cut(tokenizer: Any) -> None:
+    rows = [("a b c d", HARD[14]), ("a b c d", HARD[2])]
+    encoder = make_encoder(tokenizer, text_pair=True, truncation_strategy="only_second", extra_outputs=EXTRA)
+    answer = encoder.encode([rows])[0]
+    width = answer["input_ids"].shape[1]
+    wanted = made_of(tokenizer, rows, width, truncation="only_second")
+    np.testing.assert_array_equal(answer["OFFSETS"], wanted["OFFSETS"])
+    # The other way round nothing of the question would be left.
+    good, bad = encoder.encode([[("a", "b")], [(HARD[14], "b")]])
+    assert good["SEQUENCE_IDS"].max() == 1
+    assert isinstance(bad, STEP.RefusedError)
+    assert "the tokenizer refuses the text" in str(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"extra_outputs": ["TOKENS"]}, "extra output TOKENS; allowed: OFFSETS, SEQUENCE_IDS, WORD_IDS"),
+        ({"extra_outputs": ["OFFSETS"], "prompt": "query: "}, "without prompt, strip, lower_case"),
+        ({"extra_outputs": ["OFFSETS"], "strip": True}, "without prompt, strip, lower_case"),
+        ({"truncation_strategy": "only_second"}, "allowed: longest_first, and with text_pair only_second"),
+        ({"truncation_strategy": "only_first", "text_pair": True}, "is 'only_first'; allowed: longest_first"),
+    ],
+)
+def test_settings_that_cannot_be(tokenizer: Any, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        make_encoder(tokenizer, **changes)

@@ -38,6 +38,33 @@ except SystemExit as end:
 """
 
 
+TELL_HASHED = """
+import hashlib, sys
+hashed = {}
+
+def file_digest(stream, name, real=hashlib.file_digest):
+    hashed[stream.name] = "whole"
+    return real(stream, name)
+
+class Spy:
+    def __init__(self, content=b"", real=hashlib.sha256, **options):
+        self.real = real(content, **options)
+    def update(self, content):
+        hashed["streams"] = hashed.get("streams", 0) + len(content)
+        self.real.update(content)
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+hashlib.file_digest, hashlib.sha256 = file_digest, Spy
+from builder.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    import json
+    print("HASHED", json.dumps({str(key): value for key, value in hashed.items()}), file=sys.stderr)
+"""
+
+
 @dataclass(frozen=True)
 class Done:
     """How the command ended."""
@@ -84,6 +111,14 @@ class Command:
         assert process.returncode == 0, err
         return Done(process.returncode, out, err), set(err.rpartition("MODULES ")[2].split())
 
+    def hashed(self, *arguments):
+        """Which files the command hashed whole, and how many bytes it hashed while it copied or packed."""
+        process = self.start(*arguments, program=("-c", TELL_HASHED))
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        found = json.loads(err.rpartition("HASHED ")[2])
+        return found.pop("streams", 0), {Path(name).name for name in found}
+
     def interrupt(self, number, when, *arguments, victim=None):
         """Runs the command until a line of its talk holds ``when``; then it, or its ``victim``, gets a signal."""
         process = self.start(*arguments)
@@ -105,14 +140,15 @@ class Command:
         return pid
 
     def processes(self):
-        """Processes whose command line names this folder: (pid, command line)."""
+        """Processes whose command line or cache names this folder: (pid, command line)."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
                     line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    known = line + (entry / "environ").read_bytes().decode(errors="replace")
                 except OSError:
                     continue
-                if str(self.folder) in line:
+                if str(self.folder) in known:
                     yield int(entry.name), line
 
     def settled(self, timeout_seconds=10.0):
@@ -137,7 +173,7 @@ def command(tmp_path, tiny_model, toolchain, server_environment):
 def built(tmp_path_factory, tiny_model, toolchain, server_environment):
     """An archive that nobody has verified yet."""
     made = _command(tmp_path_factory.mktemp("built"), tiny_model)
-    done = made("build", made.recipe, "--no-verify", "--json")
+    done = made("build", made.recipe, "--no-verify", "--json", "--jobs", "1")
     assert done.code == 0, done.err
     return Path(done.json["archives"][0]["archive"])
 

@@ -22,7 +22,8 @@ def test_recipe_becomes_a_proven_archive_that_can_be_proven_again(command):
     assert archive["perf"][0]["concurrency"] == 2
     told = [line[:-4] for line in built.err.splitlines() if line.endswith(" ...") and " " not in line[:-4]]
     assert told == [
-        "source", "tokenizer", "trace", "bind", "reference", "check", "config", "package", "pack", "measure", "judge",
+        "source", "tokenizer", "trace", "bind", "reference", "check", "warmup", "config", "package", "pack", "measure",
+        "judge",
     ]  # fmt: skip
     assert set(archive["seconds"]) == set(told)
 

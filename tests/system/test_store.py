@@ -13,7 +13,7 @@ from tests.models import make_model
 pytestmark = pytest.mark.slow
 
 EXPORT = ["source", "tokenizer", "trace", "bind", "reference", "check"]
-ORDER = [*EXPORT, "config", "package", "pack", "measure", "judge"]
+ORDER = [*EXPORT, "warmup", "config", "package", "pack", "measure", "judge"]
 HEAVY = {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "onnxruntime"}
 SHARED = "tiny/path/sentence-embedding/-/-"
 OF_CPU = "tiny/path/sentence-embedding/cpu/triton"
@@ -46,14 +46,18 @@ def store_of(command):
 
 def test_what_is_built_again_and_what_is_not(command):
     first = build(command)
-    assert ran(first) == [*EXPORT, "config", "package", "pack"]
+    assert ran(first) == [*EXPORT, "warmup", "config", "package", "pack"]
     (archive,) = first.json["archives"]
 
     again, modules = command.imported("build", command.recipe, "--no-verify", "--json")
     assert ran(again) == []
     assert not modules & {*HEAVY, "numpy"}
     assert again.json["archives"][0]["sha256"] == archive["sha256"]
-    assert [state for state, _ in plan(command).values()] == ["hit"] * 9 + ["run", "depends"], (
+    nothing = ("build", command.recipe, "--no-verify")
+    assert command.hashed(*nothing) == (0, {"model.py"}), "of our own, part of the keys; all else is known by stat"
+    copied, _ = command.hashed(*nothing, "--out", command.folder / "elsewhere")
+    assert copied > archive["size"], "what is shipped is hashed"
+    assert [state for state, _ in plan(command).values()] == ["hit"] * 10 + ["run", "depends"], (
         "nothing was measured yet"
     )
 
@@ -66,7 +70,7 @@ def test_what_is_built_again_and_what_is_not(command):
     assert plan(command)[f"{OF_CPU}/package"] == ("depends", "needs config")
     serving, modules = command.imported("build", command.recipe, "--no-verify", "--json")
     assert ran(serving) == ["config", "package", "pack"]
-    assert not modules & HEAVY
+    assert not modules & {*HEAVY, "numpy", "tokenizers"}
     assert serving.json["archives"][0]["tree_digest"] != archive["tree_digest"]
 
     edit(command, "max_length: 48", "max_length: 32")
@@ -102,7 +106,7 @@ def test_plan_check_is_for_ci(command):
     assert shown.code == 0
     assert f"{SHARED}/source" in shown.out
     assert "never built" in shown.out
-    assert shown.out.splitlines()[-1] == "11 stages: 1 run, 10 depends"
+    assert shown.out.splitlines()[-1] == "12 stages: 1 run, 11 depends"
     assert not store_of(command).root.joinpath("blobs").exists(), "a plan builds nothing"
 
 

@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from builder.tools import hardware
@@ -19,9 +20,10 @@ def test_this_machine_is_described():
     found = hardware.detect()
     assert found.cpu
     assert 0 < found.usable_cpus <= found.cpus == os.cpu_count()
-    assert found.memory_bytes > 2**28
+    assert 2**28 < found.memory_bytes <= psutil.virtual_memory().total
+    assert found.physical_cores == psutil.cpu_count(logical=False)
     assert len(found.fingerprint) == 16
-    assert found.fingerprint == hardware.detect().fingerprint
+    assert found.fingerprint == hardware.detect().fingerprint == hardware.fingerprint()
 
 
 def test_the_name_of_the_processor():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.errors import MachineError
-from builder.tools.process import Process, describe_status, run
+from builder.tools.process import Dialogue, Process, describe_status, end_all, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,3 +200,43 @@ def test_the_command_dies_with_its_guardian(tmp_path: Path, is_gone) -> None:
 def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"sleep: cannot write its log .*missing/log: No such file"):
         Process(["sleep", "1"], what="sleep", log_path=tmp_path / "missing/log")
+
+
+ECHO = 'while read -r line; do echo "heard $line"; done; echo "no more" >&2; exit 5'
+
+
+def test_a_dialogue_is_told_lines_and_answers_each_as_it_comes(is_gone) -> None:
+    dialogue = Dialogue(["sh", "-c", f"echo $$; {ECHO}"], what="x")
+    answers = dialogue.answers()
+    pid = int(next(answers))
+    for word in ("one", "two"):
+        dialogue.tell(word)
+        assert next(answers) == f"heard {word}"
+    assert not dialogue.has_ended
+    assert dialogue.end() == -signal.SIGTERM
+    assert is_gone(pid)
+    assert dialogue.end() == -signal.SIGTERM, "it may be ended again"
+
+
+def test_a_dialogue_that_ends_says_how_and_its_last_words() -> None:
+    dialogue = Dialogue(["sh", "-c", "read -r line; echo the reason >&2; exit 5"], what="x")
+    dialogue.tell("one")
+    assert list(dialogue.answers()) == []
+    assert comes_true(lambda: dialogue.has_ended)
+    dialogue.tell("nobody hears this")
+    assert dialogue.end() == 5
+    assert dialogue.last_words == "the reason"
+
+
+def test_all_dialogues_can_be_ended_from_another_thread() -> None:
+    dialogue = Dialogue(["sh", "-c", ECHO], what="x")
+    threading.Timer(0.2, end_all).start()
+    assert list(dialogue.answers()) == []
+    assert dialogue.end() == -signal.SIGTERM
+
+
+def test_a_dialogue_that_cannot_start_leaves_nothing_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(MachineError, match="asking: cannot start /nothing/here"):
+        Dialogue(["/nothing/here"], what="asking")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.errors import MachineError
-from builder.tools import python_env
+from builder.tools import libpython, python_env
 from builder.tools.process import run
 
 if TYPE_CHECKING:
     from builder.tools.toolchain import Toolchain
+
+
+PROBE = f"import runpy; runpy.run_path({libpython.__file__!r}, run_name='__main__')"
 
 
 def fake_python(folder: Path, name: str, minor: tuple[int, int], libpython: Path | None) -> Path:
@@ -47,6 +50,18 @@ def test_the_running_python_is_taken() -> None:
     assert found.libpython.is_file()
 
 
+def test_the_running_python_says_of_itself_what_it_says_to_others() -> None:
+    python = python_env._probe(Path(sys.executable))
+    asked = json.loads(run([sys.executable, "-I", libpython.__file__], what="probe", timeout_seconds=60).stdout)
+    assert python is not None
+    assert asked == {
+        "version": python.version,
+        "minor": list(python.minor),
+        "prefix": python.prefix,
+        "libpython": str(python.libpython),
+    }
+
+
 def test_no_libpython(only_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, fake_python(tmp_path, "python", (3, 11), None))
     with pytest.raises(
@@ -61,9 +76,9 @@ def test_the_probe_sees_that_there_is_no_libpython(tmp_path: Path) -> None:
     # The real probe, in a Python whose folders and loader are made blind.
     blind = "import ctypes, os.path\nos.path.isfile = lambda path: False\n"
     blind += "def CDLL(name): raise OSError\nctypes.CDLL = CDLL\n"
-    done = run([sys.executable, "-I", "-c", blind + python_env._PROBE], what="probe", timeout_seconds=60)
+    done = run([sys.executable, "-I", "-c", blind + PROBE], what="probe", timeout_seconds=60)
     assert json.loads(done.stdout)["libpython"] is None
-    done = run([sys.executable, "-I", "-c", python_env._PROBE], what="probe", timeout_seconds=60)
+    done = run([sys.executable, "-I", "-c", PROBE], what="probe", timeout_seconds=60)
     assert json.loads(done.stdout)["libpython"] is not None
 
 
@@ -71,7 +86,7 @@ def test_the_probe_asks_the_loader_when_the_folders_are_empty() -> None:
     blind = "import os.path\nos.path.isfile = lambda path: False\n"
     python = python_env.find_interpreter()
     env = {"LD_LIBRARY_PATH": str(python.libpython.parent) if python.libpython else ""}
-    done = run([python.executable, "-I", "-c", blind + python_env._PROBE], what="probe", timeout_seconds=60, env=env)
+    done = run([python.executable, "-I", "-c", blind + PROBE], what="probe", timeout_seconds=60, env=env)
     assert json.loads(done.stdout)["libpython"] == str(python.libpython)
 
 

@@ -33,3 +33,10 @@ def test_what_is_not_there_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_each_backend_is_a_folder_with_a_model() -> None:
     assert "onnxruntime" in {folder.name for folder in templates.backends()}
     assert all((folder / "model.py").is_file() for folder in templates.backends())
+
+
+def test_a_step_has_its_model_and_what_it_shares() -> None:
+    assert [path.name for path in templates.step_files("labels")] == ["model.py", "tritonsmith_step.py"]
+    assert [path.name for path in templates.step_files("tokenize")] == ["model.py"]
+    with pytest.raises(InternalError, match=r"no template steps/none/model\.py"):
+        templates.step_files("none")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import jsonschema
 import pytest
 
 from builder.errors import UserError
@@ -76,7 +77,17 @@ def test_order_of_keys_does_not_show() -> None:
         ({"parameters": [1]}, r"^x\.parameters: must be a mapping, got \[1\]", ""),
         (
             {"dynamic_batching": {"priority_queue_policy": {"one": {}}}},
-            r"^x\.dynamic_batching\.priority_queue_policy: must be a mapping whose keys are whole numbers, got 'one'",
+            r"^x\.dynamic_batching\.priority_queue_policy: must be a mapping whose keys are whole numbers .* got 'one'",
+            "",
+        ),
+        (
+            {"dynamic_batching": {"priority_queue_policy": {str(2**64): {}}}},
+            r"^x\.dynamic_batching\.priority_queue_policy: .* from 0 to 18446744073709551615, got '184467440737095516",
+            "",
+        ),
+        (
+            {"sequence_batching": {"direct": {"minimum_slot_utilization": 1e39}}},
+            r"^x\.sequence_batching\.direct\.minimum_slot_utilization: must be a number within ±3\.4028235e\+38",
             "",
         ),
         (
@@ -96,6 +107,36 @@ def test_what_is_wrong_is_named_with_its_place(data: object, message: str, mend:
 def test_what_is_right_passes() -> None:
     triton_proto.check(CONFIG, release=RELEASE, place="x")
     triton_proto.check({"dynamic_batching": {"priority_queue_policy": {"1": {}}}}, release=RELEASE, place="x")
+
+
+def test_every_problem_is_found_with_its_path() -> None:
+    data = {"max_batch_size": "8", "instance_group": [{}, {"cont": 1, "kind": "CPU"}], "model_metrics": {}}
+    found = {misfit.path: misfit.at_key for misfit in triton_proto.problems(data, release="24.10")}
+    assert found == {
+        ("max_batch_size",): False,
+        ("instance_group", 1, "cont"): True,
+        ("instance_group", 1, "kind"): False,
+        ("model_metrics",): True,
+    }
+    assert list(triton_proto.problems({}, release="24.10")) == []
+
+
+def test_floats_are_the_shortest_that_mean_the_same() -> None:
+    text = "sequence_batching { direct { minimum_slot_utilization: 0.1 } }"
+    parsed = triton_proto.parse_text(text, place="x")
+    assert triton_proto.to_json(parsed)["sequence_batching"]["direct"] == {"minimum_slot_utilization": 0.1}
+    assert triton_proto.build(triton_proto.to_json(parsed), release=RELEASE) == parsed
+
+
+def test_the_json_schema_of_a_field_takes_what_the_descriptors_take() -> None:
+    validator = jsonschema.Draft202012Validator(triton_proto.json_schema("instance_group"))
+    assert validator.is_valid([{"kind": "KIND_GPU", "gpus": [0], "rate_limiter": {"resources": [{"global": True}]}}])
+    assert not validator.is_valid([{"kind": "GPU"}])
+    assert not validator.is_valid([{"gpu": [0]}])
+    assert not validator.is_valid([{"gpus": ["0"]}])
+    queues = jsonschema.Draft202012Validator(triton_proto.json_schema("dynamic_batching", "priority_queue_policy"))
+    assert queues.is_valid({"1": {"max_queue_size": 2}})
+    assert not queues.is_valid({"1": {"max_queue_sise": 2}})
 
 
 METRICS = {"model_metrics": {"metric_control": []}}

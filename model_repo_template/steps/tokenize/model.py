@@ -4,7 +4,8 @@ Everything it needs lies beside it: ``tokenizer.json``, ``settings.json`` (what 
 prompt) and ``vendor/`` (the ``tokenizers`` package). Besides those it needs numpy, which every Triton image has.
 
 In: ``TEXT`` BYTES [n, 1], UTF-8; ``TEXT_PAIR`` likewise where the settings say so. Out: the model's inputs, INT64
-[n, length]. All requests of one call are encoded together; each gets an answer, or an error, of its own.
+[n, length], and the settings' ``extra_outputs``, which say what each token was made of. All requests of one call are
+encoded together; each gets an answer, or an error, of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ except ImportError:  # tritonsmith itself, which makes warm-up data with the cod
 
 SETTINGS_SCHEMA = 1
 
+# Output → what a token has that was made of no text: padding, and what the tokenizer adds by itself.
+EXTRA_OUTPUTS: dict[str, Any] = {
+    "OFFSETS": (0, 0),  # first and last character, exclusive, in its text: INT64 [n, length, 2]
+    "SEQUENCE_IDS": -1,  # 0 for TEXT, 1 for TEXT_PAIR
+    "WORD_IDS": -1,  # the number of its word in its text
+}
+
 
 class RefusedError(Exception):
     """A request cannot be answered; the others of its call can."""
@@ -43,11 +51,24 @@ class Encoder:
             raise ValueError(f"settings.json has schema {settings['schema']}; this step reads {SETTINGS_SCHEMA}")
         self._tokenizer = tokenizer
         self._settings = settings
-        tokenizer.no_padding()
+        self._extra = settings.get("extra_outputs", [])
         # What transformers does for truncation=True: strategy longest_first, no overlap.
+        strategy = settings.get("truncation_strategy", "longest_first")
+        self._check(strategy)
+        tokenizer.no_padding()
         tokenizer.enable_truncation(
-            settings["max_length"], stride=0, strategy="longest_first", direction=settings["truncation_side"]
+            settings["max_length"], stride=0, strategy=strategy, direction=settings["truncation_side"]
         )
+
+    def _check(self, strategy: str) -> None:
+        settings = self._settings
+        if unknown := [name for name in self._extra if name not in EXTRA_OUTPUTS]:
+            raise ValueError(f"settings.json: extra output {unknown[0]}; allowed: {', '.join(EXTRA_OUTPUTS)}")
+        if "OFFSETS" in self._extra and (settings["prompt"] or settings["strip"] or settings["lower_case"]):
+            raise ValueError("settings.json: OFFSETS are those of TEXT as it comes: without prompt, strip, lower_case")
+        if strategy != "longest_first" and not (strategy == "only_second" and settings["text_pair"]):
+            allowed = "longest_first, and with text_pair only_second"
+            raise ValueError(f"settings.json: truncation_strategy is {strategy!r}; allowed: {allowed}")
 
     def encode(self, requests: list[list[tuple[str, ...]]]) -> list[Any]:
         """Encodes the texts of many requests.
@@ -92,7 +113,16 @@ class Encoder:
             "attention_mask": ([encoding.attention_mask for encoding in encodings], 0),
             "token_type_ids": ([encoding.type_ids for encoding in encodings], self._settings["pad_token_type_id"]),
         }
-        return {name: self._pad(*values[name], width) for name in self._settings["input_names"]}
+        answer = {name: self._pad(*values[name], width) for name in self._settings["input_names"]}
+        for name in self._extra:
+            # A token's own values are names of the encoding in lower case; None where it was made of no text.
+            fill = EXTRA_OUTPUTS[name]
+            rows = [
+                [fill if value is None else value for value in getattr(encoding, name.lower())]
+                for encoding in encodings
+            ]
+            answer[name] = self._pad(rows, fill, width)
+        return answer
 
     def _width(self, longest: int) -> int:
         """The length of a batch: its longest text, or the next bucket; never less than the model's least length."""
@@ -101,8 +131,8 @@ class Encoder:
             return next(bucket for bucket in self._settings["buckets"] if bucket >= width)
         return width
 
-    def _pad(self, rows: list[list[int]], fill: int, width: int) -> np.ndarray:
-        padded = np.full((len(rows), width), fill, dtype=np.int64)
+    def _pad(self, rows: list[list[Any]], fill: Any, width: int) -> np.ndarray:
+        padded = np.full((len(rows), width, *np.shape(fill)), fill, dtype=np.int64)
         for target, row in zip(padded, rows, strict=True):
             if self._settings["padding_side"] == "left":
                 target[width - len(row) :] = row
