@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.config.dag import Port, Step
@@ -64,18 +64,26 @@ def ports(
         RecipeError: a step names a model that is not there, or joins what cannot be joined.
     """
     wanted = frozenset(port.name for step in steps.values() for port in _fixed(step))
-    made = []
+    made: list[Step] = []
     for name, step in steps.items():
         takes, gives = _ports(name, step, models, wanted)
-        made.append(Step(name, takes, gives, max_batch_size[name], _inputs(name, step)))
+        stated = _inputs(name, step)
+        if isinstance(step, kinds.AggregateStep):
+            takes, gives = (_of_one_size(tensors, stated.values(), made) for tensors in (takes, gives))
+        made.append(Step(name, takes, gives, max_batch_size[name], stated))
     return tuple(made)
 
 
+def _of_one_size(tensors: tuple[Port, ...], references: Iterable[str], before: Iterable[Step]) -> tuple[Port, ...]:
+    """The tensors of an aggregate: as many labels as the first of its givers is known to have."""
+    given = {f"{step.name}.{port.name}": port.dims for step in before for port in step.gives}
+    known = next((given[name] for name in references if given.get(name, (ANY,)) != (ANY,)), (ANY,))
+    return tuple(replace(port, dims=known) for port in tensors)
+
+
 def _fixed(step: kinds.AnyStep) -> tuple[Port, ...]:
-    """The places of tokens that a kind of step takes."""
-    if isinstance(step, kinds.SpansStep):
-        return (OFFSETS, SEQUENCE_IDS)
-    return TOKEN_PLACES if isinstance(step, kinds.EntitiesStep) else ()
+    """The places of tokens that a kind of step takes: answers are whole words, so their steps take words, too."""
+    return TOKEN_PLACES if isinstance(step, kinds.SpansStep | kinds.EntitiesStep) else ()
 
 
 def _inputs(name: str, step: kinds.AnyStep) -> dict[str, str]:
@@ -173,8 +181,13 @@ def _select(
                 f"step {name!r}: {first!r} gives {_shown(found[first].gives)}, but {other!r} gives "
                 f"{_shown(found[other].gives)}: whichever is chosen must give the same tensors"
             )
-    texts = {port.name: port for model in found.values() for port in model.texts}
-    return (by, *texts.values()), found[first].gives
+        if found[first].texts != found[other].texts:
+            raise RecipeError(
+                f"step {name!r}: {first!r} takes {_shown(found[first].texts)}, but {other!r} takes "
+                f"{_shown(found[other].texts)}: whichever is chosen must take the same tensors"
+            )
+    texts = (port for port in found[first].texts if port.name != by.name)
+    return (by, *texts), found[first].gives
 
 
 def _alike(one: tuple[Port, ...], other: tuple[Port, ...]) -> bool:

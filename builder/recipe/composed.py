@@ -123,10 +123,10 @@ class Composed(Placed):
             "shapes": part.shapes,
             "serving": part.serving,
             "targets": self.targets,
-            "verify": self.verify,
+            "verify": Verify(),  # samples and tolerances are those of the whole
             "package": self.package,
         }
-        return Recipe.model_construct(**given).placed(self.path, self.overrides)
+        return Recipe.model_construct(**given).placed(self.path, self.overrides, self.root)
 
 
 def named_models(step: AnyStep) -> tuple[str, ...]:

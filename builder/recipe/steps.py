@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -19,6 +20,9 @@ DTYPES: Final = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
     *("FP16", "FP32", "FP64", "BYTES"),
 )
+
+
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9.!+_-]+", re.ASCII)
 
 
 def _check_reference(value: str) -> str:
@@ -179,6 +183,12 @@ class SelectStep(_Step):
     """Which model answers."""
 
 
+def _check_requirement(value: str) -> str:
+    if not _REQUIREMENT.fullmatch(value):
+        raise wrong(f"must be a package with its exact version, such as langid==1.1.6; got {show(value)}")
+    return value
+
+
 class PythonStep(_Step):
     """A file of yours."""
 
@@ -193,7 +203,7 @@ class PythonStep(_Step):
     gives: FrozenMapping[str, TensorSpec]
     """Its outputs."""
 
-    requirements: tuple[str, ...] = ()
+    requirements: tuple[Annotated[str, AfterValidator(_check_requirement)], ...] = ()
     """Packages that it imports, as pip takes them, with exact versions: langid==1.1.6. They are put beside it."""
 
     parameters: FrozenMapping[str, str] = Frozen()

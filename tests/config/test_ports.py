@@ -44,7 +44,11 @@ def test_classify_and_name_the_labels() -> None:
 
 def test_question_answering_makes_the_tokenizer_give_places() -> None:
     steps = steps_of({"tokenize": {"tokenizer": "qa"}, "qa": {"model": "qa"}, "spans": {"spans": "qa"}})
-    assert shown(steps[0].gives)[2:] == ["OFFSETS INT64 [-1, 2]", "SEQUENCE_IDS INT64 [-1]"]
+    assert shown(steps[0].gives)[2:] == [
+        "OFFSETS INT64 [-1, 2]",
+        "SEQUENCE_IDS INT64 [-1]",
+        "WORD_IDS INT64 [-1]",
+    ]
     dag = compile_dag("p", steps, ["ANSWER", "SCORE", "START", "END"], 8)
     assert shown(dag.inputs) == ["TEXT BYTES [1]", "TEXT_PAIR BYTES [1]"]
     alone = steps_of({"tokenize": {"tokenizer": "qa"}, "qa": {"model": "qa"}})
