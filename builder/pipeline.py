@@ -2,6 +2,8 @@
 
     recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ warmup ─ config ─ package ─ pack ─ measure ─ judge
 
+Of a recipe with several models, each goes the way up to ``warmup``; what follows is in :mod:`builder.composition`.
+
 A stage gets its predecessors' artifacts, never their modules. Here, and only here, one artifact is handed to the next
 stage: each node says which outputs it needs, and what it makes of them. What a stage does is told by its own docstring;
 what flows, by :mod:`builder.artifacts`; who runs the nodes, by :mod:`builder.core.graph`.
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Archive, File, Reference, Repository
     from builder.core.graph import Values
-    from builder.recipe import Recipe
+    from builder.recipe import AnyRecipe, Recipe
 
 SHARED: Final = "-"
 """Stands for target and format in the ids of nodes that know nothing of them."""
@@ -47,7 +49,7 @@ class Surroundings:
     describe: Callable[[Path], File]  # hashes a file of the user's
 
 
-def selected_targets(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+def selected_targets(recipe: AnyRecipe, names: Sequence[str]) -> tuple[str, ...]:
     """The targets to build: all of the recipe, or the named ones in the recipe's order.
 
     Raises:
@@ -72,7 +74,7 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
     Raises:
         UserError: the recipe names a target, a Triton release, a field or a sample that does not exist.
     """
-    made = _export(_Maker(recipe, SHARED), surroundings)
+    made = export_nodes(recipe, surroundings)
     for target in selected_targets(recipe, targets):
         made += _target(_Maker(recipe, target), target, surroundings, verify=verify)
     return made
@@ -95,9 +97,19 @@ class _Maker:
 _OF_A_TARGET: Final = frozenset({"config", "package", "pack", "measure", "judge", "deliver"})
 
 
-def _export(make: _Maker, surroundings: Surroundings) -> list[Node]:
-    """The half of the pipeline that knows nothing of the target."""
-    recipe, task = make.recipe, make.recipe.task
+def exported(recipe: Recipe) -> dict[str, str]:
+    """The stages of :func:`export_nodes`, in order, and the ids of their nodes."""
+    stages = ("source", "tokenizer", "trace", "bind", "reference", "check", *(["warmup"] if warm_up(recipe) else []))
+    return {stage: node_id(recipe, SHARED, stage) for stage in stages}
+
+
+def export_nodes(recipe: Recipe, surroundings: Surroundings) -> list[Node]:
+    """The half of the pipeline that knows nothing of the target.
+
+    Raises:
+        UserError: the recipe names a sample that does not exist.
+    """
+    make, task = _Maker(recipe, SHARED), recipe.task
     samples = load_samples(recipe.verify.samples, text_pair=recipe.inputs.text_pair)
 
     def refer(made: Values) -> tuple[Any, Any]:

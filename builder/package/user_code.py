@@ -126,9 +126,9 @@ def _while_loading(tree: ast.Module) -> Iterator[ast.AST]:
     waiting: list[ast.AST] = list(tree.body)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            if getattr(node, "name", "") not in _ONCE:
-                continue
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if function and getattr(node, "name", "") not in _ONCE:
+            continue
         yield node
         waiting += ast.iter_child_nodes(node)
 
