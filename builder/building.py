@@ -7,7 +7,6 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from builder.config import warm_up
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
@@ -23,8 +22,17 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import collect, deliver, describe, with_verdict, write_manifest
-from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
+from builder.package import (
+    collect,
+    deliver,
+    describe,
+    describe_composed,
+    describe_model,
+    with_verdict,
+    write_manifest,
+)
+from builder.pipeline import Surroundings, exported, node_id, nodes, selected_targets
+from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure
@@ -33,10 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, Json
+    from builder.artifacts import Archive, Json, Reference
     from builder.core.graph import Node, Values
     from builder.package import Delivery, Manifest
-    from builder.recipe import Recipe
+    from builder.recipe import AnyRecipe
+    from builder.recipe.composed import Composed
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +158,7 @@ class _Destination:
     verify: bool
 
 
-def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
+def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
     """What a build would do, in order, and why, without doing any of it.
 
     Raises:
@@ -159,7 +168,7 @@ def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[Planne
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
-    planned = plan_nodes([node for recipe in recipes for node in nodes(recipe, targets, around)], store)
+    planned = plan_nodes([node for recipe in recipes for node in _nodes(recipe, targets, around)], store)
     try:
         _check_machine()
     except MachineError as error:
@@ -185,7 +194,7 @@ def _unserved(node: PlannedNode, why: str) -> PlannedNode:
 
 
 def build(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     targets: Sequence[str] = (),
     *,
     out: Path,
@@ -204,7 +213,7 @@ def build(
 
 
 def build_all(
-    recipes: Sequence[Recipe],
+    recipes: Sequence[AnyRecipe],
     targets: Sequence[str] = (),
     *,
     out: Path,
@@ -235,7 +244,7 @@ def build_all(
     around = Surroundings(cache, store.ingest)
     made = []
     for recipe in recipes:
-        made += nodes(recipe, targets, around, verify=verify)
+        made += _nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
             made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
     if verify:
@@ -250,18 +259,32 @@ def build_all(
     return Built(tuple(results), outcome.errors)
 
 
-def _check_names(recipes: Sequence[Recipe]) -> None:
+def _nodes(recipe: AnyRecipe, targets: Sequence[str], around: Surroundings, *, verify: bool = True) -> list[Node]:
+    if isinstance(recipe, Recipe):
+        return nodes(recipe, targets, around, verify=verify)
+    from builder.composition import composed_nodes
+
+    return composed_nodes(recipe, targets, around, verify=verify)
+
+
+def _check_names(recipes: Sequence[AnyRecipe]) -> None:
     """One name, one recipe: nodes and archives are called by it. The same recipe may be named twice."""
-    seen: dict[str, Recipe] = {}
+    seen: dict[str, AnyRecipe] = {}
     for recipe in recipes:
-        other = seen.setdefault(recipe.name, recipe)
-        if any(
-            getattr(recipe, name) != getattr(other, name) for name in type(recipe).model_fields if name not in _COSMETIC
-        ):
-            raise RecipeError(
-                f"{recipe.path}: name: {recipe.name!r} is also the name of {other.path}, which says something else",
-                mend="give each recipe of one build a name of its own",
-            )
+        for one in _named(recipe):
+            other = seen.setdefault(one.name, one)
+            if type(one) is not type(other) or any(
+                getattr(one, name) != getattr(other, name) for name in type(one).model_fields if name not in _COSMETIC
+            ):
+                raise RecipeError(
+                    f"{one.path}: name: {one.name!r} is also the name of {other.path}, which says something else",
+                    mend="give each recipe of one build a name of its own",
+                )
+
+
+def _named(recipe: AnyRecipe) -> tuple[AnyRecipe, ...]:
+    """A recipe, and its models, whose nodes are called by names of their own."""
+    return (recipe,) if isinstance(recipe, Recipe) else (recipe, *map(recipe.single, recipe.models))
 
 
 def _store(cache: Path) -> Store:
@@ -287,30 +310,57 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
         return graph.run(made, workers.run, limits, workers.prefers)
 
 
-def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
+def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
-    stages = dict.fromkeys(("source", "tokenizer", "trace", "bind", "reference", "check"), SHARED)
-    stages |= dict.fromkeys(("warmup",) if warm_up(recipe) else (), SHARED)
-    stages |= dict.fromkeys(("config", "package", "pack"), target)
-    if destination.verify:
-        stages |= dict.fromkeys(("measure", "judge"), target)
-    needs = {stage: node_id(recipe, place, stage) for stage, place in stages.items()}
+    single = isinstance(recipe, Recipe)
+    verify = destination.verify
+    needs = _needs(recipe, target, verify=verify) if single else _composed_needs(recipe, target, verify=verify)
 
     def act(made: Values) -> BuildResult:
-        parts = {name: made[stage] for name, stage in _PARTS.items()}
-        manifest = describe(recipe, target, exported=(made["check"], made["tokenizer"]), **parts)
-        if destination.verify:
+        manifest, reference = (_described if single else _composed_described)(recipe, target, made)
+        if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
-            delivery = deliver(parts["archive"], parts["reference"], manifest, folder, store.stats)
+            delivery = deliver(made["pack"], reference, manifest, folder, store.stats)
         except DamagedError as error:
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
-    return graph.Node(node_id(recipe, target, "deliver"), needs, act=act)
+    return graph.Node(needs["pack"].rpartition("/")[0] + "/deliver", needs, act=act)
+
+
+def _needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a recipe of one model waits for."""
+    stages = ("config", "package", "pack", *(("measure", "judge") if verify else ()))
+    return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
+
+
+def _described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Reference]:
+    parts = {name: made[stage] for name, stage in _PARTS.items()}
+    return describe(recipe, target, exported=(made["check"], made["tokenizer"]), **parts), made["reference"]
+
+
+def _composed_needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
+    from builder.composition import composed_needs
+
+    return composed_needs(recipe, target, verify=verify)
+
+
+def _composed_described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Reference]:
+    from builder.composition import of_model
+
+    parts = {name: of_model(made, name) for name in recipe.models}
+    models = {
+        name: describe_model(recipe.models[name].task, part["source"], part["check"], part["tokenizer"])
+        for name, part in parts.items()
+    }
+    manifest = describe_composed(
+        recipe, target, models, repository=made["package"], archive=made["pack"], reference=made["expected"]
+    )
+    return manifest, made["expected"]
 
 
 _PARTS: Final = {"source": "source", "repository": "package", "archive": "pack", "reference": "reference"}

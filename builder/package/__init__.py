@@ -1,7 +1,16 @@
 """Files and configs → a model repository → an archive with its manifest."""
 
 from builder.package.delivery import Delivery, collect, deliver, manifest_path
-from builder.package.manifest import Manifest, describe, gates, read_manifest, with_verdict, write_manifest
+from builder.package.manifest import (
+    Manifest,
+    describe,
+    describe_composed,
+    describe_model,
+    gates,
+    read_manifest,
+    with_verdict,
+    write_manifest,
+)
 from builder.package.pack import Pack
 from builder.package.repository import Package, PackageInputs, package
 
@@ -14,6 +23,8 @@ __all__ = [
     "collect",
     "deliver",
     "describe",
+    "describe_composed",
+    "describe_model",
     "gates",
     "manifest_path",
     "package",
