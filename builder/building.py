@@ -35,7 +35,7 @@ from builder.pipeline import Surroundings, exported, node_id, nodes, selected_ta
 from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.verify import PASSED, ArchiveFacts, Judge, Measure
+from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -396,17 +396,13 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
 
 def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
     """Measures and judges an archive; the manifest with the verdict."""
-    manifest, archive, reference = delivery.manifest, delivery.archive, delivery.reference
+    manifest, archive = delivery.manifest, delivery.archive
     inputs = ArchiveFacts(
         name=manifest.name,
         archive=archive.file,
-        samples=reference.files["samples.jsonl"],
-        expected=reference.files["expected.safetensors"],
         tree_digest=archive.tree_digest,
         triton=manifest.target.triton,
-        metric=reference.metric,
-        outputs=reference.outputs,
-        controls=reference.controls,
+        **from_reference(delivery.reference),
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
     )

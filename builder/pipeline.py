@@ -24,13 +24,13 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, gates, package
-from builder.verify import ArchiveFacts, Judge, Measure, load_samples
+from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, File, Reference, Repository
+    from builder.artifacts import Archive, File, Repository
     from builder.core.graph import Values
     from builder.recipe import AnyRecipe, Recipe
 
@@ -183,17 +183,12 @@ def proof_of(recipe: Recipe, target: str, made: Values) -> ArchiveFacts:
     """What the proof has to know of an archive that was just built."""
     archive: Archive = made["pack"]
     repository: Repository = made["package"]
-    reference: Reference = made["reference"]
     return ArchiveFacts(
         name=recipe.name,
         archive=archive.file,
-        samples=reference.files["samples.jsonl"],
-        expected=reference.files["expected.safetensors"],
         tree_digest=archive.tree_digest,
         triton=recipe.targets[target].triton,
-        metric=reference.metric,
-        outputs=reference.outputs,
-        controls=reference.controls,
+        **from_reference(made["reference"]),
         max_batch_size=repository.record["max_batch_size"],
         text_pair=recipe.inputs.text_pair,
     )

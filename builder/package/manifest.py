@@ -44,7 +44,7 @@ PIPELINE: Final = "pipeline"
 """Stands for the task where there are several models."""
 
 Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
-Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression"]
+Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression", "pipeline"]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Facts: TypeAlias = dict[str, JsonValue]
@@ -150,6 +150,7 @@ class ReferenceFacts(_Part):
     labels: tuple[str, ...]
     samples: FileFacts
     expected: FileFacts
+    texts: FileFacts | None = None  # expected BYTES outputs of a pipeline
     record: Facts
 
 
@@ -295,6 +296,21 @@ def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
     )
 
 
+def describe_reference(reference: Reference) -> ReferenceFacts:
+    """What the manifest says of a reference."""
+    texts = reference.files.get("expected.json")
+    return ReferenceFacts(
+        metric=cast("Metric", reference.metric),  # pydantic holds it against the names
+        outputs=reference.outputs,
+        controls=reference.controls,
+        labels=reference.labels,
+        samples=_file(reference.files["samples.jsonl"]),
+        expected=_file(reference.files["expected.safetensors"]),
+        texts=None if texts is None else _file(texts),
+        record=_plain(reference.record),
+    )
+
+
 def with_verdict(manifest: Manifest, measurement: Measurement | None, verdict: Verdict) -> Manifest:
     """The manifest after a verification; what an earlier one found is replaced."""
     server = dict(measurement.server) if measurement else {}
@@ -354,7 +370,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ArchiveError(
             f"{path}: the archive's manifest cannot be read: {error.strerror}",
-            mend="keep the archive and the three files beside it together",
+            mend="keep the archive and the files beside it together",
         ) from error
     try:
         manifest = Manifest.model_validate_json(data)

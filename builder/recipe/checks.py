@@ -137,11 +137,13 @@ def _pairs(view: View) -> Iterator[Problem]:
 
 def _parity(view: View) -> Iterator[Problem]:
     task, given = TASKS.get(view.get(("task",)) or ""), view.get(_PARITY) or {}
-    allowed = tolerance_keys(task) if task else ()
+    piped = task is None and view.get(("models",)) is not None
+    allowed = tolerance_keys(task) if task or piped else ()
     for key, value in given.items():
         path = (*_PARITY, key)
-        if task and key not in allowed:
-            words = f"unknown key for {view.named(('task',))} {task.name}; allowed: {', '.join(allowed)}"
+        if allowed and key not in allowed:
+            what = f"{view.named(('task',))} {task.name}" if task else "a pipeline"
+            words = f"unknown key for {what}; allowed: {', '.join(allowed)}"
             yield view.key_problem(path, f"{words}{did_you_mean(key, allowed)}")
         elif (*view.below, *path) not in view.bad and not 0 <= value <= 1 and key != "max_difference":
             yield view.problem(path, f"must be from 0 to 1, got the number {value}")

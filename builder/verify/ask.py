@@ -6,18 +6,19 @@ import logging
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import ServerError
 from builder.verify.parity import Answers, Failure
+from builder.verify.rows import array_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
-    from builder.artifacts import Sample
+    from builder.artifacts import Row, Sample
     from builder.tools.triton_client import Client
     from builder.tools.triton_server import Server
 
@@ -34,13 +35,19 @@ _GRACE_SECONDS: Final = 5.0  # for the end of a server that does not answer any 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks one model of one server."""
+    """Asks one model of one server.
+
+    ``dtypes`` are those of the tensors that clients send, where they are not all texts; ``readable`` names the tensors
+    whose bytes are read as texts or images: others may hold any bytes.
+    """
 
     server: Server
     client: Client
     model: str
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample | Row, ...]
     text_pair: bool
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")
 
     def ask(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """One request with these samples.
@@ -54,7 +61,7 @@ class Asker:
         return self.client.infer(self.model, self._inputs(indices), timeout_seconds=_TIMEOUT_SECONDS)
 
     def ask_invalid(self) -> str:
-        """One request whose text is not UTF-8.
+        """One request whose texts are not UTF-8, and whose images are none.
 
         Returns:
             The server's error; empty where it answered.
@@ -62,7 +69,8 @@ class Asker:
         Raises:
             ServerError: the server is gone.
         """
-        inputs = {name: _column([INVALID_UTF8]) for name in self._inputs([0])}
+        inputs = self._inputs([0])
+        inputs |= {name: _column([INVALID_UTF8]) for name in inputs if name in self.readable}
         try:
             self.client.infer(self.model, inputs, timeout_seconds=_TIMEOUT_SECONDS)
         except ServerError as error:
@@ -84,11 +92,12 @@ class Asker:
             raise
 
     def _inputs(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        asked = [self.samples[index] for index in indices]
-        texts = {"TEXT": _column([sample.text.encode() for sample in asked])}
-        if self.text_pair:
-            texts["TEXT_PAIR"] = _column([(sample.text_pair or "").encode() for sample in asked])
-        return texts
+        import numpy as np
+
+        rows = [row_of(self.samples[index], text_pair=self.text_pair) for index in indices]
+        return {
+            name: np.stack([array_of(row[name], self.dtypes.get(name, "BYTES")) for row in rows]) for name in rows[0]
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ def concurrent(asker: Asker) -> tuple[Asked, tuple[str, ...]]:
     invalid: list[str] = []
 
     def ask(indices: Sequence[int]) -> dict[str, np.ndarray]:
-        if indices[0] % 16 == 0:
+        if indices[0] % 16 == 0 and asker.readable:
             invalid.append(asker.ask_invalid())
         return asker.ask(indices)
 
@@ -189,7 +198,7 @@ class _Progress:
         self.done += count
         if time.monotonic() - self.told > _TALK_SECONDS:
             self.told = time.monotonic()
-            log.info("%d of %d texts answered", self.done, self.total)
+            log.info("%d of %d samples answered", self.done, self.total)
 
 
 def _in_order(batches: Sequence[tuple[int, ...]], answered: Sequence[Mapping[str, np.ndarray]]) -> Asked:
