@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from builder import pipeline
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
@@ -22,16 +23,8 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import (
-    collect,
-    deliver,
-    describe,
-    describe_composed,
-    describe_model,
-    with_verdict,
-    write_manifest,
-)
-from builder.pipeline import Surroundings, exported, node_id, nodes, selected_targets
+from builder.package import collect, deliver, with_verdict, write_manifest
+from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
@@ -45,7 +38,6 @@ if TYPE_CHECKING:
     from builder.core.graph import Node, Values
     from builder.package import Delivery, Manifest
     from builder.recipe import AnyRecipe
-    from builder.recipe.composed import Composed
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +142,20 @@ class _Clock:
         self.reporter.failed(node, seconds)
 
 
+class Order(Protocol):
+    """What :mod:`builder.pipeline` and :mod:`builder.composition` have: nodes, and what their end is made of."""
+
+    def node_id(self, recipe: AnyRecipe, target: str, stage: str) -> str: ...
+
+    def nodes(
+        self, recipe: AnyRecipe, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True
+    ) -> list[Node]: ...
+
+    def needs(self, recipe: AnyRecipe, target: str, *, verify: bool) -> dict[str, str]: ...
+
+    def described(self, recipe: AnyRecipe, target: str, made: Values) -> tuple[Manifest, Reference]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Destination:
     """Where results go, and whether they are proven first."""
@@ -168,7 +174,7 @@ def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[Pla
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
-    planned = plan_nodes([node for recipe in recipes for node in _nodes(recipe, targets, around)], store)
+    planned = plan_nodes([node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)], store)
     try:
         _check_machine()
     except MachineError as error:
@@ -244,7 +250,7 @@ def build_all(
     around = Surroundings(cache, store.ingest)
     made = []
     for recipe in recipes:
-        made += _nodes(recipe, targets, around, verify=verify)
+        made += _order(recipe).nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
             made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
     if verify:
@@ -259,12 +265,13 @@ def build_all(
     return Built(tuple(results), outcome.errors)
 
 
-def _nodes(recipe: AnyRecipe, targets: Sequence[str], around: Surroundings, *, verify: bool = True) -> list[Node]:
+def _order(recipe: AnyRecipe) -> Order:
+    """Where the order of a recipe's stages is: what it makes for several models is imported only for those."""
     if isinstance(recipe, Recipe):
-        return nodes(recipe, targets, around, verify=verify)
-    from builder.composition import composed_nodes
+        return cast("Order", pipeline)
+    from builder import composition
 
-    return composed_nodes(recipe, targets, around, verify=verify)
+    return cast("Order", composition)
 
 
 def _check_names(recipes: Sequence[AnyRecipe]) -> None:
@@ -312,12 +319,11 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
 
 def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
-    single = isinstance(recipe, Recipe)
-    verify = destination.verify
-    needs = _needs(recipe, target, verify=verify) if single else _composed_needs(recipe, target, verify=verify)
+    order, verify = _order(recipe), destination.verify
+    needs = order.needs(recipe, target, verify=verify)
 
     def act(made: Values) -> BuildResult:
-        manifest, reference = (_described if single else _composed_described)(recipe, target, made)
+        manifest, reference = order.described(recipe, target, made)
         if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
@@ -329,41 +335,7 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
-    return graph.Node(needs["pack"].rpartition("/")[0] + "/deliver", needs, act=act)
-
-
-def _needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
-    """What the delivery of a recipe of one model waits for."""
-    stages = ("config", "package", "pack", *(("measure", "judge") if verify else ()))
-    return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
-
-
-def _described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Reference]:
-    parts = {name: made[stage] for name, stage in _PARTS.items()}
-    return describe(recipe, target, exported=(made["check"], made["tokenizer"]), **parts), made["reference"]
-
-
-def _composed_needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
-    from builder.composition import composed_needs
-
-    return composed_needs(recipe, target, verify=verify)
-
-
-def _composed_described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Reference]:
-    from builder.composition import of_model
-
-    parts = {name: of_model(made, name) for name in recipe.models}
-    models = {
-        name: describe_model(recipe.models[name].task, part["source"], part["check"], part["tokenizer"])
-        for name, part in parts.items()
-    }
-    manifest = describe_composed(
-        recipe, target, models, repository=made["package"], archive=made["pack"], reference=made["expected"]
-    )
-    return manifest, made["expected"]
-
-
-_PARTS: Final = {"source": "source", "repository": "package", "archive": "pack", "reference": "reference"}
+    return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -405,6 +377,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         **from_reference(delivery.reference),
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
+        load_models=manifest.load_models,
     )
     gates = manifest.gates
     measurement = executor.run(Measure(cache, gates.concurrency), inputs)

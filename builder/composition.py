@@ -15,28 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.config import ConfigureInputs
 from builder.config.composition import ComposeInputs, compose_pipeline
 from builder.core.graph import Node
-from builder.package import Pack
+from builder.package import Pack, describe_composed, describe_model, gates
 from builder.package.composition import CompositionInputs, Packed, package_composition
-from builder.pipeline import SHARED, Surroundings, export_nodes, exported, selected_targets
+from builder.pipeline import SHARED, Surroundings, export_nodes, exported, proof_of, selected_targets
+from builder.verify import Judge, Measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from builder.artifacts import Reference
     from builder.core.graph import Values
+    from builder.package import Manifest
     from builder.recipe.composed import Composed
 
 _OF_A_TARGET: Final = ("config", "package", "pack", "measure", "judge")
 
 
-def composed_id(recipe: Composed, target: str, stage: str) -> str:
+def node_id(recipe: Composed, target: str, stage: str) -> str:
     """``recipe/source/model/target/format/stage``."""
     kind = SHARED if target == SHARED else recipe.package.formats[0]
     return f"{recipe.name}/models/pipeline/{target}/{kind}/{stage}"
 
 
-def composed_nodes(
-    recipe: Composed, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True
-) -> list[Node]:
+def nodes(recipe: Composed, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True) -> list[Node]:
     """Every stage of a recipe, each after those that it needs.
 
     Raises:
@@ -49,10 +50,23 @@ def composed_nodes(
     return made
 
 
-def composed_needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
+def needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
     """What the delivery of a target waits for: ``<model>.<stage>`` and ``<stage>`` → node id."""
     of_target = [stage for stage in _OF_A_TARGET if verify or stage not in {"measure", "judge"}]
-    return _of_models(recipe) | {stage: composed_id(recipe, target, stage) for stage in of_target}
+    expected = {"expected": node_id(recipe, SHARED, "expected")}
+    return _of_models(recipe) | expected | {stage: node_id(recipe, target, stage) for stage in of_target}
+
+
+def described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Reference]:
+    """The manifest of an archive that nobody has verified yet, and what it is to be compared with."""
+    reference: Reference = made["expected"]
+    parts = {name: of_model(made, name) for name in recipe.models}
+    models = {
+        name: describe_model(recipe.models[name].task, part["source"], part["check"], part["tokenizer"])
+        for name, part in parts.items()
+    }
+    packed = {"repository": made["package"], "archive": made["pack"]}
+    return describe_composed(recipe, target, models, reference=reference, **packed), reference
 
 
 def _of_models(recipe: Composed, *stages: str) -> dict[str, str]:
@@ -92,12 +106,25 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
         return layout, CompositionInputs(made["config"], models)
 
     def node(stage: str, prepare: Any, needs: Mapping[str, str]) -> Node:  # noqa: ANN401 - as Node has it
-        return Node(composed_id(recipe, target, stage), needs, prepare)
+        return Node(node_id(recipe, target, stage), needs, prepare)
+
+    def measured(made: Values) -> tuple[Any, Any]:
+        asked = recipe.verify.sweep.concurrency
+        return Measure(surroundings.cache, asked), proof_of(recipe, target, made, made["expected"])
+
+    def judged(made: Values) -> tuple[Any, Any]:
+        held = gates(recipe, target, made["expected"].metric)
+        return Judge(held.tolerances, held.constraints), made["measure"]
 
     read = _of_models(recipe, "source", "check", "tokenizer", "reference")
-    here = {stage: composed_id(recipe, target, stage) for stage in _OF_A_TARGET}
-    return [
+    here = {stage: node_id(recipe, target, stage) for stage in _OF_A_TARGET}
+    expected = {"expected": node_id(recipe, SHARED, "expected")}
+    made = [
         node("config", configured, read | _of_models(recipe, "warmup")),
         node("package", packaged, read | {"config": here["config"]}),
         node("pack", lambda made: (Pack(target), made["package"]), {"package": here["package"]}),
     ]
+    if verify:
+        made.append(node("measure", measured, expected | {stage: here[stage] for stage in ("pack", "package")}))
+        made.append(node("judge", judged, expected | {"measure": here["measure"]}))
+    return made

@@ -23,15 +23,16 @@ from builder.export.reference import Refer
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
-from builder.package import Pack, PackageInputs, gates, package
+from builder.package import Pack, PackageInputs, describe, gates, package
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, File, Repository
+    from builder.artifacts import Archive, File, Reference, Repository
     from builder.core.graph import Values
+    from builder.package import Manifest
     from builder.recipe import AnyRecipe, Recipe
 
 SHARED: Final = "-"
@@ -78,6 +79,27 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
     for target in selected_targets(recipe, targets):
         made += _target(_Maker(recipe, target), target, surroundings, verify=verify)
     return made
+
+
+def needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a target waits for: stage → node id."""
+    stages = ("config", "package", "pack", *(("measure", "judge") if verify else ()))
+    return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
+
+
+def described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Reference]:
+    """The manifest of an archive that nobody has verified yet, and what it is to be compared with."""
+    reference: Reference = made["reference"]
+    manifest = describe(
+        recipe,
+        target,
+        source=made["source"],
+        exported=(made["check"], made["tokenizer"]),
+        repository=made["package"],
+        archive=made["pack"],
+        reference=reference,
+    )
+    return manifest, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +184,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
 
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
-        return Measure(surroundings.cache, asked), proof_of(recipe, target, made)
+        return Measure(surroundings.cache, asked), proof_of(recipe, target, made, made["reference"])
 
     def judged(made: Values) -> tuple[Any, Any]:
         held = gates(recipe, target, made["reference"].metric)
@@ -179,7 +201,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
     return made
 
 
-def proof_of(recipe: Recipe, target: str, made: Values) -> ArchiveFacts:
+def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference) -> ArchiveFacts:
     """What the proof has to know of an archive that was just built."""
     archive: Archive = made["pack"]
     repository: Repository = made["package"]
@@ -188,7 +210,8 @@ def proof_of(recipe: Recipe, target: str, made: Values) -> ArchiveFacts:
         archive=archive.file,
         tree_digest=archive.tree_digest,
         triton=recipe.targets[target].triton,
-        **from_reference(made["reference"]),
+        **from_reference(reference),
         max_batch_size=repository.record["max_batch_size"],
-        text_pair=recipe.inputs.text_pair,
+        text_pair=repository.record["text_pair"],
+        load_models=tuple(repository.record.get("load_models", ())),
     )

@@ -6,6 +6,7 @@ where it lies.
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import ArchiveError, UserError, disk_error
-from builder.package import manifest_path, read_manifest
+from builder.package import BUILD_FILE, manifest_path, read_manifest
 from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
@@ -78,7 +79,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
 
 
 def loadable(repository: Path) -> tuple[str, ...]:
-    """The models to load: the ensembles, which bring their steps along, or else all models.
+    """The models to load: those that a build says; else the ensembles, which bring their steps along; else all models.
 
     Raises:
         UserError: there is no such folder, or it is no model repository.
@@ -105,12 +106,26 @@ def _models(repository: Path) -> tuple[str, ...]:
             f"{repository}: holds no model: a model repository has <model>/<version>/ below it",
             mend="name an archive that tritonsmith built, or a Triton model repository",
         )
+    for model in models:
+        if stated := _stated(repository / model / BUILD_FILE):
+            return tuple(name for name in stated if name in models)
     ensembles = [model for model in models if _is_ensemble(repository / model / "config.pbtxt")]
     return tuple(ensembles or models)
 
 
 def _has_version(folder: Path) -> bool:
     return any(child.is_dir() and child.name.isdigit() for child in folder.iterdir())
+
+
+def _stated(build: Path) -> list[str]:
+    """What a pipeline's own file says: models that a step calls come with nobody."""
+    if not build.is_file():
+        return []
+    try:
+        stated = json.loads(build.read_text(encoding="utf-8")).get("load_models", [])
+    except (ValueError, AttributeError):
+        return []  # anybody's file of that name
+    return [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
 
 
 def _is_ensemble(config: Path) -> bool:

@@ -12,9 +12,10 @@ from builder.package.manifest import (
     write_manifest,
 )
 from builder.package.pack import Pack
-from builder.package.repository import Package, PackageInputs, package
+from builder.package.repository import BUILD_FILE, Package, PackageInputs, package
 
 __all__ = [
+    "BUILD_FILE",
     "Delivery",
     "Manifest",
     "Pack",

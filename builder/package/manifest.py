@@ -205,9 +205,9 @@ class Manifest(_Part):
 
     @property
     def load_models(self) -> tuple[str, ...]:
-        """What a server in explicit mode has to load by name: the rest comes with it."""
+        """What a server in explicit mode has to load by name; empty: what clients call brings the rest with it."""
         stated = self.repository.get("load_models")
-        return tuple(map(str, stated)) if isinstance(stated, list) else (self.name,)
+        return tuple(map(str, stated)) if isinstance(stated, list) else ()
 
 
 def describe(

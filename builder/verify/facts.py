@@ -34,6 +34,7 @@ class ArchiveFacts:
     max_batch_size: int  # texts in one request at most
     text_pair: bool = False
     texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
+    load_models: tuple[str, ...] = ()  # what a server loads by name; empty: what clients call brings all with it
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")  # tensors whose bytes must be texts, or images, to be answered
 
 
