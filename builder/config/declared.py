@@ -13,6 +13,7 @@ from builder.recipe.tasks import TASKS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from builder.recipe import Recipe
     from builder.recipe.composed import Composed, Model
     from builder.recipe.steps import AnyStep
 
@@ -28,7 +29,7 @@ _IMAGES: Final = frozenset({"image-classification"})
 _PAIRS: Final = frozenset({"question-answering", "text-ranking"})
 
 
-def declared(model: Model) -> ModelPorts:
+def declared(model: Model | Recipe) -> ModelPorts:
     """The tensors that a model of its task has; sizes that only the graph knows are -1."""
     dims = _OF_EACH_TOKEN.get(model.task, (ANY,))
     return ModelPorts(
@@ -38,7 +39,7 @@ def declared(model: Model) -> ModelPorts:
     )
 
 
-def takes_pairs(model: Model) -> bool:
+def takes_pairs(model: Model | Recipe) -> bool:
     """Whether requests hold a second text."""
     return model.inputs.text_pair or model.task in _PAIRS
 
