@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import ServerError
+from builder.tools.tensors import array_of
 from builder.verify.parity import Answers, Failure
-from builder.verify.rows import array_of, row_of
+from builder.verify.rows import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from builder.tools import perf_analyzer
 from builder.tools.perf_analyzer import Point, Windows
-from builder.verify.rows import array_of, row_of, size
+from builder.tools.tensors import array_of
+from builder.verify.rows import row_of, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Row
 from builder.errors import UserError
+from builder.tools.tensors import array_of
 from builder.verify.samples import DEFAULT_SAMPLES, read_lines, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    import numpy as np
 
     from builder.artifacts import Json, RequestTensor, Sample
 
@@ -26,14 +25,6 @@ _IMAGE: Final = "IMAGE"
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp")
 _TEXTS: Final = ("TEXT", "TEXT_PAIR")
 _FEWEST: Final = 2
-_NUMPY: Final = {
-    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-    "BOOL": "bool",
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-    "BYTES": "object",
-}
 
 
 def load_rows(path: Path | None, tensors: Sequence[RequestTensor]) -> tuple[Row, ...]:
@@ -82,39 +73,11 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     return tuple(Row(_parsed(place, line)) for place, line in lines)
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Writes samples as :func:`read_rows` reads them."""
-    lines = [json.dumps(row.tensors, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")
-
-
 def row_of(sample: Sample | Row, *, text_pair: bool) -> Mapping[str, Json]:
     """The tensors of a sample."""
     if isinstance(sample, Row):
         return sample.tensors
     return {"TEXT": sample.text} | ({"TEXT_PAIR": sample.text_pair or ""} if text_pair else {})
-
-
-def array_of(value: Json, dtype: str) -> np.ndarray:
-    """A tensor's row, without the batch axis: dims [1] for one value.
-
-    Args:
-        value: as :class:`~builder.artifacts.Row` holds it.
-        dtype: Triton's name.
-    """
-    import numpy as np
-
-    if dtype != "BYTES":
-        return np.atleast_1d(np.asarray(value, dtype=_NUMPY[dtype]))
-    items = value if isinstance(value, list) else [value]
-    array = np.empty(len(items), dtype=object)
-    array[:] = [to_bytes(item) for item in items]
-    return array
-
-
-def to_bytes(value: Json) -> bytes:
-    """The bytes of a text, or of ``{"base64": …}``."""
-    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
 
 
 def size(sample: Sample | Row) -> int:
