@@ -170,6 +170,13 @@ class ModelParts:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnSteps:
+    """The user's own steps as they run on this machine: ``<step>/<file>`` and ``<step>/vendor/…``."""
+
+    files: dict[str, File]
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """What the Hugging Face model answers to the samples.
 

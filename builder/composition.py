@@ -12,18 +12,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.artifacts import ModelParts
 from builder.config import ConfigureInputs
 from builder.config.composition import ComposeInputs, compose_pipeline
+from builder.config.declared import declared_dag, takes_pairs
+from builder.config.planned import plan_of
 from builder.core.graph import Node
+from builder.export.expected import Expect, ExpectedInputs
 from builder.package import Pack, describe_composed, describe_model, gates
 from builder.package.composition import CompositionInputs, Packed, package_composition
+from builder.package.own import own_steps
 from builder.pipeline import SHARED, Surroundings, export_nodes, exported, proof_of, selected_targets
-from builder.verify import Judge, Measure
+from builder.verify import Judge, Measure, load_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.artifacts import Reference
+    from builder.artifacts import Reference, Tree
     from builder.core.graph import Values
     from builder.package import Manifest
     from builder.recipe.composed import Composed
@@ -45,6 +50,7 @@ def nodes(recipe: Composed, targets: Sequence[str], surroundings: Surroundings, 
             Triton release, a field or a file that does not exist.
     """
     made = [node for name in recipe.models for node in export_nodes(recipe.single(name), surroundings)]
+    made += _shared(recipe, surroundings)
     for target in selected_targets(recipe, targets):
         made += _target(recipe, target, surroundings, verify=verify)
     return made
@@ -83,6 +89,29 @@ def of_model(made: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the stages of one model made, by stage."""
     start = f"{name}."
     return {stage.removeprefix(start): value for stage, value in made.items() if stage.startswith(start)}
+
+
+def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
+    """What is done for all targets: what the whole should answer."""
+    plan = plan_of(recipe, declared_dag(recipe))
+    samples, own = load_rows(recipe.verify.samples, plan.inputs), own_steps(recipe, surroundings.cache)
+
+    def expected(made: Values) -> tuple[Any, Any]:
+        models = {
+            name: ModelParts(model.task, made[f"{name}.source"], made[f"{name}.tokenizer"], takes_pairs(model))
+            for name, model in recipe.models.items()
+        }
+        files = made["own"].files if own else {}
+        steps: dict[str, Tree] = {
+            name: {path.removeprefix(f"{name}/"): file for path, file in files.items() if path.startswith(f"{name}/")}
+            for name in (own.steps if own else ())
+        }
+        return Expect(plan), ExpectedInputs(models, steps, samples)
+
+    needs = _of_models(recipe, "source", "tokenizer")
+    node = node_id(recipe, SHARED, "own")
+    made = [Node(node, {}, lambda _: (own, None))] if own else []
+    return [*made, Node(node_id(recipe, SHARED, "expected"), needs | ({"own": node} if own else {}), expected)]
 
 
 def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify: bool) -> list[Node]:

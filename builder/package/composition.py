@@ -24,7 +24,7 @@ from builder.recipe.steps import PythonStep
 from builder.tools import templates, wheels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from builder.artifacts import Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
@@ -66,6 +66,10 @@ class UserStep:
     sha256: str
     requirements: tuple[str, ...]
 
+    def key(self) -> list[Json]:
+        """All that can change what it does."""
+        return [self.file.name, self.sha256, *self.requirements]
+
 
 @dataclass(frozen=True, slots=True)
 class PackageComposition:
@@ -98,7 +102,7 @@ class PackageComposition:
             "platforms": [list(wheels.PLATFORMS), list(wheels.PLATFORMS_OF_CODE)],
             "packages": {kind: self._requirement(kind) for kind in kinds},
             "templates": {kind: {path.name: digest_file(path) for path in _template(kind)} for kind in kinds},
-            "steps": {name: [step.file.name, step.sha256, *step.requirements] for name, step in self.steps.items()},
+            "steps": {name: step.key() for name, step in self.steps.items()},
             "sources": {name: origin(made.source) for name, made in inputs.models.items()},
             "labels": {name: list(made.labels) for name, made in inputs.models.items()},
             "configs": {path: file.sha256 for path, file in inputs.configs.files.items()},
@@ -151,10 +155,7 @@ class PackageComposition:
         for path in _template(facts["kind"]):
             shutil.copyfile(path, folder / path.name)
         if facts["kind"] == "python":
-            step = self.steps[facts["step"]]
-            shutil.copyfile(step.file, folder / step.file.name)
-            if digest_file(folder / step.file.name) != step.sha256:
-                raise UserError(f"{step.file}: was changed while it was built", mend="build again")
+            return write_user_step(self.steps[facts["step"]], folder, self.python, self.cache)
         found = self._wheels(facts)
         for wheel in found:
             wheels.unpack(wheel, folder / "vendor")
@@ -167,8 +168,6 @@ class PackageComposition:
                 return (wheels.fetch(wanted, self.cache),)
             case "image":
                 return wheels.fetch_all([self._requirement("image")], self.python, self.cache)
-            case "python" if requirements := self.steps[facts["step"]].requirements:
-                return wheels.fetch_all(requirements, self.python, self.cache)
         return ()
 
     def _requirement(self, kind: str) -> str:
@@ -203,16 +202,47 @@ def package_composition(recipe: Composed, target: str, cache: Path) -> PackageCo
     # How an archive is proven, and what else is built from the recipe, is not in the archive.
     view.pop("verify", None)
     view["targets"] = {target: view["targets"][target]}
-    return PackageComposition(
-        target, view, dict(_user_steps(recipe)), serving_python(recipe.targets[target].triton), cache
-    )
+    return PackageComposition(target, view, user_steps(recipe), serving_python(recipe.targets[target].triton), cache)
 
 
-def _user_steps(recipe: Composed) -> Iterator[tuple[str, UserStep]]:
+def user_steps(recipe: Composed) -> dict[str, UserStep]:
+    """The user's own steps, by name.
+
+    Raises:
+        UserError: a file cannot be used.
+    """
+    found = {}
     for name, step in recipe.pipeline.steps.items():
         if isinstance(step, PythonStep):
             check_user_file(step.python, step)
-            yield name, UserStep(step.python, digest_file(step.python), step.requirements)
+            found[name] = UserStep(step.python, digest_file(step.python), step.requirements)
+    return found
+
+
+def write_user_step(step: UserStep, folder: Path, python: tuple[int, int], cache: Path) -> tuple[File, ...]:
+    """Puts a file of the user's into a folder, and the packages that it imports into ``vendor/`` beside it.
+
+    Args:
+        step: the file.
+        folder: where it goes.
+        python: minor version of the Python that will run it.
+        cache: the user's cache folder.
+
+    Returns:
+        The wheels.
+
+    Raises:
+        UserError: the file was changed; or a package needs another one that is not asked for.
+        MachineError: there is no such wheel, or it cannot be fetched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(step.file, folder / step.file.name)
+    if digest_file(folder / step.file.name) != step.sha256:
+        raise UserError(f"{step.file}: was changed while it was built", mend="build again")
+    found = wheels.fetch_all(step.requirements, python, cache) if step.requirements else ()
+    for wheel in found:
+        wheels.unpack(wheel, folder / "vendor")
+    return found
 
 
 def _template(kind: str) -> tuple[Path, ...]:

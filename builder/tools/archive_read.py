@@ -14,7 +14,7 @@ from builder.errors import ArchiveError, disk_error
 from builder.tools.archive_names import LIMITS, Limits, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _BLOCK_BYTES: Final = 1 << 20
