@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import ModelParts, PipelinePlan, Reference, Row, Tree
 from builder.core.codec import to_json
 from builder.core.digest import describe_file, digest_json
-from builder.errors import ModelError
+from builder.errors import ModelError, UserError
 from builder.export.expected_models import AskedModel
 from builder.export.expected_steps import Around, answer, mistakes
 from builder.export.model_files import code_files, digests, needed_memory
@@ -47,7 +47,8 @@ _SAME: Final = 1e-6
 Found = dict[str, "Tensors"]
 """Step, or REQUEST → its tensors."""
 
-Outputs = dict[str, "list[Array]"]
+Outputs = dict[str, "Array"]
+"""Output → [samples, …]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,18 @@ class Expect:
         """The outputs that clients see.
 
         Raises:
-            ModelError: one has NaN or an infinity.
+            ModelError: one has NaN or an infinity, or another shape for some sample.
         """
         import numpy as np
 
         outputs: Outputs = {}
         for name, reference in self.plan.outputs.items():
             step, _, tensor = reference.partition(".")
-            rows = outputs[name] = found[step][tensor]
+            rows = found[step][tensor]
             for index, row in enumerate(rows):
                 if row.dtype.kind == "f" and not np.isfinite(row).all():
                     raise ModelError(f"output {name}: sample {index + 1} is answered with NaN or an infinity")
+            outputs[name] = _stack(name, rows)
         return outputs
 
     def _controls(self, walk: _Walk, truth: Found) -> tuple[dict[str, Outputs], dict[str, str]]:
@@ -135,7 +137,7 @@ class Expect:
             log.info("expected: %s", mistake)
             try:
                 controls[mistake] = self._outputs(walk.run(_swapped(truth[REQUEST], mistake), mistake, truth))
-            except ModelError as error:
+            except UserError as error:  # a sample that this mistake makes unanswerable
                 left_out[mistake] = error.message
         return controls, left_out
 
@@ -217,7 +219,7 @@ def _alike(left: Outputs, right: Outputs) -> bool:
             return bool(np.array_equal(one, other))
         return bool(np.allclose(one, other, rtol=_SAME, atol=_SAME))
 
-    return all(same(*rows) for name in left for rows in zip(left[name], right[name], strict=True))
+    return all(same(left[name], right[name]) for name in left)
 
 
 def _write(
@@ -225,10 +227,9 @@ def _write(
 ) -> Reference:
     named = dict(outputs)
     for control, wrong in controls.items():
-        named |= {f"control.{control}.{name}": rows for name, rows in wrong.items()}
-    stacked = {name: _stack(name, rows) for name, rows in named.items()}
-    texts = {name: _decoded(array) for name, array in stacked.items() if array.dtype.kind == "O"}
-    save_arrays({name: array for name, array in stacked.items() if name not in texts}, out / "expected.safetensors")
+        named |= {f"control.{control}.{name}": array for name, array in wrong.items()}
+    texts = {name: _decoded(array) for name, array in named.items() if array.dtype.kind == "O"}
+    save_arrays({name: array for name, array in named.items() if name not in texts}, out / "expected.safetensors")
     (out / "expected.json").write_text(json.dumps(texts, sort_keys=True, indent=0), encoding="utf-8")
     lines = [json.dumps(row.tensors, ensure_ascii=False, sort_keys=True) + "\n" for row in inputs.samples]
     (out / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -247,7 +248,7 @@ def _stack(name: str, rows: Sequence[Array]) -> Array:
 
     if len(shapes := sorted({row.shape for row in rows})) > 1:
         raise ModelError(
-            f"output {name.rpartition('.')[2]}: samples are answered with shapes {' and '.join(map(str, shapes[:2]))}",
+            f"output {name}: samples are answered with shapes {' and '.join(map(str, shapes[:2]))}",
             mend="leave it out of pipeline.outputs: answers of different shapes cannot be compared",
         )
     return np.stack(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.errors import InternalError
+from builder.errors import InternalError, ModelError
 from builder.export import numpy_heads
 from builder.export.model_files import transformer_folder
 from builder.export.tasks import read_head
@@ -113,7 +113,7 @@ class AskedModel:
         """
         import numpy as np
 
-        rows = [self._encode(text, cut) for text in texts]
+        rows = [self._encode(index, text, cut) for index, text in enumerate(texts)]
         names = (*self._tokenizer_files.input_names, *PLACES)
         return {name: [np.asarray(row[name], np.int64) for row in rows] for name in names}
 
@@ -122,7 +122,16 @@ class AskedModel:
         ids: list[int] = hf_steps.encode(self.tokenizer, (text,), count, "longest_first")["input_ids"]
         return ids
 
-    def _encode(self, text: tuple[str, ...], cut: bool) -> dict[str, Any]:
+    def _encode(self, index: int, text: tuple[str, ...], cut: bool) -> dict[str, Any]:
+        try:
+            return self._tokens(text, cut)
+        except ModelError as error:
+            raise ModelError(
+                f"sample {index + 1}: {error.message}",
+                mend="leave it out of verify.samples: such texts are refused when the model is served",
+            ) from error
+
+    def _tokens(self, text: tuple[str, ...], cut: bool) -> dict[str, Any]:
         prompt = self._head.prompt if self._head else ""
         text, truncation = (prompt + text[0], *text[1:]), self.parts.truncation if len(text) > 1 else "longest_first"
         tokens = hf_steps.encode(self.tokenizer, text, self._tokenizer_files.max_length, truncation)
