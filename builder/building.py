@@ -12,7 +12,7 @@ from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
 from builder.core.plan import plan as plan_nodes
-from builder.core.report import Reporter, Silent, StageTime
+from builder.core.report import RAN, Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
 from builder.errors import (
     EXIT_DONE,
@@ -87,8 +87,15 @@ class BuildResult:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """By stage, in order."""
-        return {time.stage: time.seconds for time in self.times}
+        """By stage, in order; of a stage that several models go through, all together."""
+        found: dict[str, float] = {}
+        for time in self.times:
+            found[time.stage] = found.get(time.stage, 0.0) + time.seconds
+        return found
+
+    def _peaks(self) -> dict[str, int]:
+        known = [(time.stage, time.peak_bytes) for time in self.times if time.peak_bytes is not None]
+        return {stage: max(peak for name, peak in known if name == stage) for stage, _ in known}
 
     def as_json(self) -> Json:
         """The result for ``--json``: stable keys, absolute paths."""
@@ -104,8 +111,8 @@ class BuildResult:
             "tree_digest": self.archive.tree_digest,
             "size": self.archive.file.size,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "stages": {time.stage: time.state for time in self.times},
-            "peak_bytes": {time.stage: time.peak_bytes for time in self.times if time.peak_bytes is not None},
+            "stages": {time.stage: time.state for time in sorted(self.times, key=lambda time: time.state == RAN)},
+            "peak_bytes": self._peaks(),
             "verification": manifest.verification.model_dump(mode="json"),
             "parity": manifest.measured.model_dump(mode="json")["parity"],
             "perf": manifest.measured.model_dump(mode="json")["perf"],

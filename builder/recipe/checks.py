@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.recipe.document import Problem, dotted, find, place_of
+from builder.recipe.serving import Serving
 from builder.recipe.suggest import did_you_mean
 from builder.recipe.tasks import TASKS, tolerance_keys
 from builder.recipe.triton_checks import check_serving
@@ -21,6 +22,8 @@ _SHAPES: Final = "shapes"
 _PARITY: Final = ("verify", "parity")
 
 _DEFAULTS: Final[dict[Keys, int]] = {(_SHAPES, "batch", "min"): 1, (_SHAPES, "batch", "max"): 32}
+
+_OF_THE_WHOLE: Final = ("max_batch_size", "response_cache", "version_policy")
 
 _ORDERED: Final[tuple[tuple[Keys, Keys], ...]] = (
     *(
@@ -79,7 +82,23 @@ def check(view: View) -> list[Problem]:
     if not isinstance(models, dict):
         return [problem for rule in _RULES for problem in rule(view)]
     views = [replace(view, below=("models", name)) for name, model in models.items() if isinstance(model, dict)]
-    return [problem for view in views for rule in _RULES for problem in rule(view)]
+    return [*(problem for view in views for rule in _RULES for problem in rule(view)), *_composed(view)]
+
+
+def _composed(view: View) -> Iterator[Problem]:
+    """What a recipe of several models says of the whole, and of its steps."""
+    serving, steps = view.get(("serving",)), view.get(("pipeline", "steps"))
+    for key in serving if isinstance(serving, dict) else ():
+        if key in Serving.model_fields and key not in _OF_THE_WHOLE:
+            words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
+            yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
+    for name, step in (steps if isinstance(steps, dict) else {}).items():
+        if not isinstance(step, dict) or "serving" not in step:
+            continue
+        here = replace(view, below=("pipeline", "steps", name))
+        if (model := step.get("model", step.get("ensemble"))) is not None:
+            yield here.key_problem(("serving",), f"write models.{model}.serving: it is the model's")
+        yield from (*_batch_axis(here), *check_serving(here))
 
 
 def _order(view: View) -> Iterator[Problem]:
