@@ -186,7 +186,7 @@ def test_selection_and_the_users_own_step(classifiers: Any, work: Path, tmp_path
     with pytest.raises(UserError, match=r"language\.py: sample 1: ValueError: no such text"):
         expect([own, choose], outputs, classifiers, rows(*ASKED), work, own=changed)
     unknown = step("choose", "select", inputs, by="KIND", cases={"long": "a"}, default=None)
-    with pytest.raises(ModelError, match="sample 2: KIND is 'short', which no case names"):
+    with pytest.raises(ModelError, match="sample 1: KIND is 'short', which no case names"):
         expect([own, unknown], outputs, classifiers, rows(*ASKED), work, own=files)
 
 
