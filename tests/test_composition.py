@@ -364,3 +364,30 @@ def test_a_recipe_may_not_be_called_like_another_ones_model(folder: Path) -> Non
     path.write_text(f"{HEAD}name: vote-a\nsource: {{path: b}}\ntask: text-classification\n")
     with pytest.raises(RecipeError, match="'vote-a' is also the name of"):
         building.plan([load(folder / "vote.yaml"), load(path)])
+
+
+def test_the_commands_know_pipelines(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built without a proof, delivered with all that a later proof takes, and found again."""
+    cache = settings().cache
+    monkeypatch.setenv("TRITONSMITH_CACHE", str(tmp_path))
+    for name in ("wheels", "wheel-sets"):
+        (cache / name).mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(cache / name)
+    recipe = load(folder / "pick.yaml")
+    (result,) = building.build(recipe, out=tmp_path / "out", verify=False)
+    assert (result.status, result.as_json()["name"]) == ("unverified", "pick")
+    assert result.manifest.models.keys() == {"german", "english"}
+    assert result.manifest.load_models == ("pick", "pick-answer-german", "pick-answer-english")
+    beside = {path.name.partition(".")[2] for path in (tmp_path / "out").iterdir()}
+    assert beside == {"tar.gz", "manifest.json", "samples.jsonl", "expected.safetensors", "expected.json"}
+    found = inspecting.inspect(result.archive.file.path)
+    assert [dag.name for dag in found.pipelines][0] == "pick"
+    assert "pick-language.LANGUAGE" in json.dumps(found.as_json())
+    states = {node.stage: node.state for node in building.plan([recipe])}
+    assert {states.pop("measure"), states.pop("judge")} <= {"run", "depends", "blocked"}
+    assert set(states.values()) == {"hit"}
+    (folder / "language.py").write_text(LANGUAGE + "\n# another file\n")
+    changed = {node.stage for node in building.plan([recipe]) if node.state != "hit"}
+    (folder / "language.py").write_text(LANGUAGE)
+    assert {"own", "package"} <= changed
+    assert not changed & {"source", "trace", "config"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from builder.config.dag import REQUEST, Dag, Edge, Port, Step
@@ -36,7 +37,11 @@ def drawn(ensemble: Mapping[str, Json], models: Mapping[str, Mapping[str, Json]]
         for port in step.takes
         if (outer := entry.get("input_map", {}).get(port.name)) in made
     )
-    outputs = {port.name: (made[port.name][0], port) for port in ports(ensemble, "output") if port.name in made}
+    outputs = {
+        port.name: (giver, replace(port, name=given.name))
+        for port in ports(ensemble, "output")
+        for giver, given in [made.get(port.name, (UNKNOWN, port))]
+    }
     return Dag(ensemble.get("name", ""), steps, edges, inputs, outputs, ensemble.get("max_batch_size", 0))
 
 
