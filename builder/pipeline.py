@@ -24,6 +24,7 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, package
+from builder.tools.wheels import needed_python
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_samples
 
 if TYPE_CHECKING:
@@ -214,4 +215,5 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         max_batch_size=repository.record["max_batch_size"],
         text_pair=repository.record["text_pair"],
         load_models=tuple(repository.record.get("load_models", ())),
+        python=needed_python(repository.record["wheels"]),
     )

@@ -20,6 +20,7 @@ from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
 from builder.tools.releases import release
+from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
         repository = path if path.is_dir() else _unpacked(path, folder / "repository")
         models = loadable(repository)
         tools = toolchain.install(cache)
-        environment = toolchain.python_environment(tools, cache, version)
+        environment = toolchain.python_environment(tools, cache, version, minor=_python_of(path))
         options = triton_server.Options(http_port=ports.http, grpc_port=ports.grpc)
         with triton_server.serve(
             repository, toolchain=tools, environment=environment, load=models, options=options
@@ -138,6 +139,12 @@ def _release_of(path: Path) -> str:
         return DEFAULT_RELEASE
     manifest = manifest_path(path)
     return read_manifest(manifest).target.triton if manifest.is_file() else DEFAULT_RELEASE
+
+
+def _python_of(path: Path) -> tuple[int, int] | None:
+    """The only Python that the steps of an archive run on; None: any, or nobody says it."""
+    manifest = manifest_path(path)
+    return needed_python(read_manifest(manifest).wheels) if path.is_file() and manifest.is_file() else None
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

@@ -88,7 +88,7 @@ import idna
 
 
 def run(TEXT):
-    assert idna.__file__.rpartition("/1/")[2].startswith("vendor/"), idna.__file__
+    assert "/vendor/idna/" in idna.__file__, idna.__file__
     return {"LANGUAGE": [[idna.decode("de") if "ü" in text[0].decode() else "en"] for text in TEXT]}
 """
 
@@ -381,7 +381,7 @@ def test_the_commands_know_pipelines(folder: Path, tmp_path: Path, monkeypatch: 
     beside = {path.name.partition(".")[2] for path in (tmp_path / "out").iterdir()}
     assert beside == {"tar.gz", "manifest.json", "samples.jsonl", "expected.safetensors", "expected.json"}
     found = inspecting.inspect(result.archive.file.path)
-    assert [dag.name for dag in found.pipelines][0] == "pick"
+    assert next(dag.name for dag in found.pipelines) == "pick"
     assert "pick-language.LANGUAGE" in json.dumps(found.as_json())
     states = {node.stage: node.state for node in building.plan([recipe])}
     assert {states.pop("measure"), states.pop("judge")} <= {"run", "depends", "blocked"}

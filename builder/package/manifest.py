@@ -204,6 +204,12 @@ class Manifest(_Part):
         return self.repository["text_pair"] is True
 
     @property
+    def wheels(self) -> tuple[str, ...]:
+        """File names of the packages that its Python steps have."""
+        stated = self.repository.get("wheels")
+        return tuple(stated) if isinstance(stated, dict) else ()
+
+    @property
     def load_models(self) -> tuple[str, ...]:
         """What a server in explicit mode has to load by name; empty: what clients call brings the rest with it."""
         stated = self.repository.get("load_models")

@@ -20,7 +20,7 @@ from builder.tools.atomic import disk_error, publish
 
 if TYPE_CHECKING:
     import zipfile
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from builder.tools.pip import Progress
 
@@ -36,6 +36,7 @@ PLATFORMS_OF_CODE: Final = (
 """The same for packages of one minor version of Python (glibc 2.28 and later): what current wheels are made for."""
 
 _FILE_NAME: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-cp3(?P<minor>\d+)-abi3-(?P<platform>.+)\.whl")
+_OF_ONE_PYTHON: Final = re.compile(r"-cp3(?P<minor>\d+)-cp3(?P=minor)-")
 _RECORD: Final = "wheels.json"
 _UNUSED: Final = (".pyi", ".pyc")
 _BLOCK_BYTES: Final = 1 << 20
@@ -62,6 +63,14 @@ class Wanted:
             and int(match["minor"]) <= self.python[1]
             and bool(set(match["platform"].split(".")) & set(PLATFORMS))
         )
+
+
+def needed_python(file_names: Iterable[str]) -> tuple[int, int] | None:
+    """The minor version of Python that wheels of these names run on alone; None: on any."""
+    for match in map(_OF_ONE_PYTHON.search, file_names):
+        if match:
+            return 3, int(match["minor"])
+    return None
 
 
 def installed_version(project: str) -> str:

@@ -35,6 +35,7 @@ class ArchiveFacts:
     text_pair: bool = False
     texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
     load_models: tuple[str, ...] = ()  # what a server loads by name; empty: what clients call brings all with it
+    python: tuple[int, int] | None = None  # the only one that the steps' own packages run on; None: any
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")  # tensors whose bytes must be texts, or images, to be answered
 
 

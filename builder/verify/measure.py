@@ -75,7 +75,7 @@ class Measure:
             "controls": list(inputs.controls),
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
-            "serving": describe_serving(inputs.triton),
+            "serving": describe_serving(inputs.triton, inputs.python),
             "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
             "hardware": hardware.fingerprint(),
         }
@@ -109,7 +109,7 @@ class Measure:
 
         expected = read_expected(inputs)
         tools = toolchain.install(self.cache)
-        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs))
+        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs), minor=inputs.python)
         with tempfile.TemporaryDirectory(dir=out, prefix="unpacked-") as temporary:
             log.info("unpacking %s", inputs.archive.path.name)
             repository = unpack(inputs, Path(temporary) / "repository")

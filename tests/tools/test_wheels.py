@@ -168,3 +168,14 @@ def test_packages_of_another_python_are_not_taken(index: Path, tmp_path: Path) -
     make_wheel(index, "1.0", "py3-none-any")
     with pytest.raises(MachineError, match=r"own-thing==2\.0"):
         wheels.fetch_all(["own-thing==2.0", "tiny==1.0"], (3, 10), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([f"tiny-1.0-{TAG}.whl", "idna-3.10-py3-none-any.whl"], None),
+        ([f"tiny-1.0-{TAG}.whl", "pillow-13.0.0-cp312-cp312-manylinux_2_28_x86_64.whl"], (3, 12)),
+    ],
+)
+def test_which_python_wheels_run_on_alone(names: list[str], wanted: tuple[int, int] | None) -> None:
+    assert wheels.needed_python(names) == wanted
