@@ -35,6 +35,7 @@ class ArchiveFacts:
     text_pair: bool = False
     texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")  # tensors whose bytes must be texts, or images, to be answered
+    apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
 
 
 def from_reference(reference: Reference) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def from_reference(reference: Reference) -> dict[str, Any]:
         "metric": reference.metric,
         "outputs": reference.outputs,
         "controls": reference.controls,
+        "apart": bool(reference.record.get("fan_out")),
         **({} if readable is None else {"readable": tuple(readable)}),
     }
 

@@ -47,7 +47,7 @@ import json
 import numpy as np
 
 
-def run(TEXT, BLOB, WEIGHT):
+def run(TEXT, BLOB, WEIGHT, FEATURES):
     notes = [
         [json.dumps([{"word": text[0].decode()[:5], "score": float(weight.sum()), "start": 0}])]
         for text, weight in zip(TEXT, WEIGHT)
@@ -110,7 +110,10 @@ def put_pipeline(repository: Path) -> None:
     features, chances = {"FEATURES": "FP32 3"}, {"PROBABILITIES": "FP32 3"}
     labels = {tensor: GIVEN[tensor] for tensor in ("LABEL", "SCORE")}
     put_own(repository, "features", FEATURES, {"TEXT": "STRING 1"}, features)
-    put_own(repository, "notes", NOTES, SENT, {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")})
+    # After the features, which refuse what is not UTF-8: see Asker.apart.
+    put_own(
+        repository, "notes", NOTES, {**SENT, **features}, {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")}
+    )
     put_step(repository, "labels", "labels", {"labels": LABELS, "top_k": 2}, chances, labels)
     rows = ["batch", 3]
     graph = onnx_model(
@@ -123,7 +126,7 @@ def put_pipeline(repository: Path) -> None:
         "features": (["TEXT"], ["FEATURES"]),
         "model": (["FEATURES"], ["PROBABILITIES"]),
         "labels": (["PROBABILITIES"], ["LABEL", "SCORE"]),
-        "notes": (list(SENT), ["ENTITIES", "SIZE"]),
+        "notes": ([*SENT, "FEATURES"], ["ENTITIES", "SIZE"]),
     }
     text = "".join(
         f'step {{ model_name: "pipe-{name}" model_version: -1 '
@@ -219,6 +222,15 @@ def test_a_right_pipeline_passes(pipeline: ArchiveFacts, tmp_path: Path) -> None
     assert measured.perf[0]["status"] == "stable"
     (sent,) = [json.loads(path.read_text()) for path in tmp_path.glob("perf/*/input.json")]
     assert sent["data"][0].keys() == SENT.keys()
+
+
+@pytest.mark.triton
+def test_invalid_requests_may_be_sent_apart(asker: Asker, pipeline: ArchiveFacts) -> None:
+    found = measure_parity(dataclasses.replace(asker, apart=True), pipeline, read_expected(pipeline))["invalid_utf8"]
+    assert (found["requests"], found["errors"], found["apart"]) == (1, 1, True)
+    assert "UnicodeDecodeError" in found["error"]
+    unread = measure_parity(dataclasses.replace(asker, readable=()), pipeline, read_expected(pipeline))
+    assert unread["invalid_utf8"]["requests"] == 0
 
 
 @pytest.mark.triton
