@@ -54,7 +54,7 @@ class Asker:
     samples: tuple[Sample | Row, ...]
     text_pair: bool
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")
+    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")
     apart: bool = False  # whether invalid requests are sent when no other is in flight
 
     def ask(self, indices: Sequence[int]) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ class ArchiveFacts:
     max_batch_size: int  # texts in one request at most
     text_pair: bool = False
     texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
-    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")  # tensors whose bytes must be texts, or images, to be answered
+    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
 
 
