@@ -17,7 +17,7 @@ from builder.recipe.tasks import tolerances
 from builder.settings import settings
 from builder.tools import archive, templates, triton_client, triton_server
 from builder.tools.perf_analyzer import Windows
-from builder.verify import ArchiveFacts, Judge, Measure, verify_archive
+from builder.verify import ArchiveFacts, Judge, Measure, ask, verify_archive
 from builder.verify.ask import Asker
 from builder.verify.measure import Expected, measure_parity, read_expected, request_dtypes
 from tests.tiny_graphs import config, onnx_model, put
@@ -106,14 +106,17 @@ def put_own(repository: Path, name: str, code: str, takes: dict[str, str], gives
     (folder / f"{name}.py").write_text(code)
 
 
-def put_pipeline(repository: Path) -> None:
+def put_pipeline(repository: Path, fan_out: bool = False) -> None:
     features, chances = {"FEATURES": "FP32 3"}, {"PROBABILITIES": "FP32 3"}
     labels = {tensor: GIVEN[tensor] for tensor in ("LABEL", "SCORE")}
     put_own(repository, "features", FEATURES, {"TEXT": "STRING 1"}, features)
     # After the features, which refuse what is not UTF-8: see Asker.apart.
-    put_own(
-        repository, "notes", NOTES, {**SENT, **features}, {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")}
-    )
+    notes = {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")}
+    if fan_out:  # both get the request at once, and only one refuses it
+        code = NOTES.replace(", FEATURES", "").replace("decode()", "decode('utf-8', 'replace')")
+        put_own(repository, "notes", code, SENT, notes)
+    else:
+        put_own(repository, "notes", NOTES, {**SENT, **features}, notes)
     put_step(repository, "labels", "labels", {"labels": LABELS, "top_k": 2}, chances, labels)
     rows = ["batch", 3]
     graph = onnx_model(
@@ -126,7 +129,7 @@ def put_pipeline(repository: Path) -> None:
         "features": (["TEXT"], ["FEATURES"]),
         "model": (["FEATURES"], ["PROBABILITIES"]),
         "labels": (["PROBABILITIES"], ["LABEL", "SCORE"]),
-        "notes": ([*SENT, "FEATURES"], ["ENTITIES", "SIZE"]),
+        "notes": ([*SENT, *([] if fan_out else ["FEATURES"])], ["ENTITIES", "SIZE"]),
     }
     text = "".join(
         f'step {{ model_name: "pipe-{name}" model_version: -1 '
@@ -231,6 +234,24 @@ def test_invalid_requests_may_be_sent_apart(asker: Asker, pipeline: ArchiveFacts
     assert "UnicodeDecodeError" in found["error"]
     unread = measure_parity(dataclasses.replace(asker, readable=()), pipeline, read_expected(pipeline))
     assert unread["invalid_utf8"]["requests"] == 0
+
+
+@pytest.mark.triton
+def test_a_bad_request_that_stops_the_service_is_found(
+    toolchain: Toolchain, server_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the embedded server does where a request goes to two steps at once, and one of them refuses it."""
+    monkeypatch.setattr(ask, "_PATIENCE_SECONDS", 1.0)
+    put_pipeline(tmp_path, fan_out=True)
+    with (
+        triton_server.serve(tmp_path, toolchain=toolchain, environment=server_environment, load=["pipe"]) as server,
+        triton_client.connect(server.grpc_address) as client,
+    ):
+        dtypes = request_dtypes(client, "pipe")
+        asker = Asker(server, client, "pipe", samples(), False, dtypes, readable=("TEXT",), apart=True)
+        found, _ = ask.concurrent(asker)
+    assert [failure.name for failure in found.failures] == ["harmed"]
+    assert "a valid one is not answered: pipe: infer: Deadline Exceeded" in found.failures[0].what
 
 
 @pytest.mark.triton
