@@ -157,6 +157,7 @@ class Expect:
             "samples": len(next(iter(outputs.values()))),
             "dtype": "FP32",
             "readable": sorted(readable & texts),
+            "fan_out": _fan_out(self.plan),
             "own_reference": own,  # the user's file is run: nobody else knows what it should give
             "controls_without_effect": [name for name, wrong in controls.items() if _alike(outputs, wrong)],
             "controls_left_out": dict(left_out),
@@ -193,6 +194,20 @@ class _Walk:
 
 def _sources(step: StepPlan) -> set[str]:
     return {reference.partition(".")[0] for reference in step.inputs.values()}
+
+
+def _fan_out(plan: PipelinePlan) -> list[str]:
+    """The steps that get the request while another has it: neither of the two waits for the other."""
+    before: dict[str, set[str]] = {}  # step → those that it waits for
+    for step in plan.steps:
+        sources = _sources(step) - {REQUEST}
+        before[step.name] = sources.union(*(before[source] for source in sources))
+    takers = [step.name for step in plan.steps if REQUEST in _sources(step)]
+    return [
+        one
+        for one in takers
+        if any(one != other and one not in before[other] and other not in before[one] for other in takers)
+    ]
 
 
 def _inputs(step: StepPlan, found: Found) -> Tensors:

@@ -23,7 +23,7 @@ from builder.verify.rows import describe_row, read_rows
 from builder.verify.samples import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from builder.artifacts import File, Json, Sample
     from builder.tools.perf_analyzer import Windows
@@ -69,7 +69,11 @@ class Measure:
         return {
             **{key: getattr(inputs, key).sha256 for key in ("archive", "samples", "expected")},
             **{key: getattr(inputs, key) for key in ("name", "triton", "metric", "max_batch_size", "text_pair")},
-            **({"texts": inputs.texts.sha256, "readable": list(inputs.readable)} if inputs.texts else {}),
+            **(
+                {"texts": inputs.texts.sha256, "readable": list(inputs.readable), "apart": inputs.apart}
+                if inputs.texts
+                else {}
+            ),
             "outputs": list(inputs.outputs),
             **({"load_models": list(inputs.load_models)} if inputs.load_models else {}),
             "controls": list(inputs.controls),
@@ -126,7 +130,14 @@ class Measure:
             ):
                 dtypes = request_dtypes(client, inputs.name)
                 asker = ask.Asker(
-                    server, client, inputs.name, expected.samples, inputs.text_pair, dtypes, inputs.readable
+                    server,
+                    client,
+                    inputs.name,
+                    expected.samples,
+                    inputs.text_pair,
+                    dtypes,
+                    inputs.readable,
+                    inputs.apart,
                 )
                 facts = describe_server(client, inputs, environment)
                 parity = measure_parity(asker, inputs, expected)
@@ -157,6 +168,10 @@ class Measure:
         sent = load.describe_load(load.typical(asker.samples))
         points = load.sweep(asker, tools, self.concurrency, out / "perf", self.windows)
         return tuple({**to_json(point), "load": sent} for point in points)
+
+
+def _pipeline_key(inputs: ArchiveFacts, texts: File) -> dict[str, Json]:
+    return {"texts": texts.sha256, "readable": list(inputs.readable), "apart": inputs.apart}
 
 
 def read_expected(facts: ArchiveFacts) -> Expected:
@@ -255,7 +270,7 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         "samples": len(asker.samples),
         "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
         "controls": _controls(facts.metric, expected, asked),
-        "invalid_utf8": {"requests": len(invalid), "errors": sum(map(bool, invalid)), "error": next(iter(invalid), "")},
+        "invalid_utf8": _invalid(invalid, asker),
         **({"judged": list(figures_of(facts.metric, expected.answers))} if facts.metric == PIPELINE else {}),
         "executions": {
             "alone and batched": _difference(before, between),
@@ -263,6 +278,11 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         },
         "seed": ask.SEED,
     }
+
+
+def _invalid(errors: Sequence[str], asker: ask.Asker) -> dict[str, Json]:
+    seen: dict[str, Json] = {"requests": len(errors), "errors": sum(map(bool, errors)), "error": next(iter(errors), "")}
+    return seen | ({"apart": True} if asker.apart else {})
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:

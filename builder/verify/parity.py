@@ -41,7 +41,10 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why answers cannot be compared at all: missing-output, wrong-shape, wrong-type, not-finite, request-refused."""
+    """Why answers cannot be compared at all.
+
+    missing-output, wrong-shape, wrong-type, not-finite, request-refused; harmed: by another client's bad request.
+    """
 
     name: str
     what: str

@@ -179,6 +179,7 @@ def test_selection_and_the_users_own_step(classifiers: Any, work: Path, tmp_path
             wanted = list(map(by_model[model][index].get, LABELS.values()))
             assert np.abs(found.numbers[f"{control}P"][index] - np.asarray(wanted, float)).max() < 1e-5
     assert found.reference.record["own_reference"] == ["kind"]
+    assert found.reference.record["fan_out"] == []
 
     refusing = tmp_path / "refusing.py"
     refusing.write_text("def run(TEXT):\n    raise ValueError('no such text')\n")
@@ -192,7 +193,10 @@ def test_selection_and_the_users_own_step(classifiers: Any, work: Path, tmp_path
 
 def test_a_model_with_its_tokenizer_is_one_step(classifiers: Any, work: Path) -> None:
     nested = step("nested", "ensemble", {"TEXT": "request.TEXT"}, model="b")
-    found = expect([nested], {"P": "nested.PROBABILITIES"}, classifiers, rows(*ASKED), work)
+    other = step("other", "ensemble", {"TEXT": "request.TEXT"}, model="a")
+    outputs = {"P": "nested.PROBABILITIES", "Q": "other.PROBABILITIES"}
+    found = expect([nested, other], outputs, classifiers, rows(*ASKED), work)
+    assert found.reference.record["fan_out"] == ["nested", "other"]
 
     wanted = [list(map(row.get, LABELS.values())) for row in scores(work / "b", ASKED)]
     assert np.abs(found.numbers["P"] - np.asarray(wanted, float)).max() < 1e-5

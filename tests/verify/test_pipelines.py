@@ -17,7 +17,7 @@ from builder.recipe.tasks import tolerances
 from builder.settings import settings
 from builder.tools import archive, templates, triton_client, triton_server
 from builder.tools.perf_analyzer import Windows
-from builder.verify import ArchiveFacts, Judge, Measure, verify_archive
+from builder.verify import ArchiveFacts, Judge, Measure, ask, verify_archive
 from builder.verify.ask import Asker
 from builder.verify.measure import Expected, measure_parity, read_expected, request_dtypes
 from tests.tiny_graphs import config, onnx_model, put
@@ -47,7 +47,7 @@ import json
 import numpy as np
 
 
-def run(TEXT, BLOB, WEIGHT):
+def run(TEXT, BLOB, WEIGHT, FEATURES):
     notes = [
         [json.dumps([{"word": text[0].decode()[:5], "score": float(weight.sum()), "start": 0}])]
         for text, weight in zip(TEXT, WEIGHT)
@@ -106,11 +106,17 @@ def put_own(repository: Path, name: str, code: str, takes: dict[str, str], gives
     (folder / f"{name}.py").write_text(code)
 
 
-def put_pipeline(repository: Path) -> None:
+def put_pipeline(repository: Path, fan_out: bool = False) -> None:
     features, chances = {"FEATURES": "FP32 3"}, {"PROBABILITIES": "FP32 3"}
     labels = {tensor: GIVEN[tensor] for tensor in ("LABEL", "SCORE")}
     put_own(repository, "features", FEATURES, {"TEXT": "STRING 1"}, features)
-    put_own(repository, "notes", NOTES, SENT, {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")})
+    # After the features, which refuse what is not UTF-8: see Asker.apart.
+    notes = {tensor: GIVEN[tensor] for tensor in ("ENTITIES", "SIZE")}
+    if fan_out:  # both get the request at once, and only one refuses it
+        code = NOTES.replace(", FEATURES", "").replace("decode()", "decode('utf-8', 'replace')")
+        put_own(repository, "notes", code, SENT, notes)
+    else:
+        put_own(repository, "notes", NOTES, {**SENT, **features}, notes)
     put_step(repository, "labels", "labels", {"labels": LABELS, "top_k": 2}, chances, labels)
     rows = ["batch", 3]
     graph = onnx_model(
@@ -123,7 +129,7 @@ def put_pipeline(repository: Path) -> None:
         "features": (["TEXT"], ["FEATURES"]),
         "model": (["FEATURES"], ["PROBABILITIES"]),
         "labels": (["PROBABILITIES"], ["LABEL", "SCORE"]),
-        "notes": (list(SENT), ["ENTITIES", "SIZE"]),
+        "notes": ([*SENT, *([] if fan_out else ["FEATURES"])], ["ENTITIES", "SIZE"]),
     }
     text = "".join(
         f'step {{ model_name: "pipe-{name}" model_version: -1 '
@@ -219,6 +225,33 @@ def test_a_right_pipeline_passes(pipeline: ArchiveFacts, tmp_path: Path) -> None
     assert measured.perf[0]["status"] == "stable"
     (sent,) = [json.loads(path.read_text()) for path in tmp_path.glob("perf/*/input.json")]
     assert sent["data"][0].keys() == SENT.keys()
+
+
+@pytest.mark.triton
+def test_invalid_requests_may_be_sent_apart(asker: Asker, pipeline: ArchiveFacts) -> None:
+    found = measure_parity(dataclasses.replace(asker, apart=True), pipeline, read_expected(pipeline))["invalid_utf8"]
+    assert (found["requests"], found["errors"], found["apart"]) == (1, 1, True)
+    assert "UnicodeDecodeError" in found["error"]
+    unread = measure_parity(dataclasses.replace(asker, readable=()), pipeline, read_expected(pipeline))
+    assert unread["invalid_utf8"]["requests"] == 0
+
+
+@pytest.mark.triton
+def test_a_bad_request_that_stops_the_service_is_found(
+    toolchain: Toolchain, server_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the embedded server does where a request goes to two steps at once, and one of them refuses it."""
+    monkeypatch.setattr(ask, "_PATIENCE_SECONDS", 1.0)
+    put_pipeline(tmp_path, fan_out=True)
+    with (
+        triton_server.serve(tmp_path, toolchain=toolchain, environment=server_environment, load=["pipe"]) as server,
+        triton_client.connect(server.grpc_address) as client,
+    ):
+        dtypes = request_dtypes(client, "pipe")
+        asker = Asker(server, client, "pipe", samples(), False, dtypes, readable=("TEXT",), apart=True)
+        found, _ = ask.concurrent(asker)
+    assert [failure.name for failure in found.failures] == ["harmed"]
+    assert "a valid one is not answered: pipe: infer: Deadline Exceeded" in found.failures[0].what
 
 
 @pytest.mark.triton
