@@ -34,14 +34,10 @@ class ArchiveFacts:
     max_batch_size: int  # texts in one request at most
     text_pair: bool = False
     texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
-<<<<<<< HEAD
     load_models: tuple[str, ...] = ()  # what a server loads by name; empty: what clients call brings all with it
     python: tuple[int, int] | None = None  # the only one that the steps' own packages run on; None: any
-    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR")  # tensors whose bytes must be texts, or images, to be answered
-=======
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
->>>>>>> expected
 
 
 def from_reference(reference: Reference) -> dict[str, Any]:
