@@ -110,6 +110,73 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """What a pipeline is asked: one row of each tensor that a client sends.
+
+    A value is a string for a text (BYTES, dims [1]), ``{"base64": …}`` for other bytes, a number or a (nested) list.
+    """
+
+    tensors: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTensor:
+    """A tensor that clients send to a pipeline. ``dims`` leaves out the batch axis, -1 is any size."""
+
+    name: str
+    dtype: str  # Triton's name
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """A step of a pipeline, as the reference answers it.
+
+    ``options``, by kind; ``model`` is a name among the pipeline's models:
+
+    * tokenizer, model, ensemble, image: ``model``;
+    * labels: ``model``, ``top_k``; optionally ``threshold``;
+    * spans: ``model``, ``max_answer_length``; entities: ``model``, ``aggregation_strategy``;
+    * aggregate: ``mode`` (mean, max, vote), of its inputs in their order;
+    * select: ``by`` (the name of its deciding input), ``cases`` (value → model), ``default`` (model or None);
+    * python: ``file`` (name among its files), ``takes`` and ``gives`` (name → {"dtype", "dims"}), ``parameters``.
+    """
+
+    name: str
+    kind: str
+    options: dict[str, Json]
+    inputs: dict[str, str]  # input → ``step.TENSOR``, or ``request.TENSOR``
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """A checked pipeline as plain data; ``steps`` are in an order in which they can run."""
+
+    steps: tuple[StepPlan, ...]
+    inputs: tuple[RequestTensor, ...]
+    outputs: dict[str, str]  # name that clients see → ``step.TENSOR``
+
+
+@dataclass(frozen=True, slots=True)
+class ModelParts:
+    """A model of a pipeline, as its author published it."""
+
+    task: str
+    source: Source
+    tokenizer: TokenizerFiles | None = None  # None: it takes images
+    text_pair: bool = False
+    truncation: str = "longest_first"  # or only_second
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSteps:
+    """The user's own steps as they run on this machine: ``<step>/<file>`` and ``<step>/vendor/…``."""
+
+    files: dict[str, File]
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """What the Hugging Face model answers to the samples.
 
@@ -117,13 +184,16 @@ class Reference:
     ``<OUTPUT>`` with shape [samples, …] for each output, and ``control.<control>.<OUTPUT>`` for each negative control,
     which is what a wrong build would answer; and ``probe.<i>.<input or output name>`` for token ids at shapes that
     were not traced.
+
+    Of a pipeline (metric ``pipeline``), each line of ``samples.jsonl`` holds a :class:`Row`'s tensors by name, and
+    ``expected.json`` the BYTES outputs under the same kinds of names: for each sample a (nested) list of texts.
     """
 
     files: dict[str, File]
     outputs: tuple[str, ...]
     controls: tuple[str, ...]
     record: dict[str, Json]  # versions, dtype, threads, probes
-    metric: str  # cosine | single-label | multi-label | regression
+    metric: str  # cosine | single-label | multi-label | regression | pipeline
     labels: tuple[str, ...] = ()  # names of the labels, in the order of LOGITS; empty for embeddings
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from builder.config import warm_up
+from builder import pipeline
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import BLOCKED, HIT, PlannedNode
 from builder.core.plan import plan as plan_nodes
-from builder.core.report import Reporter, Silent, StageTime
+from builder.core.report import RAN, Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
 from builder.errors import (
     EXIT_DONE,
@@ -23,20 +23,22 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import collect, deliver, describe, with_verdict, write_manifest
-from builder.pipeline import SHARED, Surroundings, node_id, nodes, selected_targets
+from builder.package import collect, deliver, with_verdict, write_manifest
+from builder.pipeline import Surroundings, selected_targets
+from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.verify import PASSED, ArchiveFacts, Judge, Measure
+from builder.tools.wheels import needed_python
+from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, Json
+    from builder.artifacts import Archive, Json, Reference
     from builder.core.graph import Node, Values
     from builder.package import Delivery, Manifest
-    from builder.recipe import Recipe
+    from builder.recipe import AnyRecipe
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +88,15 @@ class BuildResult:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """By stage, in order."""
-        return {time.stage: time.seconds for time in self.times}
+        """By stage, in order; of a stage that several models go through, all together."""
+        found: dict[str, float] = {}
+        for time in self.times:
+            found[time.stage] = found.get(time.stage, 0.0) + time.seconds
+        return found
+
+    def _peaks(self) -> dict[str, int]:
+        known = [(time.stage, time.peak_bytes) for time in self.times if time.peak_bytes is not None]
+        return {stage: max(peak for name, peak in known if name == stage) for stage, _ in known}
 
     def as_json(self) -> Json:
         """The result for ``--json``: stable keys, absolute paths."""
@@ -103,8 +112,8 @@ class BuildResult:
             "tree_digest": self.archive.tree_digest,
             "size": self.archive.file.size,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "stages": {time.stage: time.state for time in self.times},
-            "peak_bytes": {time.stage: time.peak_bytes for time in self.times if time.peak_bytes is not None},
+            "stages": {time.stage: time.state for time in sorted(self.times, key=lambda time: time.state == RAN)},
+            "peak_bytes": self._peaks(),
             "verification": manifest.verification.model_dump(mode="json"),
             "parity": manifest.measured.model_dump(mode="json")["parity"],
             "perf": manifest.measured.model_dump(mode="json")["perf"],
@@ -141,6 +150,20 @@ class _Clock:
         self.reporter.failed(node, seconds)
 
 
+class Order(Protocol):
+    """What :mod:`builder.pipeline` and :mod:`builder.composition` have: nodes, and what their end is made of."""
+
+    def node_id(self, recipe: AnyRecipe, target: str, stage: str) -> str: ...
+
+    def nodes(
+        self, recipe: AnyRecipe, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True
+    ) -> list[Node]: ...
+
+    def needs(self, recipe: AnyRecipe, target: str, *, verify: bool) -> dict[str, str]: ...
+
+    def described(self, recipe: AnyRecipe, target: str, made: Values) -> tuple[Manifest, Reference]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Destination:
     """Where results go, and whether they are proven first."""
@@ -149,7 +172,7 @@ class _Destination:
     verify: bool
 
 
-def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
+def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
     """What a build would do, in order, and why, without doing any of it.
 
     Raises:
@@ -159,7 +182,7 @@ def plan(recipes: Sequence[Recipe], targets: Sequence[str] = ()) -> tuple[Planne
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
-    planned = plan_nodes([node for recipe in recipes for node in nodes(recipe, targets, around)], store)
+    planned = plan_nodes([node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)], store)
     try:
         _check_machine()
     except MachineError as error:
@@ -185,7 +208,7 @@ def _unserved(node: PlannedNode, why: str) -> PlannedNode:
 
 
 def build(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     targets: Sequence[str] = (),
     *,
     out: Path,
@@ -204,7 +227,7 @@ def build(
 
 
 def build_all(
-    recipes: Sequence[Recipe],
+    recipes: Sequence[AnyRecipe],
     targets: Sequence[str] = (),
     *,
     out: Path,
@@ -235,7 +258,7 @@ def build_all(
     around = Surroundings(cache, store.ingest)
     made = []
     for recipe in recipes:
-        made += nodes(recipe, targets, around, verify=verify)
+        made += _order(recipe).nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
             made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
     if verify:
@@ -250,18 +273,33 @@ def build_all(
     return Built(tuple(results), outcome.errors)
 
 
-def _check_names(recipes: Sequence[Recipe]) -> None:
+def _order(recipe: AnyRecipe) -> Order:
+    """Where the order of a recipe's stages is: what it makes for several models is imported only for those."""
+    if isinstance(recipe, Recipe):
+        return cast("Order", pipeline)
+    from builder import composition
+
+    return cast("Order", composition)
+
+
+def _check_names(recipes: Sequence[AnyRecipe]) -> None:
     """One name, one recipe: nodes and archives are called by it. The same recipe may be named twice."""
-    seen: dict[str, Recipe] = {}
+    seen: dict[str, AnyRecipe] = {}
     for recipe in recipes:
-        other = seen.setdefault(recipe.name, recipe)
-        if any(
-            getattr(recipe, name) != getattr(other, name) for name in type(recipe).model_fields if name not in _COSMETIC
-        ):
-            raise RecipeError(
-                f"{recipe.path}: name: {recipe.name!r} is also the name of {other.path}, which says something else",
-                mend="give each recipe of one build a name of its own",
-            )
+        for one in _named(recipe):
+            other = seen.setdefault(one.name, one)
+            if type(one) is not type(other) or any(
+                getattr(one, name) != getattr(other, name) for name in type(one).model_fields if name not in _COSMETIC
+            ):
+                raise RecipeError(
+                    f"{one.path}: name: {one.name!r} is also the name of {other.path}, which says something else",
+                    mend="give each recipe of one build a name of its own",
+                )
+
+
+def _named(recipe: AnyRecipe) -> tuple[AnyRecipe, ...]:
+    """A recipe, and its models, whose nodes are called by names of their own."""
+    return (recipe,) if isinstance(recipe, Recipe) else (recipe, *map(recipe.single, recipe.models))
 
 
 def _store(cache: Path) -> Store:
@@ -287,33 +325,25 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
         return graph.run(made, workers.run, limits, workers.prefers)
 
 
-def _delivery(recipe: Recipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
+def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
-    stages = dict.fromkeys(("source", "tokenizer", "trace", "bind", "reference", "check"), SHARED)
-    stages |= dict.fromkeys(("warmup",) if warm_up(recipe) else (), SHARED)
-    stages |= dict.fromkeys(("config", "package", "pack"), target)
-    if destination.verify:
-        stages |= dict.fromkeys(("measure", "judge"), target)
-    needs = {stage: node_id(recipe, place, stage) for stage, place in stages.items()}
+    order, verify = _order(recipe), destination.verify
+    needs = order.needs(recipe, target, verify=verify)
 
     def act(made: Values) -> BuildResult:
-        parts = {name: made[stage] for name, stage in _PARTS.items()}
-        manifest = describe(recipe, target, exported=(made["check"], made["tokenizer"]), **parts)
-        if destination.verify:
+        manifest, reference = order.described(recipe, target, made)
+        if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
-            delivery = deliver(parts["archive"], parts["reference"], manifest, folder, store.stats)
+            delivery = deliver(made["pack"], reference, manifest, folder, store.stats)
         except DamagedError as error:
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
-    return graph.Node(node_id(recipe, target, "deliver"), needs, act=act)
-
-
-_PARTS: Final = {"source": "source", "repository": "package", "archive": "pack", "reference": "reference"}
+    return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -346,19 +376,17 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
 
 def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
     """Measures and judges an archive; the manifest with the verdict."""
-    manifest, archive, reference = delivery.manifest, delivery.archive, delivery.reference
+    manifest, archive = delivery.manifest, delivery.archive
     inputs = ArchiveFacts(
         name=manifest.name,
         archive=archive.file,
-        samples=reference.files["samples.jsonl"],
-        expected=reference.files["expected.safetensors"],
         tree_digest=archive.tree_digest,
         triton=manifest.target.triton,
-        metric=reference.metric,
-        outputs=reference.outputs,
-        controls=reference.controls,
+        **from_reference(delivery.reference),
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
+        load_models=manifest.load_models,
+        python=needed_python(manifest.wheels),
     )
     gates = manifest.gates
     measurement = executor.run(Measure(cache, gates.concurrency), inputs)

@@ -2,6 +2,8 @@
 
     recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ warmup ─ config ─ package ─ pack ─ measure ─ judge
 
+Of a recipe with several models, each goes the way up to ``warmup``; what follows is in :mod:`builder.composition`.
+
 A stage gets its predecessors' artifacts, never their modules. Here, and only here, one artifact is handed to the next
 stage: each node says which outputs it needs, and what it makes of them. What a stage does is told by its own docstring;
 what flows, by :mod:`builder.artifacts`; who runs the nodes, by :mod:`builder.core.graph`.
@@ -21,8 +23,9 @@ from builder.export.reference import Refer
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
-from builder.package import Pack, PackageInputs, gates, package
-from builder.verify import ArchiveFacts, Judge, Measure, load_samples
+from builder.package import Pack, PackageInputs, describe, gates, package
+from builder.tools.wheels import needed_python
+from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Archive, File, Reference, Repository
     from builder.core.graph import Values
-    from builder.recipe import Recipe
+    from builder.package import Manifest
+    from builder.recipe import AnyRecipe, Recipe
 
 SHARED: Final = "-"
 """Stands for target and format in the ids of nodes that know nothing of them."""
@@ -47,7 +51,7 @@ class Surroundings:
     describe: Callable[[Path], File]  # hashes a file of the user's
 
 
-def selected_targets(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+def selected_targets(recipe: AnyRecipe, names: Sequence[str]) -> tuple[str, ...]:
     """The targets to build: all of the recipe, or the named ones in the recipe's order.
 
     Raises:
@@ -72,10 +76,31 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
     Raises:
         UserError: the recipe names a target, a Triton release, a field or a sample that does not exist.
     """
-    made = _export(_Maker(recipe, SHARED), surroundings)
+    made = export_nodes(recipe, surroundings)
     for target in selected_targets(recipe, targets):
         made += _target(_Maker(recipe, target), target, surroundings, verify=verify)
     return made
+
+
+def needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a target waits for: stage → node id."""
+    stages = ("config", "package", "pack", *(("measure", "judge") if verify else ()))
+    return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
+
+
+def described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Reference]:
+    """The manifest of an archive that nobody has verified yet, and what it is to be compared with."""
+    reference: Reference = made["reference"]
+    manifest = describe(
+        recipe,
+        target,
+        source=made["source"],
+        exported=(made["check"], made["tokenizer"]),
+        repository=made["package"],
+        archive=made["pack"],
+        reference=reference,
+    )
+    return manifest, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +120,19 @@ class _Maker:
 _OF_A_TARGET: Final = frozenset({"config", "package", "pack", "measure", "judge", "deliver"})
 
 
-def _export(make: _Maker, surroundings: Surroundings) -> list[Node]:
-    """The half of the pipeline that knows nothing of the target."""
-    recipe, task = make.recipe, make.recipe.task
+def exported(recipe: Recipe) -> dict[str, str]:
+    """The stages of :func:`export_nodes`, in order, and the ids of their nodes."""
+    stages = ("source", "tokenizer", "trace", "bind", "reference", "check", *(["warmup"] if warm_up(recipe) else []))
+    return {stage: node_id(recipe, SHARED, stage) for stage in stages}
+
+
+def export_nodes(recipe: Recipe, surroundings: Surroundings) -> list[Node]:
+    """The half of the pipeline that knows nothing of the target.
+
+    Raises:
+        UserError: the recipe names a sample that does not exist.
+    """
+    make, task = _Maker(recipe, SHARED), recipe.task
     samples = load_samples(recipe.verify.samples, text_pair=recipe.inputs.text_pair)
 
     def refer(made: Values) -> tuple[Any, Any]:
@@ -150,7 +185,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
 
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
-        return Measure(surroundings.cache, asked), proof_of(recipe, target, made)
+        return Measure(surroundings.cache, asked), proof_of(recipe, target, made, made["reference"])
 
     def judged(made: Values) -> tuple[Any, Any]:
         held = gates(recipe, target, made["reference"].metric)
@@ -167,21 +202,18 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
     return made
 
 
-def proof_of(recipe: Recipe, target: str, made: Values) -> ArchiveFacts:
+def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference) -> ArchiveFacts:
     """What the proof has to know of an archive that was just built."""
     archive: Archive = made["pack"]
     repository: Repository = made["package"]
-    reference: Reference = made["reference"]
     return ArchiveFacts(
         name=recipe.name,
         archive=archive.file,
-        samples=reference.files["samples.jsonl"],
-        expected=reference.files["expected.safetensors"],
         tree_digest=archive.tree_digest,
         triton=recipe.targets[target].triton,
-        metric=reference.metric,
-        outputs=reference.outputs,
-        controls=reference.controls,
+        **from_reference(reference),
         max_batch_size=repository.record["max_batch_size"],
-        text_pair=recipe.inputs.text_pair,
+        text_pair=repository.record["text_pair"],
+        load_models=tuple(repository.record.get("load_models", ())),
+        python=needed_python(repository.record["wheels"]),
     )

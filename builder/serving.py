@@ -6,6 +6,7 @@ where it lies.
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import ArchiveError, UserError, disk_error
-from builder.package import manifest_path, read_manifest
+from builder.package import BUILD_FILE, manifest_path, read_manifest
 from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
 from builder.tools.releases import release
+from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +71,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
         repository = path if path.is_dir() else _unpacked(path, folder / "repository")
         models = loadable(repository)
         tools = toolchain.install(cache)
-        environment = toolchain.python_environment(tools, cache, version)
+        environment = toolchain.python_environment(tools, cache, version, minor=_python_of(path))
         options = triton_server.Options(http_port=ports.http, grpc_port=ports.grpc)
         log_path = folder / "server.log"
         with triton_server.serve(
@@ -79,7 +81,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
 
 
 def loadable(repository: Path) -> tuple[str, ...]:
-    """The models to load: the ensembles, which bring their steps along, or else all models.
+    """The models to load: those that a build says; else the ensembles, which bring their steps along; else all models.
 
     Raises:
         UserError: there is no such folder, or it is no model repository.
@@ -106,12 +108,26 @@ def _models(repository: Path) -> tuple[str, ...]:
             f"{repository}: holds no model: a model repository has <model>/<version>/ below it",
             mend="name an archive that tritonsmith built, or a Triton model repository",
         )
+    for model in models:
+        if stated := _stated(repository / model / BUILD_FILE):
+            return tuple(name for name in stated if name in models)
     ensembles = [model for model in models if _is_ensemble(repository / model / "config.pbtxt")]
     return tuple(ensembles or models)
 
 
 def _has_version(folder: Path) -> bool:
     return any(child.is_dir() and child.name.isdigit() for child in folder.iterdir())
+
+
+def _stated(build: Path) -> list[str]:
+    """What a pipeline's own file says: models that a step calls come with nobody."""
+    if not build.is_file():
+        return []
+    try:
+        stated = json.loads(build.read_text(encoding="utf-8")).get("load_models", [])
+    except (ValueError, AttributeError):
+        return []  # anybody's file of that name
+    return [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
 
 
 def _is_ensemble(config: Path) -> bool:
@@ -124,6 +140,12 @@ def _release_of(path: Path) -> str:
         return DEFAULT_RELEASE
     manifest = manifest_path(path)
     return read_manifest(manifest).target.triton if manifest.is_file() else DEFAULT_RELEASE
+
+
+def _python_of(path: Path) -> tuple[int, int] | None:
+    """The only Python that the steps of an archive run on; None: any, or nobody says it."""
+    manifest = manifest_path(path)
+    return needed_python(read_manifest(manifest).wheels) if path.is_file() and manifest.is_file() else None
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

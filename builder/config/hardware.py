@@ -37,3 +37,8 @@ def tokenizer_threads(vcpus: int) -> int:
 def instance_count(groups: Sequence[Json]) -> int:
     """Copies of a model in all of its instance groups; a group without a count has one (on a CPU)."""
     return sum(group.get("count", 1) for group in groups) or 1
+
+
+def share(vcpus: int, at_once: int) -> int:
+    """The virtual CPUs of each of several models that run at the same time for one request: at least one."""
+    return max(1, vcpus // at_once)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import RecipeError, UserError
 from builder.recipe.document import Problem as Written
 from builder.recipe.document import dotted, find, place_of, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from builder.config.host import Keys, Problem
     from builder.recipe.document import Node
@@ -35,6 +37,35 @@ def refuse_all(problems: Iterable[Problem], root: Node | None, section: Keys, *,
         raise UserError("\n".join(f"{dotted((*section, *path))}: {message}" for path, message in found))
     lines = [(_written(root, section, path, variant), message) for path, message in found]
     raise refuse(Written(place_of(root, path), message, path) for path, message in lines)
+
+
+@contextmanager
+def placed(root: Node) -> Iterator[None]:
+    """Puts the place in the recipe before each problem of a pipeline that is found while the block runs.
+
+    Raises:
+        RecipeError: the same, with places.
+    """
+    try:
+        yield
+    except RecipeError as error:
+        lines = [(_path(line), line) for line in error.message.splitlines()]
+        found = refuse(Written(place_of(root, path), line, path) for path, line in lines)
+        raise RecipeError(found.message, mend=error.mend) from error
+
+
+_NAMED: Final = re.compile(r"(?:pipeline '[^']*': )?(?:step '(?P<step>[^']*)'(?: input '(?P<input>[^']*)')?|output)")
+
+
+def _path(line: str) -> Keys:
+    """Where a recipe says what a problem of its pipeline is about."""
+    match = _NAMED.match(line)
+    if match is None:
+        return ("pipeline",)
+    if match["step"] is None:
+        return ("pipeline", "outputs")
+    below = ("inputs", re.sub(r"_\d+$", "", match["input"])) if match["input"] else ()
+    return ("pipeline", "steps", match["step"], *below)
 
 
 def unreadable(root: Node, path: Keys, message: str) -> RecipeError:

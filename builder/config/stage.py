@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import ModelConfigs
 from builder.config import models, tokenize_step
 from builder.config.compose import tensor_problems
+from builder.config.folder import write, write_config
 from builder.config.hardware import instance_count
 from builder.config.host import Host
 from builder.config.labels import label_files, label_problems, labelled
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import File, Json, OnnxModel, Tensor, TokenizerFiles, WarmupData
+    from builder.config.host import Keys
     from builder.recipe import Recipe
+    from builder.recipe.composed import Composed
     from builder.recipe.document import Node
 
-_SECTION = ("serving",)
+_SECTION: Final = ("serving",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,15 @@ class ConfigureInputs:
     tokenizer: TokenizerFiles
     warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
     labels: tuple[str, ...] = ()  # the model's, for outputs with a label_filename
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: configs by the names of their models, in order; files that are only referred to, by path."""
+
+    configs: Mapping[str, Mapping[str, Json]]
+    referred: Mapping[str, File]
+    settings: Mapping[str, Json]  # of the tokenizer step
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Configure:
         release: the Triton release that will serve, ``25.09``.
         files: what the section names of the user's files, by the paths in the model's folder.
         root: the recipe as written, for the places in errors; no part of the key.
+        section: where the serving section stands in it; no part of the key.
     """
 
     model_name: str
@@ -68,6 +81,7 @@ class Configure:
     release: str
     files: Mapping[str, File] = field(default_factory=dict)
     root: Node | None = field(default=None, compare=False, repr=False)
+    section: Keys = field(default=_SECTION, compare=False)
     name: ClassVar[str] = "config"
     version: ClassVar[int] = 1
 
@@ -110,38 +124,57 @@ class Configure:
         facts = self._facts_of((), ())
         known = models.model(facts)
         sizes = {path: file.size for path, file in self.files.items()}
-        refuse_all(problems(known, Host(sizes=sizes), tensors=False), self.root, _SECTION)
+        refuse_all(problems(known, Host(sizes=sizes), tensors=False), self.root, self.section)
         for name, config in models.variants(facts, known).items():
             host = Host(gpu=True, sizes=sizes)
-            refuse_all(problems(config, host, tensors=False), self.root, _SECTION, variant=name)
+            refuse_all(problems(config, host, tensors=False), self.root, self.section, variant=name)
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
+        written = self.write(inputs, out)
+        in_order = sorted({**describe_folder(out), **written.referred}.items(), key=lambda item: item[0].split("/"))
+        return ModelConfigs(self.model_name, dict(in_order), _record(self._facts(inputs), written))
+
+    def write(self, inputs: ConfigureInputs, out: Path) -> Written:
+        """Writes the folders of the ensemble, of its tokenizer step and of its model.
+
+        Raises:
+            UserError: Triton would refuse a config.
+        """
         facts = self._facts(inputs)
         values = tokenize_step.settings(inputs.tokenizer, self.inputs, self.minimum_length)
-        config = models.model(facts, entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ())
+        config, referred = self.write_model(inputs, out, facts.model_name)
+        others = {facts.name: models.ensemble(facts, config), facts.tokenize_name: models.tokenize(facts)}
+        configs = {**others, facts.model_name: config}
+        check_ensemble(configs[facts.name], configs)
+        for name, one in others.items():
+            write_config(one, out / name / "config.pbtxt", self.release)
+        write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
+        return Written(configs, referred, values)
+
+    def write_model(self, inputs: ConfigureInputs, out: Path, name: str) -> tuple[dict[str, Json], dict[str, File]]:
+        """Writes the folder of the model alone, under a name of its own.
+
+        Returns:
+            Its config, and the files that are only referred to, by their paths.
+
+        Raises:
+            UserError: Triton would refuse the config.
+        """
+        facts = self._facts(inputs)
+        warmup = entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ()
+        config = {**models.model(facts, warmup), "name": name}
         variants = models.variants(facts, config)
         made = inputs.warmup.files if inputs.warmup else {}
-        warmed = {f"warmup/{name}": file for name, file in made.items()}
+        warmed = {f"warmup/{data}": file for data, file in made.items()}
         self._check(inputs, config, variants, {**self.files, **warmed})
-        configs = {
-            facts.name: models.ensemble(facts, config),
-            facts.tokenize_name: models.tokenize(facts),
-            facts.model_name: config,
-        }
-        check_ensemble(configs[facts.name], configs)
-        for name, one in configs.items():
-            self._write_config(one, out / name / "config.pbtxt")
-        for name, one in variants.items():
-            self._write_config(one, out / facts.model_name / "configs" / f"{name}.pbtxt")
+        write_config(config, out / name / "config.pbtxt", self.release)
+        for variant, one in variants.items():
+            write_config(one, out / name / "configs" / f"{variant}.pbtxt", self.release)
         # The user's files are copied: they may be gone when the archive is packed.
         copied = {path: file.path.read_bytes() for path, file in self.files.items()}
-        for name, content in {**copied, **label_files(self.serving, inputs.labels)}.items():
-            _write(out / facts.model_name / name, content)
-        _write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))
-        files = describe_folder(out)
-        files |= {f"{facts.model_name}/{path}": file for path, file in warmed.items()}
-        in_order = sorted(files.items(), key=lambda item: item[0].split("/"))
-        return ModelConfigs(facts.name, dict(in_order), _record(facts, configs, values))
+        for path, content in {**copied, **label_files(self.serving, inputs.labels)}.items():
+            write(out / name / path, content)
+        return config, {f"{name}/{path}": file for path, file in warmed.items()}
 
     def _check(
         self,
@@ -166,14 +199,10 @@ class Configure:
             *label_problems(self.serving, inputs.labels, outputs),
         ]
         # What a section says of tensors that there are not would only be found again in the config.
-        refuse_all(found or problems(config, host), self.root, _SECTION)
+        refuse_all(found or problems(config, host), self.root, self.section)
         host = replace(host, gpu=True)
         for name, other in variants.items():
-            refuse_all(problems(other, host), self.root, _SECTION, variant=name)
-
-    def _write_config(self, config: Mapping[str, Json], path: Path) -> None:
-        message = triton_proto.build(config, release=self.release, place="serving")
-        _write(path, triton_proto.to_text(message).encode())
+            refuse_all(problems(other, host), self.root, self.section, variant=name)
 
     def ensures(self, inputs: ConfigureInputs, output: ModelConfigs) -> None:
         for path in (path for path in output.files if path.endswith(".pbtxt")):
@@ -201,26 +230,37 @@ class Configure:
         )
 
 
-def configure(recipe: Recipe, target: str) -> Configure:
+def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: int | None = None) -> Configure:
     """The stage for one target of a recipe.
+
+    Args:
+        recipe: of one model.
+        target: its name.
+        section: where the model's serving section is written.
+        vcpus: the model's share of the target's virtual CPUs; default: all.
 
     Raises:
         UserError: Triton would refuse what ``serving`` says, or a file that it names cannot be read.
     """
-    hardware = recipe.targets[target].hardware
     stage = Configure(
         model_name=recipe.name,
         serving=recipe.serving.model_dump(mode="json"),
         inputs=recipe.inputs.model_dump(mode="json"),
         max_batch_size=recipe.shapes.batch.max,
         minimum_length=tokenize_step.minimum_length(recipe),
-        vcpus=hardware.vcpus or len(os.sched_getaffinity(0)),
+        vcpus=vcpus or target_vcpus(recipe, target),
         release=recipe.targets[target].triton,
-        files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, _SECTION),
+        files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, section),
         root=recipe.root,
+        section=section,
     )
     stage.check()
     return stage
+
+
+def target_vcpus(recipe: Recipe | Composed, target: str) -> int:
+    """Virtual CPUs of the machine that will serve; this one's where the recipe does not say."""
+    return recipe.targets[target].hardware.vcpus or len(os.sched_getaffinity(0))
 
 
 def _check_tensor(tensor: Tensor) -> None:
@@ -231,12 +271,8 @@ def _check_tensor(tensor: Tensor) -> None:
         )
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def _record(facts: models.Facts, configs: Mapping[str, Json], values: Mapping[str, Json]) -> dict[str, Json]:
+def _record(facts: models.Facts, written: Written) -> dict[str, Json]:
+    configs, values = written.configs, written.settings
     config = configs[facts.model_name]
     return {
         "models": [facts.name, facts.tokenize_name, facts.model_name],

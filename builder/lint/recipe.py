@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import RecipeError
 from builder.lint.finding import LOAD_ERROR, Finding, Report
 from builder.lint.rule import RULES
-from builder.recipe import load
+from builder.recipe import Recipe, load
 from builder.recipe.document import place_of
 from builder.recipe.files import read_text
 from builder.recipe.load import SIZE_LIMIT_BYTES
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from builder.lint.options import Options
     from builder.lint.rule import Rule
-    from builder.recipe import Recipe
-    from builder.recipe.document import Node
+    from builder.recipe.composed import Composed
+    from builder.recipe.document import Keys, Node
 
 _REFUSED: Final = "Q1"
 _PLACE: Final = re.compile(r"^(?P<path>.*?):(?P<line>\d+):(?P<column>\d+): (?P<message>.*)$", re.DOTALL)
@@ -39,8 +40,20 @@ def lint_recipe(path: Path, options: Options) -> Report:
     except RecipeError as error:
         return Report(tuple(_refused(path, line) for line in error.message.splitlines()), models=0)
     root = parse(text, str(path), [])
-    advice = (found for rule in RULES.values() for found in _advice(rule, recipe, root, path, options))
+    advice = [
+        found
+        for below, one in _singles(recipe)
+        for rule in RULES.values()
+        for found in _advice(rule, one, _At(root, path, below), options)
+    ]
     return Report(tuple(sorted(advice, key=lambda one: (one.line or 0, one.rule))), models=0)
+
+
+def _singles(recipe: Recipe | Composed) -> list[tuple[Keys, Recipe]]:
+    """The recipe, or that of each of its models, and where it stands."""
+    if isinstance(recipe, Recipe):
+        return [((), recipe)]
+    return [(("models", name), recipe.single(name)) for name in recipe.models]
 
 
 def _refused(path: Path, text: str) -> Finding:
@@ -51,10 +64,18 @@ def _refused(path: Path, text: str) -> Finding:
     return Finding(_REFUSED, LOAD_ERROR, found["path"], line, found["message"], "", column=column)
 
 
-def _advice(rule: Rule, recipe: Recipe, root: Node, path: Path, options: Options) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a recipe of one model is written: the whole file, or one entry of ``models``."""
+
+    root: Node
+    path: Path
+    below: Keys
+
+
+def _advice(rule: Rule, recipe: Recipe, at: _At, options: Options) -> Iterator[Finding]:
     if rule.check_recipe is None:
         return
     for problem in rule.check_recipe(recipe, options):
-        place = place_of(root, tuple(problem.field.split(".")))
-        line, column = place.order
-        yield Finding(rule.id, rule.severity, str(path), line, problem.message, problem.mend, column=column)
+        line, column = place_of(at.root, (*at.below, *problem.field.split("."))).order
+        yield Finding(rule.id, rule.severity, str(at.path), line, problem.message, problem.mend, column=column)

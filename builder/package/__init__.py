@@ -1,11 +1,21 @@
 """Files and configs → a model repository → an archive with its manifest."""
 
 from builder.package.delivery import Delivery, collect, deliver, manifest_path
-from builder.package.manifest import Manifest, describe, gates, read_manifest, with_verdict, write_manifest
+from builder.package.manifest import (
+    Manifest,
+    describe,
+    describe_composed,
+    describe_model,
+    gates,
+    read_manifest,
+    with_verdict,
+    write_manifest,
+)
 from builder.package.pack import Pack
-from builder.package.repository import Package, PackageInputs, package
+from builder.package.repository import BUILD_FILE, Package, PackageInputs, package
 
 __all__ = [
+    "BUILD_FILE",
     "Delivery",
     "Manifest",
     "Pack",
@@ -14,6 +24,8 @@ __all__ = [
     "collect",
     "deliver",
     "describe",
+    "describe_composed",
+    "describe_model",
     "gates",
     "manifest_path",
     "package",

@@ -1,4 +1,4 @@
-"""An archive and the three files beside it: put where the user wants them, and found again."""
+"""An archive and the files beside it: put where the user wants them, and found again."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from builder.core.stats import Stats
     from builder.package.manifest import FileFacts
 
-_TOGETHER: Final = "keep the archive and the three files beside it together"
-_BESIDE: Final = {"samples.jsonl": ".samples.jsonl", "expected.safetensors": ".expected.safetensors"}
+_TOGETHER: Final = "keep the archive and the files beside it together"
+_BESIDE: Final = {
+    "samples.jsonl": ".samples.jsonl",
+    "expected.safetensors": ".expected.safetensors",
+    "expected.json": ".expected.json",  # only of pipelines
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def deliver(archive: Archive, reference: Reference, manifest: Manifest, folder: 
     folder = folder.absolute()
     stem = archive.name.removesuffix(ARCHIVE_SUFFIX)
     path = folder / (stem + SUFFIX)
-    targets = {name: folder / (stem + suffix) for name, suffix in _BESIDE.items()}
+    targets = {name: folder / (stem + suffix) for name, suffix in _BESIDE.items() if name in reference.files}
     wanted = {folder / archive.name: archive.file, **{targets[name]: reference.files[name] for name in targets}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,7 @@ def collect(path: Path) -> Delivery:
         The files with the sizes and digests that the manifest states: whoever reads one holds its bytes against them.
 
     Raises:
-        ArchiveError: one of the four files is missing, or the manifest is damaged or that of another archive.
+        ArchiveError: one of the files is missing, or the manifest is damaged or that of another archive.
     """
     if not path.name.endswith(ARCHIVE_SUFFIX):
         raise ArchiveError(f"{path}: is no archive; the name of one ends with {ARCHIVE_SUFFIX}")
@@ -97,6 +101,8 @@ def collect(path: Path) -> Delivery:
     if facts.file != path.name:
         raise ArchiveError(f"{beside}: is the manifest of {facts.file}", mend="give the archive its name back")
     wanted: dict[str, FileFacts] = {"samples.jsonl": reference.samples, "expected.safetensors": reference.expected}
+    if reference.texts:
+        wanted["expected.json"] = reference.texts
     return Delivery(
         Archive(
             file=_stated(path, facts.sha256, facts.size),

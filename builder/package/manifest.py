@@ -36,13 +36,16 @@ if TYPE_CHECKING:
         TokenizerFiles,
         Verdict,
     )
-    from builder.recipe import Recipe
+    from builder.recipe import AnyRecipe, Recipe
+    from builder.recipe.composed import Composed
 
 SCHEMA_VERSION: Final = 1
 SUFFIX: Final = ".manifest.json"
+PIPELINE: Final = "pipeline"
+"""Stands for the task where there are several models."""
 
 Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
-Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression"]
+Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression", "pipeline"]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Facts: TypeAlias = dict[str, JsonValue]
@@ -119,6 +122,14 @@ class ExportFacts(_Part):
     tokenizer: Facts  # where each limit and setting was read
 
 
+class ModelFacts(_Part):
+    """A model of a pipeline."""
+
+    task: str
+    source: SourceFacts
+    export: ExportFacts
+
+
 class ArchiveFacts(_Part):
     """The archive."""
 
@@ -140,6 +151,7 @@ class ReferenceFacts(_Part):
     labels: tuple[str, ...]
     samples: FileFacts
     expected: FileFacts
+    texts: FileFacts | None = None  # expected BYTES outputs of a pipeline
     record: Facts
 
 
@@ -171,8 +183,9 @@ class Manifest(_Part):
     task: str
     target: TargetFacts
     recipe: RecipeFacts
-    source: SourceFacts
-    export: ExportFacts
+    source: SourceFacts | None = None  # None: of each of the models
+    export: ExportFacts | None = None
+    models: dict[str, ModelFacts] = {}  # of a pipeline
     archive: ArchiveFacts
     repository: Facts  # models, tensors, instances, labels, wheels
     reference: ReferenceFacts
@@ -191,6 +204,18 @@ class Manifest(_Part):
         """Whether a request holds two texts."""
         return self.repository["text_pair"] is True
 
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """File names of the packages that its Python steps have."""
+        stated = self.repository.get("wheels")
+        return tuple(stated) if isinstance(stated, dict) else ()
+
+    @property
+    def load_models(self) -> tuple[str, ...]:
+        """What a server in explicit mode has to load by name; empty: what clients call brings the rest with it."""
+        stated = self.repository.get("load_models")
+        return tuple(map(str, stated)) if isinstance(stated, list) else ()
+
 
 def describe(
     recipe: Recipe,
@@ -203,12 +228,50 @@ def describe(
     reference: Reference,
 ) -> Manifest:
     """The manifest of an archive that nobody has verified yet."""
-    model, tokenizer = exported
+    made = describe_model(recipe.task, source, *exported)
     return Manifest(
         name=recipe.name,
         task=recipe.task,
         target=_target(recipe, target),
-        recipe=RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.overrides),
+        recipe=_recipe(recipe),
+        source=made.source,
+        export=made.export,
+        archive=_archive(archive, repository),
+        repository=_plain(repository.record),
+        reference=describe_reference(reference),
+        tools=_tools(),
+        gates=gates(recipe, target, reference.metric),
+    )
+
+
+def describe_composed(
+    recipe: Composed,
+    target: str,
+    models: dict[str, ModelFacts],
+    *,
+    repository: Repository,
+    archive: Archive,
+    reference: Reference,
+) -> Manifest:
+    """The manifest of the archive of a pipeline that nobody has verified yet."""
+    return Manifest(
+        name=recipe.name,
+        task=PIPELINE,
+        target=_target(recipe, target),
+        recipe=_recipe(recipe),
+        models=models,
+        archive=_archive(archive, repository),
+        repository=_plain(repository.record),
+        reference=describe_reference(reference),
+        tools=_tools(),
+        gates=gates(recipe, target, reference.metric),
+    )
+
+
+def describe_model(task: str, source: Source, model: OnnxModel, tokenizer: TokenizerFiles) -> ModelFacts:
+    """Where a model comes from, and how it was exported."""
+    return ModelFacts(
+        task=task,
         source=SourceFacts(
             kind=source.kind,
             model_id=source.model_id,
@@ -221,27 +284,37 @@ def describe(
             model=_plain(model.record),
             tokenizer=_plain(tokenizer.record),
         ),
-        archive=ArchiveFacts(
-            file=archive.name,
-            format=archive.format,
-            sha256=archive.file.sha256,
-            size=archive.file.size,
-            tree_digest=archive.tree_digest,
-            unpacked_size=archive.unpacked_size,
-            members={name: _file(file) for name, file in sorted(repository.files.items())},
-        ),
-        repository=_plain(repository.record),
-        reference=ReferenceFacts(
-            metric=cast("Metric", reference.metric),  # pydantic holds it against the names
-            outputs=reference.outputs,
-            controls=reference.controls,
-            labels=reference.labels,
-            samples=_file(reference.files["samples.jsonl"]),
-            expected=_file(reference.files["expected.safetensors"]),
-            record=_plain(reference.record),
-        ),
-        tools=_tools(),
-        gates=gates(recipe, target, reference.metric),
+    )
+
+
+def _recipe(recipe: AnyRecipe) -> RecipeFacts:
+    return RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.overrides)
+
+
+def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
+    return ArchiveFacts(
+        file=archive.name,
+        format=archive.format,
+        sha256=archive.file.sha256,
+        size=archive.file.size,
+        tree_digest=archive.tree_digest,
+        unpacked_size=archive.unpacked_size,
+        members={name: _file(file) for name, file in sorted(repository.files.items())},
+    )
+
+
+def describe_reference(reference: Reference) -> ReferenceFacts:
+    """What the manifest says of a reference."""
+    texts = reference.files.get("expected.json")
+    return ReferenceFacts(
+        metric=cast("Metric", reference.metric),  # pydantic holds it against the names
+        outputs=reference.outputs,
+        controls=reference.controls,
+        labels=reference.labels,
+        samples=_file(reference.files["samples.jsonl"]),
+        expected=_file(reference.files["expected.safetensors"]),
+        texts=None if texts is None else _file(texts),
+        record=_plain(reference.record),
     )
 
 
@@ -296,7 +369,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ArchiveError(
             f"{path}: the archive's manifest cannot be read: {error.strerror}",
-            mend="keep the archive and the three files beside it together",
+            mend="keep the archive and the files beside it together",
         ) from error
     try:
         manifest = Manifest.model_validate_json(data)
@@ -340,7 +413,7 @@ def _file(file: File) -> FileFacts:
     return FileFacts(sha256=file.sha256, size=file.size)
 
 
-def _target(recipe: Recipe, name: str) -> TargetFacts:
+def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
     target = recipe.targets[name]
     return TargetFacts(
         name=name,
@@ -351,7 +424,7 @@ def _target(recipe: Recipe, name: str) -> TargetFacts:
     )
 
 
-def gates(recipe: Recipe, target: str, metric: str) -> Gates:
+def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
     return Gates(
         tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},

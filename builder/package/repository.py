@@ -99,7 +99,7 @@ class Package:
         files |= describe_folder(out)
         build = out / name / BUILD_FILE
         build.parent.mkdir(parents=True)
-        build.write_bytes(_pretty(self._build(inputs, {p: f for p, f in files.items() if "/vendor/" not in p})))
+        build.write_bytes(pretty(self._build(inputs, {p: f for p, f in files.items() if "/vendor/" not in p})))
         files[f"{name}/{BUILD_FILE}"] = describe_file(build)
         return Repository(
             name=name,
@@ -108,9 +108,9 @@ class Package:
         )
 
     def ensures(self, inputs: PackageInputs, output: Repository) -> None:
-        """The layout that Triton and its hosts take: see ``_layout_problem``."""
+        """The layout that Triton and its hosts take: see :func:`layout_problem`."""
         names = inputs.configs.record["models"]
-        if problem := _layout_problem(list(output.files), names):
+        if problem := layout_problem(list(output.files), names):
             raise InternalError(f"repository {output.name}: {problem}")
 
     def _write_step(self, folder: Path) -> File:
@@ -124,18 +124,12 @@ class Package:
 
     def _build(self, inputs: PackageInputs, files: Mapping[str, File]) -> Json:
         """What identifies an unpacked archive. No time, no host, no path of the machine that built it."""
-        source = inputs.source
         return {
             "schema": BUILD_SCHEMA,
             "name": inputs.configs.name,
             "target": self.target,
             "task": self.task,
-            "source": {
-                "kind": source.kind,
-                "model_id": source.model_id,
-                "revision": source.revision,
-                "licence": source.licence,
-            },
+            "source": origin(inputs.source),
             "recipe": digest_json(dict(self.recipe)),
             "labels": list(inputs.labels),
             "files": {path: file.sha256 for path, file in files.items()},
@@ -157,16 +151,31 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
         target=target,
         task=recipe.task,
         recipe=view,
-        python=release(recipe.targets[target].triton).python or OLDEST_PYTHON,
+        python=serving_python(recipe.targets[target].triton),
         cache=cache,
     )
 
 
-def _pretty(value: Json) -> bytes:
+def origin(source: Source) -> dict[str, Json]:
+    """Where a model comes from, without its files."""
+    return {name: getattr(source, name) for name in ("kind", "model_id", "revision", "licence")}
+
+
+def serving_python(triton: str) -> tuple[int, int]:
+    """Minor version of the Python in the container of a Triton release.
+
+    Raises:
+        UserError: the release is unknown.
+    """
+    return release(triton).python or OLDEST_PYTHON
+
+
+def pretty(value: Json) -> bytes:
+    """JSON as the files of a repository have it."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _layout_problem(paths: list[str], models: list[str]) -> str:
+def layout_problem(paths: list[str], models: list[str]) -> str:
     """What a host would stumble over; empty where there is nothing.
 
     One folder for each model and nothing else at the top; each with a config and a version ``1`` that is not empty

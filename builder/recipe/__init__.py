@@ -4,7 +4,17 @@ Read in this order: :mod:`~builder.recipe.load` (the way of a file), :mod:`~buil
 module per section), :mod:`~builder.recipe.checks` (what spans sections).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
 from builder.recipe.load import load
 from builder.recipe.schema import Recipe, json_schema
 
-__all__ = ["Recipe", "json_schema", "load"]
+if TYPE_CHECKING:
+    from builder.recipe.composed import Composed
+
+AnyRecipe: TypeAlias = "Recipe | Composed"
+"""Of one model, or of several in a pipeline of named steps."""
+
+__all__ = ["AnyRecipe", "Recipe", "json_schema", "load"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.recipe.document import Problem, dotted, find, place_of
+from builder.recipe.serving import Serving
 from builder.recipe.suggest import did_you_mean
 from builder.recipe.tasks import TASKS, tolerance_keys
 from builder.recipe.triton_checks import check_serving
@@ -22,6 +23,8 @@ _PARITY: Final = ("verify", "parity")
 
 _DEFAULTS: Final[dict[Keys, int]] = {(_SHAPES, "batch", "min"): 1, (_SHAPES, "batch", "max"): 32}
 
+_OF_THE_WHOLE: Final = ("max_batch_size", "response_cache", "version_policy")
+
 _ORDERED: Final[tuple[tuple[Keys, Keys], ...]] = (
     *(
         ((_SHAPES, axis, low), (_SHAPES, axis, high))
@@ -35,36 +38,67 @@ _ORDERED: Final[tuple[tuple[Keys, Keys], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A recipe as written, less what is already known to be wrong."""
+    """A recipe as written, or one of its models, less what is already known to be wrong.
+
+    Paths begin at ``below``, which is where the model stands.
+    """
 
     root: Node
     data: Json
     bad: frozenset[Keys]
+    below: Keys = ()
 
     def get(self, path: Keys) -> Json:
         """The value at a path, or its default; None where it is wrong or left out."""
-        if any(path[: len(wrong)] == wrong for wrong in self.bad):
+        whole = (*self.below, *path)
+        if any(whole[: len(wrong)] == wrong for wrong in self.bad):
             return None
         value = self.data
-        for part in path:
+        for part in whole:
             value = value.get(part) if isinstance(value, dict) else None
         return _DEFAULTS.get(path) if value is None else value
 
+    def find(self, path: Keys) -> Node | None:
+        """What is written at a path."""
+        return find(self.root, (*self.below, *path))
+
     def named(self, path: Keys) -> str:
         """``shapes.batch.max (recipe.yaml:9:31)``, or that it is the default."""
-        node = find(self.root, path)
-        return f"{dotted(path)} ({node.place.text if node else 'the default'})"
+        node = self.find(path)
+        return f"{dotted((*self.below, *path))} ({node.place.text if node else 'the default'})"
 
     def problem(self, path: Keys, message: str) -> Problem:
-        return Problem(place_of(self.root, path), message, path)
+        whole = (*self.below, *path)
+        return Problem(place_of(self.root, whole), message, whole)
 
     def key_problem(self, path: Keys, message: str) -> Problem:
-        return Problem(place_of(self.root, path, key=True), message, path)
+        whole = (*self.below, *path)
+        return Problem(place_of(self.root, whole, key=True), message, whole)
 
 
 def check(view: View) -> list[Problem]:
     """All problems that span several keys."""
-    return [problem for rule in _RULES for problem in rule(view)]
+    models = view.get(("models",))
+    if not isinstance(models, dict):
+        return [problem for rule in _RULES for problem in rule(view)]
+    views = [replace(view, below=("models", name)) for name, model in models.items() if isinstance(model, dict)]
+    return [*(problem for view in views for rule in _RULES for problem in rule(view)), *_composed(view)]
+
+
+def _composed(view: View) -> Iterator[Problem]:
+    """What a recipe of several models says of the whole, and of its steps."""
+    serving, steps = view.get(("serving",)), view.get(("pipeline", "steps"))
+    for key in serving if isinstance(serving, dict) else ():
+        if key in Serving.model_fields and key not in _OF_THE_WHOLE:
+            words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
+            yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
+    for name, step in (steps if isinstance(steps, dict) else {}).items():
+        if not isinstance(step, dict) or "serving" not in step:
+            continue
+        here = replace(view, below=("pipeline", "steps", name))
+        if (model := step.get("model", step.get("ensemble"))) is not None:
+            yield here.key_problem(("serving",), f"write models.{model}.serving: it is the model's")
+        yield from (*_batch_axis(here), *check_serving(here))
 
 
 def _order(view: View) -> Iterator[Problem]:
@@ -72,7 +106,7 @@ def _order(view: View) -> Iterator[Problem]:
         least, most = view.get(low), view.get(high)
         if least is None or most is None or least <= most:
             continue
-        if find(view.root, low):
+        if view.find(low):
             yield view.problem(low, f"{least} is more than {view.named(high)}, which is {most}")
         else:
             yield view.problem(high, f"{most} is less than {view.named(low)}, which is {least}")
@@ -122,15 +156,17 @@ def _pairs(view: View) -> Iterator[Problem]:
 
 def _parity(view: View) -> Iterator[Problem]:
     task, given = TASKS.get(view.get(("task",)) or ""), view.get(_PARITY) or {}
-    allowed = tolerance_keys(task) if task else ()
+    piped = task is None and view.get(("models",)) is not None
+    allowed = tolerance_keys(task) if task or piped else ()
     for key, value in given.items():
         path = (*_PARITY, key)
-        if task and key not in allowed:
-            words = f"unknown key for {view.named(('task',))} {task.name}; allowed: {', '.join(allowed)}"
+        if allowed and key not in allowed:
+            what = f"{view.named(('task',))} {task.name}" if task else "a pipeline"
+            words = f"unknown key for {what}; allowed: {', '.join(allowed)}"
             yield view.key_problem(path, f"{words}{did_you_mean(key, allowed)}")
-        elif path not in view.bad and not 0 <= value <= 1 and key != "max_difference":
+        elif (*view.below, *path) not in view.bad and not 0 <= value <= 1 and key != "max_difference":
             yield view.problem(path, f"must be from 0 to 1, got the number {value}")
-        elif path not in view.bad and value < 0:
+        elif (*view.below, *path) not in view.bad and value < 0:
             yield view.problem(path, f"must be at least 0, got the number {value}")
 
 

@@ -11,6 +11,8 @@ import inspect
 import textwrap
 from typing import TYPE_CHECKING
 
+from builder.recipe.base import Section
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def describe(model: type[BaseModel]) -> None:
     """Puts the docstrings of a model's attributes into its fields, and into those of the models in them."""
     # Each before those that hold it: a module's classes in the order of their definition, and the whole one last.
-    sections = sorted(_sections(model.__mro__[1]), key=lambda one: (one is model, one.__module__, _line(one)))
+    sections = sorted(set(_sections(Section)), key=lambda one: (one is model, one.__module__, _line(one)))
     for section in sections:
         texts = _texts(section)
         for name, field in section.model_fields.items():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.artifacts import Json
+    from builder.recipe.composed import Composed
     from builder.recipe.document import Keys
 
 SIZE_LIMIT_BYTES: Final = 256 * 1024
@@ -31,8 +32,8 @@ SAMPLES_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _SAMPLES: Final = ("verify", "samples")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads, completes and checks a recipe.
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
+    """Reads, completes and checks a recipe: of one model, or of several (``models:``) in a pipeline of named steps.
 
     Args:
         path: the YAML file.
@@ -59,13 +60,25 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe.placed(path.absolute(), tuple(overrides), root)
 
 
-def _validate(root: Node, data: Json, folder: Path, problems: list[Problem], known: set[Keys]) -> Recipe | None:
+def _validate(
+    root: Node, data: Json, folder: Path, problems: list[Problem], known: set[Keys]
+) -> Recipe | Composed | None:
+    kind = _kind(data)
     try:
         # As JSON: strict about types ("3" is no number), and yet lists become tuples and strings become paths.
-        return Recipe.model_validate_json(json.dumps(data), context={"folder": folder})
+        return kind.model_validate_json(json.dumps(data), context={"folder": folder})
     except ValidationError as error:
-        problems += [problem for problem in translate(error, root, Recipe) if problem.path not in known]
+        problems += [problem for problem in translate(error, root, kind) if problem.path not in known]
         return None
+
+
+def _kind(data: dict[str, Json]) -> type[Recipe | Composed]:
+    """One model, or several and a pipeline: what only the latter needs is imported for them alone."""
+    if data.get("models") is None and not isinstance(data.get("pipeline"), dict):
+        return Recipe
+    from builder.recipe.composed import Composed
+
+    return Composed
 
 
 def _check_samples(root: Node, folder: Path) -> list[Problem]:

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
 from builder.recipe.document import Problem, find, place_of
-from builder.recipe.source import KINDS
 from builder.recipe.suggest import did_you_mean, show
 from builder.recipe.triton import DERIVED, derived
 
@@ -65,6 +64,8 @@ def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Proble
         return Problem(place_of(root, path, key=True), _unknown_key(location, model), path)
     if kind == "missing":
         return Problem(place_of(root, path), "missing; it has no default", path)
+    if kind in {"union_tag_not_found", "union_tag_invalid"}:
+        return Problem(place_of(root, path), _one_of(detail["input"], _tags(location, model)), path)
     return Problem(place_of(root, path, key="[key]" in location), _message(detail, find(root, path)), path)
 
 
@@ -82,8 +83,6 @@ def _message(detail: ErrorDetails, node: Node | None) -> str:
         return f"must not be empty (at least {context['min_length']})"
     if kind in {"too_long", "string_too_long"}:
         return f"must not be longer than {context['max_length']}"
-    if kind in {"union_tag_not_found", "union_tag_invalid"}:
-        return _one_of(value)
     return detail["msg"]
 
 
@@ -103,14 +102,19 @@ def _choice(expected: str, value: object) -> str:
     return f"must be {expected}, got {show(value)}{did_you_mean(value, choices)}"
 
 
-def _one_of(value: object) -> str:
-    kinds = ", ".join(KINDS)
+def _tags(location: Keys, model: type[BaseModel]) -> list[str]:
+    """The keys of which a mapping at a place has exactly one: each says what it is."""
+    return [kind.kind for kind in _kinds_at(location, model) if hasattr(kind, "kind")]
+
+
+def _one_of(value: object, tags: list[str]) -> str:
+    kinds = ", ".join(tags)
     if not isinstance(value, dict):
         return f"must be a mapping with exactly one of {kinds}, got {show(value)}"
-    named = [key for key in value if key in KINDS]
+    named = [key for key in value if key in tags]
     if named:
         return f"must have exactly one of {kinds}; got {' and '.join(named)}"
-    hint = next((hint for key in value if (hint := did_you_mean(key, KINDS))), "")
+    hint = next((hint for key in value if (hint := did_you_mean(key, tags))), "")
     return f"must have exactly one of {kinds}; got {', '.join(map(str, value)) or 'none'}{hint}"
 
 

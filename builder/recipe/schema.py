@@ -49,10 +49,11 @@ def _check_task(value: str) -> str:
     return value
 
 
-def _check_target_name(value: str) -> str:
+def check_part_name(value: str) -> str:
+    """A name of the user's choice, for a target, a model or a step."""
     if not _TARGET.fullmatch(value):
         raise wrong(
-            "a target's name must be 1 to 32 ASCII letters, digits, '_' or '-', beginning with a letter or digit: "
+            "a name must be 1 to 32 ASCII letters, digits, '_' or '-', beginning with a letter or digit: "
             f"it becomes a part of file names; got {show(value)}"
         )
     return value
@@ -64,7 +65,7 @@ def _check_version(value: Json) -> Json:
     return value
 
 
-TargetName = Annotated[str, AfterValidator(_check_target_name)]
+TargetName = Annotated[str, AfterValidator(check_part_name)]
 
 
 def _at_least_one_key(schema: dict[str, Json]) -> None:
@@ -72,65 +73,18 @@ def _at_least_one_key(schema: dict[str, Json]) -> None:
     schema["minProperties"] = 1
 
 
-def _check_pipeline(value: Json) -> Json:
-    if isinstance(value, dict):
-        raise wrong("a pipeline of named steps is not yet supported; use auto, or leave it out", "not_yet")
-    return value
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_check_version)]
+Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
+TaskName = Annotated[str, AfterValidator(_check_task), Field(json_schema_extra={"enum": list(TASKS)})]
+Targets = Annotated[
+    FrozenMapping[TargetName, Target],
+    Field(min_length=1, json_schema_extra=_at_least_one_key),
+]
+DEFAULT_TARGETS: Final = Frozen({"cpu": Target(runtime="onnxruntime")})
 
 
-class Recipe(Section):
-    """How a model is to be served by Triton."""
-
-    schema_version: Annotated[Literal[1], BeforeValidator(_check_version)]
-    """The version of this format: 1."""
-
-    name: Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
-    """What clients call: the name of the ensemble, and of the folder that holds it."""
-
-    description: str = ""
-    """What this is, for humans: changes nothing in the model repository."""
-
-    source: AnySource
-    """Where the model comes from: exactly one of hub, path, package, architecture."""
-
-    task: Annotated[str, AfterValidator(_check_task), Field(json_schema_extra={"enum": list(TASKS)})]
-    """What the model does."""
-
-    inputs: Inputs = Inputs()
-    """How text becomes tokens."""
-
-    shapes: Shapes = Shapes()
-    """The shapes that the exported model is checked at, and the optimisation profiles of engines."""
-
-    targets: Annotated[
-        FrozenMapping[TargetName, Target],
-        Field(min_length=1, json_schema_extra=_at_least_one_key),
-    ] = Frozen({"cpu": Target(runtime="onnxruntime")})
-    """What the archive is built for, by a name of your choice: one archive for each."""
-
-    serving: Serving = Serving()
-    """How Triton schedules and runs the model."""
-
-    pipeline: Annotated[Literal["auto"], BeforeValidator(_check_pipeline)] = "auto"
-    """The steps of the ensemble. auto: tokenize, then the model."""
-
-    verify: Verify = Verify()
-    """How the archive is proven."""
-
-    package: Package = Package()
-    """How the repository is packed."""
-
-    tuned: Reserved = None
-    """Reserved: a file with settings that a sweep wrote."""
-
-    handoff: Reserved = None
-    """Reserved: how the archive is handed to a host."""
-
-    models: Reserved = None
-    """Reserved: several models in one ensemble."""
-
-    sources: Reserved = None
-    """Reserved: one archive for each of several sources."""
+class Placed(Section):
+    """A recipe that knows its file."""
 
     _path: Path = PrivateAttr(default_factory=Path)
     _overrides: tuple[str, ...] = PrivateAttr(default=())
@@ -166,6 +120,58 @@ class Recipe(Section):
         return self.model_dump(mode="json", exclude={"description"}, exclude_none=True)
 
 
+class Recipe(Placed):
+    """How a model is to be served by Triton."""
+
+    schema_version: SchemaVersion
+    """The version of this format: 1."""
+
+    name: Name
+    """What clients call: the name of the ensemble, and of the folder that holds it."""
+
+    description: str = ""
+    """What this is, for humans: changes nothing in the model repository."""
+
+    source: AnySource
+    """Where the model comes from: exactly one of hub, path, package, architecture."""
+
+    task: TaskName
+    """What the model does."""
+
+    inputs: Inputs = Inputs()
+    """How text becomes tokens."""
+
+    shapes: Shapes = Shapes()
+    """The shapes that the exported model is checked at, and the optimisation profiles of engines."""
+
+    targets: Targets = DEFAULT_TARGETS
+    """What the archive is built for, by a name of your choice: one archive for each."""
+
+    serving: Serving = Serving()
+    """How Triton schedules and runs the model."""
+
+    pipeline: Literal["auto"] = "auto"
+    """The steps of the ensemble. auto: tokenize, then the model. Named steps: see models."""
+
+    verify: Verify = Verify()
+    """How the archive is proven."""
+
+    package: Package = Package()
+    """How the repository is packed."""
+
+    tuned: Reserved = None
+    """Reserved: a file with settings that a sweep wrote."""
+
+    handoff: Reserved = None
+    """Reserved: how the archive is handed to a host."""
+
+    models: None = None
+    """Several models in one pipeline of named steps, in place of source, task, inputs and shapes."""
+
+    sources: Reserved = None
+    """Reserved: one archive for each of several sources."""
+
+
 class _SchemaGenerator(GenerateJsonSchema):
     """Leaves out the defaults that tell an editor nothing: null, and whole sections."""
 
@@ -181,7 +187,19 @@ def json_schema() -> dict[str, Json]:
     What spans several keys is not in it: only :func:`~builder.recipe.load.load` checks everything.
     """
     from builder.recipe import docstrings
+    from builder.recipe.composed import Composed
 
-    docstrings.describe(Recipe)
-    schema = Recipe.model_json_schema(schema_generator=_SchemaGenerator)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "tritonsmith recipe"}
+    roots = []
+    for root in (Recipe, Composed):
+        docstrings.describe(root)
+        roots.append(root.model_json_schema(schema_generator=_SchemaGenerator))
+    single, composed = roots
+    definitions = {**composed.pop("$defs"), **single.pop("$defs")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tritonsmith recipe",
+        "$defs": dict(sorted(definitions.items())),
+        "if": {"required": ["models"]},
+        "then": composed,
+        "else": single,
+    }

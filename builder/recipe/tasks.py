@@ -33,6 +33,9 @@ _ALL: Final = (
 TASKS: Final[Mapping[str, Task]] = MappingProxyType({task.name: task for task in _ALL})
 """Task name → task."""
 
+PIPELINE: Final = "pipeline"
+"""The metric of pipelines of named steps."""
+
 _LABELS: Final = {"label_agreement": 1.0, "max_probability_difference": 1e-4}
 
 _TOLERANCES: Final[Mapping[tuple[str, str], Mapping[str, float]]] = MappingProxyType(
@@ -41,6 +44,7 @@ _TOLERANCES: Final[Mapping[tuple[str, str], Mapping[str, float]]] = MappingProxy
         ("single-label", "fp32"): _LABELS,
         ("multi-label", "fp32"): _LABELS,
         ("regression", "fp32"): {"max_difference": 1e-4},
+        (PIPELINE, "fp32"): {"max_difference": 1e-4, "text_agreement": 1.0},
     }
 )
 
@@ -49,7 +53,8 @@ def tolerances(metric: str, precision: str) -> dict[str, float]:
     """The default tolerances of a metric at a precision.
 
     Returns:
-        ``cosine`` and ``label_agreement`` are the least value that passes (agreement as a share from 0 to 1);
+        ``cosine``, ``label_agreement`` and ``text_agreement`` are the least value that passes (agreement as a share
+        from 0 to 1);
         ``max_probability_difference`` and ``max_difference`` the largest absolute difference that passes.
 
     Raises:
@@ -58,7 +63,8 @@ def tolerances(metric: str, precision: str) -> dict[str, float]:
     return dict(_TOLERANCES[metric, precision])
 
 
-def tolerance_keys(task: Task) -> tuple[str, ...]:
-    """The keys that ``verify.parity`` may set for a task."""
-    keys = {key: None for (metric, _), values in _TOLERANCES.items() if metric in task.metrics for key in values}
+def tolerance_keys(task: Task | None) -> tuple[str, ...]:
+    """The keys that ``verify.parity`` may set for a task; None: for a pipeline of named steps."""
+    metrics = task.metrics if task else (PIPELINE,)
+    keys = {key: None for (metric, _), values in _TOLERANCES.items() if metric in metrics for key in values}
     return tuple(keys)

@@ -10,7 +10,7 @@ weights larger.)
 """
 
 from builder.tools.archive_names import Limits
-from builder.tools.archive_read import read_members, unpack
+from builder.tools.archive_read import read_members, read_small, unpack
 from builder.tools.archive_write import pack
 
-__all__ = ["Limits", "pack", "read_members", "unpack"]
+__all__ = ["Limits", "pack", "read_members", "read_small", "unpack"]

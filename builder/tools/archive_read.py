@@ -14,7 +14,7 @@ from builder.errors import ArchiveError, disk_error
 from builder.tools.archive_names import LIMITS, Limits, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -70,6 +70,58 @@ def read_members(archive: Path, *, limits: Limits = LIMITS) -> dict[str, File]:
         raise disk_error(archive, error) from error
 
 
+def read_small(archive: Path, suffix: str, *, limit_bytes: int, limits: Limits = LIMITS) -> dict[str, str]:
+    """The texts of the members whose names end so, without writing anything.
+
+    Args:
+        archive: a ``.tar.gz``, from anybody.
+        suffix: ``/config.pbtxt``.
+        limit_bytes: how large one of them may be.
+        limits: how much the archive may hold.
+
+    Returns:
+        member name → text.
+
+    Raises:
+        ArchiveError: as :func:`unpack`; or such a member is too large, or not UTF-8.
+    """
+    found: dict[str, str] = {}
+    try:
+        with opened(archive) as tar:
+            for info in _files(archive, tar, limits):
+                if info.name.endswith(suffix):
+                    found[_new_name(archive, info, found)] = _text(archive, tar, info, limit_bytes)
+            _check_rest(archive, tar, limits.total_bytes)
+    except OSError as error:
+        raise disk_error(archive, error) from error
+    return found
+
+
+def _files(archive: Path, tar: tarfile.TarFile, limits: Limits) -> Iterator[tarfile.TarInfo]:
+    """The members that are files, each checked before it is given."""
+    total = 0
+    for index, info in enumerate(tar, start=1):
+        _check(archive, info)
+        total += info.size
+        if index > limits.members or total > limits.total_bytes:
+            raise ArchiveError(
+                f"{archive}: holds more than {limits.members} members or {limits.total_bytes} bytes",
+            )
+        if info.isfile():
+            yield info
+
+
+def _text(archive: Path, tar: tarfile.TarFile, info: tarfile.TarInfo, limit_bytes: int) -> str:
+    if info.size > limit_bytes:
+        raise ArchiveError(f"{archive}: {info.name} has {info.size} bytes; allowed: {limit_bytes}")
+    stream = tar.extractfile(info)
+    assert stream is not None
+    try:
+        return stream.read().decode()
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{archive}: {info.name} is not UTF-8") from error
+
+
 @contextlib.contextmanager
 def _cleared_on_error(folder: Path) -> Iterator[None]:
     try:
@@ -83,17 +135,9 @@ def _read(archive: Path, limits: Limits, folder: Path | None) -> dict[str, File]
     """Walks through an archive; with a folder, writes its members below it."""
     members: dict[str, File] = {}
     with opened(archive) as tar:
-        total = 0
-        for index, info in enumerate(tar, start=1):
-            _check(archive, info)
-            total += info.size
-            if index > limits.members or total > limits.total_bytes:
-                raise ArchiveError(
-                    f"{archive}: holds more than {limits.members} members or {limits.total_bytes} bytes",
-                )
-            if info.isfile():
-                name = _new_name(archive, info, members)
-                members[name] = _take(archive, tar, info, folder)
+        for info in _files(archive, tar, limits):
+            name = _new_name(archive, info, members)
+            members[name] = _take(archive, tar, info, folder)
         _check_rest(archive, tar, limits.total_bytes)
     return dict(sorted(members.items()))
 
@@ -177,7 +221,7 @@ def _plain(info: tarfile.TarInfo) -> str:
     return "" if info.name == "." else info.name.removeprefix("./")
 
 
-def _new_name(archive: Path, info: tarfile.TarInfo, members: dict[str, File]) -> str:
+def _new_name(archive: Path, info: tarfile.TarInfo, members: Mapping[str, object]) -> str:
     name = _plain(info)
     if name in members:
         raise ArchiveError(f"{archive}: holds {name!r} twice")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -43,9 +44,17 @@ TOKENIZER_FILES: Final = (
 VOCABULARY_FILES: Final = TOKENIZER_FILES[:10]
 """Those that hold a vocabulary. Where there is none, transformers makes an empty tokenizer, without complaint."""
 
+# Sources are made in threads of one process: transformers cannot be imported in two of them at once, and how many
+# threads torch has is a matter of the process.
+_ONE_AT_A_TIME: Final = threading.Lock()
+
 _AUTO_CLASSES: Final = {
     "sentence-embedding": ("AutoModel", "MODEL_MAPPING_NAMES"),
     "text-classification": ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
+    "text-ranking": ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
+    "token-classification": ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"),
+    "question-answering": ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"),
+    "image-classification": ("AutoModelForImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES"),
 }
 
 _ENCODERS: Final = {
@@ -200,7 +209,8 @@ def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Pa
     """Writes a model with seeded random weights; see :func:`builder.tools.random_model.make_random_model`."""
     from builder.tools import random_model
 
-    random_model.make_random_model(config, seed, tokenizer_folder, task, out)
+    with _ONE_AT_A_TIME:
+        random_model.make_random_model(config, seed, tokenizer_folder, task, out)
 
 
 def run_model(model: HfModel, inputs: Mapping[str, Array], output: str) -> Array:

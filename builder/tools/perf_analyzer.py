@@ -12,11 +12,14 @@ What was found by running it (2.51):
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import logging
 import re
+import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -25,17 +28,18 @@ from builder.settings import environment
 from builder.tools import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from builder.artifacts import Json
+    from builder.tools.opaque import Array
     from builder.tools.process import Completed
     from builder.tools.toolchain import Toolchain
 
 log = logging.getLogger(__name__)
 
-Value: TypeAlias = "str | Sequence[int]"
-"""What one request sends to one input."""
+Value: TypeAlias = "str | bytes | Sequence[int] | Array"
+"""What one request sends to one input; an array has no batch axis."""
 
 _CSV: Final = "report.csv"
 _DATA: Final = "input.json"
@@ -112,7 +116,8 @@ def write_input_data(rows: Iterable[Mapping[str, Value]], path: Path) -> None:
     """Writes texts or token ids as ``--input-data``: perf_analyzer sends them in turn, as requests of batch size 1.
 
     Args:
-        rows: for each request, input name → text (shape [1], type BYTES) or whole numbers (shape [count]).
+        rows: for each request, input name → text or bytes (shape [1], type BYTES), or numbers (shape [count], or the
+            array's own).
         path: the file to write.
     """
     data = [{name: _tensor(value) for name, value in row.items()} for row in rows]
@@ -123,7 +128,21 @@ def _tensor(value: Value) -> dict[str, Json]:
     if isinstance(value, str):
         # The program reads a text as a C string, which ends at NUL.
         return {"content": [value.replace("\0", "")], "shape": [1]}
+    if isinstance(value, bytes):
+        return _raw(_prefixed(value), (1,))
+    if not isinstance(value, Sequence):
+        items = b"".join(map(_prefixed, value.ravel())) if value.dtype.kind == "O" else value.tobytes()
+        return _raw(items, value.shape)
     return {"content": list(value), "shape": [len(value)]}
+
+
+def _raw(content: bytes, shape: Sequence[int]) -> dict[str, Json]:
+    return {"b64": base64.b64encode(content).decode("ascii"), "shape": list(shape)}
+
+
+def _prefixed(item: bytes) -> bytes:
+    # base64 stands for what is sent, and an item of BYTES is sent behind its length.
+    return struct.pack("<I", len(item)) + item
 
 
 def measure(

@@ -67,6 +67,20 @@ def download(requirement: str, folder: Path, *, options: Sequence[str] = (), pro
     return next(folder.glob("*.whl"))
 
 
+def download_all(
+    requirements: Sequence[str], folder: Path, *, options: Sequence[str] = (), progress: Progress | None = None
+) -> list[Path]:
+    """Fetches wheels and those that they need, into ``folder`` (empty); sorted by name.
+
+    Raises:
+        NetworkError: no index could be reached, or none has a package.
+        MachineError: no file of one fits the machine that the options name, or pip failed.
+    """
+    arguments = ["download", "--only-binary=:all:", *options, "--dest", str(folder), *requirements]
+    _pip(arguments, requirements, progress)
+    return sorted(folder.glob("*.whl"))
+
+
 def install(requirements: Sequence[str], python: Path, *, progress: Progress | None = None) -> None:
     """Installs exactly these wheels, without dependencies, into the environment of ``python``.
 

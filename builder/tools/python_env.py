@@ -17,6 +17,8 @@ from builder.tools import libpython
 from builder.tools.atomic import publish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from builder.tools.pip import Progress
     from builder.tools.toolchain import Toolchain
 
@@ -42,7 +44,12 @@ class Interpreter:
 
 
 def python_environment(
-    toolchain: Toolchain, cache: Path, onnxruntime_version: str, *, progress: Progress | None = None
+    toolchain: Toolchain,
+    cache: Path,
+    onnxruntime_version: str,
+    *,
+    minor: tuple[int, int] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """An environment for the Python backend's stubs, made in ``cache`` on first use.
 
@@ -54,13 +61,14 @@ def python_environment(
         toolchain: whose stubs will run in it.
         cache: the user's cache folder.
         onnxruntime_version: exact version, from :mod:`builder.tools.releases`.
+        minor: the Python that the steps' own packages are for; None: any.
         progress: told of the downloads.
 
     Raises:
         NetworkError: the wheels cannot be fetched.
         MachineError: no Python here can run the stubs, it has no such onnxruntime, or the disk is full.
     """
-    python = find_interpreter()
+    python = find_interpreter(minor)
     toolchain.stub(python.minor)  # refuses a Python that the server has no stub for
     folder = cache / "environments" / _name(python, onnxruntime_version)
     with publish(folder) as new:
@@ -76,20 +84,31 @@ def python_minor(environment: Path) -> tuple[int, int]:
     return major, minor
 
 
-def find_interpreter() -> Interpreter:
+def find_interpreter(minor: tuple[int, int] | None = None) -> Interpreter:
     """The Python for the stubs: the running one, or else another one on the ``PATH``.
+
+    Args:
+        minor: which one it must be: it is also looked for where pyenv and uv keep theirs, side by side with the running
+            one; None: any that the stubs can run on.
 
     Raises:
         MachineError: there is none of a fitting version with a shared library.
     """
-    candidates = [sys.executable, *(shutil.which(f"python{major}.{minor}") for major, minor in PYTHONS)]
+    fitting = PYTHONS if minor is None else tuple(known for known in PYTHONS if known == minor)
     seen = []
-    for candidate in candidates:
+    for candidate in [sys.executable, *_others(fitting, beside=minor is not None)]:
         python = _probe(Path(candidate)) if candidate else None
-        if python is not None and python.minor in PYTHONS and python.libpython is not None:
+        if python is not None and python.minor in fitting and python.libpython is not None:
             return python
         seen.append(python)
-    raise _no_interpreter([python for python in seen if python is not None])
+    raise _no_interpreter([python for python in seen if python is not None], minor)
+
+
+def _others(fitting: tuple[tuple[int, int], ...], *, beside: bool) -> Iterator[Path | str | None]:
+    names = [f"python{major}.{minor}" for major, minor in fitting]
+    yield from map(shutil.which, names)
+    for name in names if beside else ():
+        yield from sorted(Path(sys.base_prefix).parent.glob(f"*{name.removeprefix('python')}*/bin/{name}"))
 
 
 @cache
@@ -110,9 +129,9 @@ def _probe(executable: Path) -> Interpreter | None:
     return Interpreter(executable, (major, minor), facts["version"], facts["prefix"], library)
 
 
-def _no_interpreter(seen: list[Interpreter]) -> MachineError:
+def _no_interpreter(seen: list[Interpreter], minor: tuple[int, int] | None) -> MachineError:
     for python in seen:
-        if python.minor in PYTHONS:
+        if python.minor in PYTHONS and minor in {None, python.minor}:
             version = f"{python.minor[0]}.{python.minor[1]}"
             return MachineError(
                 f"libpython{version}.so.1.0 was not found: Triton's Python backend needs the shared library of Python "
@@ -120,6 +139,12 @@ def _no_interpreter(seen: list[Interpreter]) -> MachineError:
                 mend=f"Debian, Ubuntu: apt install libpython{version}; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared "
                 f"pyenv install {version}; conda: conda create -n triton python={version} (its Pythons have it)",
             )
+    if minor is not None:
+        wanted = f"{minor[0]}.{minor[1]}"
+        return MachineError(
+            f"the archive's Python steps hold packages for Python {wanted} alone, and no such Python was found",
+            mend=f"install Python {wanted} with its shared library, and have python{wanted} on PATH",
+        )
     return MachineError(
         f"Triton's Python backend needs Python 3.11 or 3.12 (it works with numpy 1 only); this is Python "
         f"{sys.version_info.major}.{sys.version_info.minor}, and no other was found on PATH",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import shutil
@@ -12,13 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
-from builder.errors import InternalError, MachineError, NetworkError
+from builder.errors import InternalError, MachineError, NetworkError, UserError
 from builder.tools import installed
 from builder.tools.archive_names import check_name
 from builder.tools.atomic import disk_error, publish
 
 if TYPE_CHECKING:
     import zipfile
+    from collections.abc import Iterable, Sequence
 
     from builder.tools.pip import Progress
 
@@ -27,7 +29,15 @@ log = logging.getLogger(__name__)
 PLATFORMS: Final = ("manylinux_2_17_x86_64", "manylinux2014_x86_64")
 """What all x86-64 Triton containers can run (glibc 2.17 and later): two names for the same."""
 
+PLATFORMS_OF_CODE: Final = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)),
+    *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"),
+)
+"""The same for packages of one minor version of Python (glibc 2.28 and later): what current wheels are made for."""
+
 _FILE_NAME: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-cp3(?P<minor>\d+)-abi3-(?P<platform>.+)\.whl")
+_OF_ONE_PYTHON: Final = re.compile(r"-cp3(?P<minor>\d+)-cp3(?P=minor)-")
+_RECORD: Final = "wheels.json"
 _UNUSED: Final = (".pyi", ".pyc")
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -53,6 +63,14 @@ class Wanted:
             and int(match["minor"]) <= self.python[1]
             and bool(set(match["platform"].split(".")) & set(PLATFORMS))
         )
+
+
+def needed_python(file_names: Iterable[str]) -> tuple[int, int] | None:
+    """The minor version of Python that wheels of these names run on alone; None: on any."""
+    for match in map(_OF_ONE_PYTHON.search, file_names):
+        if match:
+            return 3, int(match["minor"])
+    return None
 
 
 def installed_version(project: str) -> str:
@@ -90,6 +108,77 @@ def fetch(wanted: Wanted, cache: Path, *, progress: Progress | None = None) -> F
             log.warning("%s: damaged, fetching it again", path)
             shutil.rmtree(path.parent, ignore_errors=True)
     return _download(wanted, wheels, progress)
+
+
+def fetch_all(
+    requirements: Sequence[str], python: tuple[int, int], cache: Path, *, progress: Progress | None = None
+) -> tuple[File, ...]:
+    """The wheels of packages and of all that these need, for the machine that will serve; sorted by name.
+
+    They stay in the cache together, under a name that follows from what was asked.
+
+    Args:
+        requirements: ``name==version`` each; whatever else is needed has to be among them.
+        python: minor version of the Python on that machine.
+        cache: the user's cache folder.
+        progress: told of the downloads.
+
+    Raises:
+        UserError: a package needs another one that is not asked for; the message names it with its version.
+        NetworkError: no index could be reached, or none has it.
+        MachineError: there is no such wheel for the serving machine, pip failed, or the disk is full.
+    """
+    asked = [sorted(map(str.lower, requirements)), list(python), list(PLATFORMS_OF_CODE)]
+    folder = cache / "wheel-sets" / hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    if (found := _known(folder)) is not None:
+        return found
+    log.info("fetching %s for Python %d.%d on Linux x86-64", ", ".join(requirements), *python)
+    try:
+        with publish(folder) as new:
+            if new is not None:
+                _download_all(requirements, python, new, progress)
+        return _known(folder) or ()
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
+def _known(folder: Path) -> tuple[File, ...] | None:
+    """The wheels of a set that was fetched; None where there is none, or one that is damaged."""
+    if not (folder / _RECORD).is_file():
+        return None
+    stated = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    found = {path.name: _describe(path) for path in sorted(folder.glob("*.whl"))}
+    if {name: file.sha256 for name, file in found.items()} == stated:
+        return tuple(found.values())
+    log.warning("%s: damaged, fetching it again", folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _download_all(
+    requirements: Sequence[str], python: tuple[int, int], folder: Path, progress: Progress | None
+) -> None:
+    from builder.tools import pip
+
+    options = [f"--python-version={python[0]}.{python[1]}", "--implementation=cp"]
+    options += [f"--abi={abi}" for abi in (f"cp{python[0]}{python[1]}", "abi3", "none")]
+    options += [f"--platform={platform}" for platform in PLATFORMS_OF_CODE]
+    paths = pip.download_all(requirements, folder, options=options, progress=progress)
+    asked = {_canonical(requirement) for requirement in requirements}
+    pins = ["{}=={}".format(*path.name.split("-")[:2]).replace("_", "-") for path in paths]
+    if missing := [pin for pin in pins if _canonical(pin) not in asked]:
+        raise UserError(
+            f"requirements: {', '.join(requirements)} need {', '.join(missing)}, too",
+            mend=f"write all of them, so that a later build takes the same: {', '.join(sorted(pins))}",
+        )
+    stated = {path.name: _describe(path).sha256 for path in paths}
+    (folder / _RECORD).write_text(json.dumps(stated), encoding="utf-8")
+
+
+def _canonical(requirement: str) -> str:
+    """``name==version`` as all spellings of the name have it in common."""
+    name, _, version = requirement.partition("==")
+    return f"{re.sub(r'[-_.]+', '-', name.strip()).lower()}=={version.strip()}"
 
 
 def unpack(wheel: File, folder: Path) -> tuple[str, ...]:

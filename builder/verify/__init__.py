@@ -4,10 +4,11 @@
 against tolerances and constraints. Both need the archive and the files beside it, and no Hugging Face library.
 """
 
-from builder.verify.facts import ArchiveFacts, check_files
+from builder.verify.facts import ArchiveFacts, check_files, from_reference
 from builder.verify.judge import FAILED, INCONCLUSIVE, PASSED, Judge
 from builder.verify.measure import Measure
 from builder.verify.proof import Proof, verify_archive
+from builder.verify.rows import load_rows
 from builder.verify.samples import DEFAULT_SAMPLES, load_samples, read_samples
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Measure",
     "Proof",
     "check_files",
+    "from_reference",
+    "load_rows",
     "load_samples",
     "read_samples",
     "verify_archive",

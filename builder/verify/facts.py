@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from builder.core.digest import digest_file
 from builder.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from builder.artifacts import File
+    from builder.artifacts import File, Reference
 
 _DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
@@ -24,15 +24,35 @@ class ArchiveFacts:
 
     name: str  # the model that clients call
     archive: File
-    samples: File  # .jsonl: one {"text": …, "text_pair": …} per line
+    samples: File  # .jsonl: one {"text": …, "text_pair": …} per line; of a pipeline, its tensors by name
     expected: File  # .safetensors: as artifacts.Reference describes it
     tree_digest: str  # sha256 of the unpacked tree, 64 hex digits
     triton: str  # release of the target: 25.09
-    metric: str  # cosine | single-label | multi-label | regression
+    metric: str  # cosine | single-label | multi-label | regression | pipeline
     outputs: tuple[str, ...]
     controls: tuple[str, ...]
     max_batch_size: int  # texts in one request at most
     text_pair: bool = False
+    texts: File | None = None  # .json: the expected BYTES outputs of a pipeline
+    load_models: tuple[str, ...] = ()  # what a server loads by name; empty: what clients call brings all with it
+    python: tuple[int, int] | None = None  # the only one that the steps' own packages run on; None: any
+    readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
+    apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
+
+
+def from_reference(reference: Reference) -> dict[str, Any]:
+    """The fields of :class:`ArchiveFacts` that say what is asked, and what is expected."""
+    readable = reference.record.get("readable")
+    return {
+        "samples": reference.files["samples.jsonl"],
+        "expected": reference.files["expected.safetensors"],
+        "texts": reference.files.get("expected.json"),
+        "metric": reference.metric,
+        "outputs": reference.outputs,
+        "controls": reference.controls,
+        "apart": bool(reference.record.get("fan_out")),
+        **({} if readable is None else {"readable": tuple(readable)}),
+    }
 
 
 def check_metric(facts: ArchiveFacts) -> None:
@@ -60,6 +80,7 @@ def check_files(facts: ArchiveFacts) -> None:
         ArchiveError: one of them is missing or is not what it was; all that differ are named.
     """
     files = {"archive": facts.archive, "samples": facts.samples, "expected answers": facts.expected}
+    files |= {"expected texts": facts.texts} if facts.texts else {}
     problems = [f"{what} {file.path}: {problem}" for what, file in files.items() if (problem := _problem(file))]
     if problems:
         raise ArchiveError(

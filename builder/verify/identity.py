@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
 
 
-def describe_serving(triton: str) -> dict[str, Json]:
+def describe_serving(triton: str, minor: tuple[int, int] | None = None) -> dict[str, Json]:
     """The server, our backends in it, and the Python environment of its stubs; nothing is made or installed.
 
     Args:
         triton: release of the target: 25.09.
+        minor: the Python that the stubs must have; None: any.
 
     Raises:
         UserError: no such release is known.
@@ -30,14 +31,14 @@ def describe_serving(triton: str) -> dict[str, Json]:
             for folder in templates.backends()
             for file in sorted(folder.glob("*.py"))
         },
-        "python": _python(),
+        "python": _python(minor),
         "numpy": python_env.NUMPY_VERSION,
         "onnxruntime": release(triton).onnxruntime,
     }
 
 
-def _python() -> str | None:
+def _python(minor: tuple[int, int] | None) -> str | None:
     try:
-        return ".".join(map(str, python_env.find_interpreter().minor))
+        return ".".join(map(str, python_env.find_interpreter(minor).minor))
     except MachineError:
         return None  # what was measured before is still true; measuring anew says what is missing

@@ -107,7 +107,7 @@ class Judge:
         constraints = self._constraints(measured.perf)
         figures = {
             "tolerances": dict(self.tolerances),
-            "limits": {one.figure: one.limit(self.tolerances) for one in _criteria()[parity["metric"]]},
+            "limits": {one.figure: one.limit(self.tolerances) for one in _judged(parity)},
             "constraints": dict(self.constraints),
             "concurrency_within_constraints": [
                 point["concurrency"] for point in measured.perf if not self._misses(point)
@@ -122,7 +122,7 @@ class Judge:
     def _out_of_tolerance(self, parity: Mapping[str, Json]) -> Iterable[str]:
         for way, seen in parity["ways"].items():
             if not seen["failures"]:
-                for criterion in _criteria()[parity["metric"]]:
+                for criterion in _judged(parity):
                     if not criterion.holds(seen["figures"], self.tolerances):
                         yield self._describe(criterion, way, seen)
 
@@ -150,7 +150,7 @@ class Judge:
         """Why a control was not refused, with the ways of asking in which it was not."""
         from builder.verify.controls import SHUFFLED as shuffled  # noqa: N811 - a name in a function
 
-        criteria = _criteria()[parity["metric"]]
+        criteria = _judged(parity)
         kept = {way: self._kept(criteria, _figures(control, way)) for way in parity["ways"]}
         if name == shuffled:
             for one in criteria:
@@ -202,7 +202,8 @@ def _failures(parity: Mapping[str, Json]) -> Iterable[str]:
 def _invalid(parity: Mapping[str, Json]) -> Iterable[str]:
     invalid = parity["invalid_utf8"]
     if invalid["errors"] < invalid["requests"]:
-        yield f"{invalid['requests'] - invalid['errors']} requests whose text is not UTF-8 were answered, not refused"
+        answered, what = invalid["requests"] - invalid["errors"], invalid.get("what", "text is not UTF-8")
+        yield f"{answered} requests whose {what} were answered, not refused"
 
 
 def _refused(perf: Iterable[Mapping[str, Json]]) -> Iterable[str]:
@@ -215,6 +216,12 @@ def _criteria() -> Mapping[str, tuple[Criterion, ...]]:
     from builder.verify.parity import CRITERIA
 
     return CRITERIA
+
+
+def _judged(parity: Mapping[str, Json]) -> tuple[Criterion, ...]:
+    """The criteria of a measurement: a pipeline without texts, or without numbers, says which figures it has."""
+    criteria = _criteria()[parity["metric"]]
+    return tuple(one for one in criteria if "judged" not in parity or one.figure in parity["judged"])
 
 
 def _figures(control: Mapping[str, Json], way: str) -> Mapping[str, float]:

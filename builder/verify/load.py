@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from builder.tools import perf_analyzer
 from builder.tools.perf_analyzer import Point, Windows
+from builder.tools.tensors import array_of
+from builder.verify.rows import row_of, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from builder.artifacts import Sample
+    from builder.artifacts import Json, Row, Sample
+    from builder.tools.perf_analyzer import Value
     from builder.tools.toolchain import Toolchain
     from builder.verify.ask import Asker
 
@@ -26,21 +29,21 @@ _WARM_CLIENTS: Final = 4
 _LONGEST_WINDOW_MILLISECONDS: Final = 10_000
 
 
-def typical(samples: Sequence[Sample], count: int = REQUESTS) -> tuple[Sample, ...]:
+def typical(samples: Sequence[Sample | Row], count: int = REQUESTS) -> tuple[Sample | Row, ...]:
     """Samples that stand for all of them: evenly spaced by length, short and long in turn.
 
     A window in which perf_analyzer sees other texts than in the next one is not comparable to it, so the texts must
     come round several times in each window.
     """
-    by_length = sorted(samples, key=lambda sample: len(sample.text) + len(sample.text_pair or ""))
+    by_length = sorted(samples, key=size)
     count = min(count, len(by_length))
     chosen = [by_length[int((index + 0.5) * len(by_length) / count)] for index in range(count)]
     return tuple(chosen[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(count))
 
 
-def describe_load(load: Sequence[Sample]) -> dict[str, float]:
+def describe_load(load: Sequence[Sample | Row]) -> dict[str, float]:
     """What perf_analyzer sends, for the record: figures of speed mean nothing without it."""
-    lengths = [len(sample.text) + len(sample.text_pair or "") for sample in load]
+    lengths = [size(sample) for sample in load]
     return {"texts": len(load), "mean_characters": round(sum(lengths) / len(load), 1), "max_characters": max(lengths)}
 
 
@@ -80,13 +83,13 @@ def sweep(
 
 
 def _measure(
-    asker: Asker, toolchain: Toolchain, load: Sequence[Sample], level: int, folder: Path, windows: Windows
+    asker: Asker, toolchain: Toolchain, load: Sequence[Sample | Row], level: int, folder: Path, windows: Windows
 ) -> Point:
     point = perf_analyzer.measure(
         toolchain,
         address=asker.server.grpc_address,
         model=asker.model,
-        rows=[_row(sample, asker.text_pair) for sample in load],
+        rows=[_request(asker, sample) for sample in load],
         concurrency=level,
         folder=folder,
         windows=windows,
@@ -96,7 +99,7 @@ def _measure(
     return point
 
 
-def warm_up(asker: Asker, load: Sequence[Sample]) -> float:
+def warm_up(asker: Asker, load: Sequence[Sample | Row]) -> float:
     """Asks every text of the load once, some at the same time, then once more, one after the other.
 
     Returns:
@@ -146,5 +149,14 @@ def describe(point: Point) -> str:
     return f"concurrency {point.concurrency}: {point.status}: {reason}"
 
 
-def _row(sample: Sample, text_pair: bool) -> dict[str, str]:
-    return {"TEXT": sample.text} | ({"TEXT_PAIR": sample.text_pair or ""} if text_pair else {})
+def _request(asker: Asker, sample: Sample | Row) -> dict[str, Value]:
+    """A request as perf_analyzer is told of it: texts as such, other tensors as arrays."""
+    row = row_of(sample, text_pair=asker.text_pair)
+    return {name: _value(value, asker.dtypes.get(name, "BYTES")) for name, value in row.items()}
+
+
+def _value(value: Json, dtype: str) -> Value:
+    if isinstance(value, str):
+        return value
+    array = array_of(value, dtype)
+    return bytes(array[0]) if dtype == "BYTES" and len(array) == 1 else array

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from builder.artifacts import Measurement
+from builder.artifacts import Measurement, Row
 from builder.core.codec import to_json
 from builder.core.digest import digest_tree
 from builder.core.versions import version
 from builder.errors import ArchiveError
+from builder.recipe.tasks import PIPELINE
 from builder.tools import hardware, toolchain
 from builder.tools.releases import release
 from builder.verify.facts import ArchiveFacts, check_files, check_metric
 from builder.verify.identity import describe_serving
+from builder.verify.rows import describe_row, read_rows
 from builder.verify.samples import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from builder.artifacts import File, Json, Sample
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
+    from builder.tools.triton_client import Client
     from builder.verify import ask
     from builder.verify.parity import Answers
 
@@ -37,7 +41,7 @@ _EXCERPT = 60  # characters of a text that messages show
 class Expected:
     """What the reference says of the samples."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample | Row, ...]
     answers: Answers
     controls: Mapping[str, Answers]
 
@@ -65,11 +69,17 @@ class Measure:
         return {
             **{key: getattr(inputs, key).sha256 for key in ("archive", "samples", "expected")},
             **{key: getattr(inputs, key) for key in ("name", "triton", "metric", "max_batch_size", "text_pair")},
+            **(
+                {"texts": inputs.texts.sha256, "readable": list(inputs.readable), "apart": inputs.apart}
+                if inputs.texts
+                else {}
+            ),
             "outputs": list(inputs.outputs),
+            **({"load_models": list(inputs.load_models)} if inputs.load_models else {}),
             "controls": list(inputs.controls),
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
-            "serving": describe_serving(inputs.triton),
+            "serving": describe_serving(inputs.triton, inputs.python),
             "versions": {name: version(name) for name in ("numpy", "safetensors", "tritonclient")},
             "hardware": hardware.fingerprint(),
         }
@@ -103,7 +113,7 @@ class Measure:
 
         expected = read_expected(inputs)
         tools = toolchain.install(self.cache)
-        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs))
+        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs), minor=inputs.python)
         with tempfile.TemporaryDirectory(dir=out, prefix="unpacked-") as temporary:
             log.info("unpacking %s", inputs.archive.path.name)
             repository = unpack(inputs, Path(temporary) / "repository")
@@ -113,12 +123,22 @@ class Measure:
                     repository,
                     toolchain=tools,
                     environment=environment,
-                    load=[inputs.name],
+                    load=inputs.load_models or (inputs.name,),
                     log_path=out / "server.log",
                 ) as server,
                 triton_client.connect(server.grpc_address) as client,
             ):
-                asker = ask.Asker(server, client, inputs.name, expected.samples, inputs.text_pair)
+                dtypes = request_dtypes(client, inputs.name)
+                asker = ask.Asker(
+                    server,
+                    client,
+                    inputs.name,
+                    expected.samples,
+                    inputs.text_pair,
+                    dtypes,
+                    inputs.readable,
+                    inputs.apart,
+                )
                 facts = describe_server(client, inputs, environment)
                 parity = measure_parity(asker, inputs, expected)
                 perf = self._sweep(asker, tools, parity, out)
@@ -150,6 +170,10 @@ class Measure:
         return tuple({**to_json(point), "load": sent} for point in points)
 
 
+def _pipeline_key(inputs: ArchiveFacts, texts: File) -> dict[str, Json]:
+    return {"texts": texts.sha256, "readable": list(inputs.readable), "apart": inputs.apart}
+
+
 def read_expected(facts: ArchiveFacts) -> Expected:
     """Samples and expected answers, from the files beside the archive.
 
@@ -159,9 +183,9 @@ def read_expected(facts: ArchiveFacts) -> Expected:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    samples = read_samples(facts.samples.path)
+    samples = (read_rows if facts.metric == PIPELINE else read_samples)(facts.samples.path)
     try:
-        tensors: dict[str, Any] = load_file(facts.expected.path)
+        tensors: dict[str, Any] = load_file(facts.expected.path) | _read_texts(facts)
         answers = {name: tensors[name] for name in facts.outputs}
         controls = {
             control: {
@@ -171,12 +195,40 @@ def read_expected(facts: ArchiveFacts) -> Expected:
             }
             for control in facts.controls
         }
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ArchiveError(f"{facts.expected.path}: {type(error).__name__}: {error}", mend="build again") from error
     wrong = sorted({len(values) for values in answers.values()} - {len(samples)})
     if wrong or not samples:
         raise ArchiveError(f"{facts.expected.path} answers {wrong} samples, {facts.samples.path} has {len(samples)}")
     return Expected(samples, answers, {name: values for name, values in controls.items() if values})
+
+
+def _read_texts(facts: ArchiveFacts) -> dict[str, Any]:
+    """The expected BYTES outputs, [samples, …] of dtype object holding bytes.
+
+    Raises:
+        ArchiveError: the file cannot be read, or is not what a build writes.
+    """
+    import numpy as np
+
+    if facts.texts is None:
+        return {}
+    try:
+        found = json.loads(facts.texts.path.read_bytes())
+        arrays = {name: np.asarray(values, dtype=np.object_) for name, values in found.items()}
+        encode = np.frompyfunc(lambda text: text.encode("utf-8", "surrogateescape"), 1, 1)
+        return {name: encode(array) for name, array in arrays.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ArchiveError(f"{facts.texts.path}: {type(error).__name__}: {error}", mend="build again") from error
+
+
+def request_dtypes(client: Client, model: str) -> dict[str, str]:
+    """The dtypes of what clients send, as the server tells them.
+
+    Raises:
+        ServerError: the server does not answer.
+    """
+    return {tensor["name"]: tensor["datatype"] for tensor in client.metadata(model)["inputs"]}
 
 
 def unpack(facts: ArchiveFacts, folder: Path) -> Path:
@@ -203,9 +255,11 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         ServerError: the server ended.
     """
     from builder.verify import ask
+    from builder.verify.parity import figures_of
     from builder.verify.server_facts import executions
 
-    log.info("asking %d texts, alone, in batches and concurrently", len(asker.samples))
+    what = "samples" if facts.metric == PIPELINE else "texts"
+    log.info("asking %d %s, alone, in batches and concurrently", len(asker.samples), what)
     before = executions(asker.client, asker.model)
     asked = {"alone": ask.alone(asker), "batched": ask.batched(asker, facts.max_batch_size)}
     between = executions(asker.client, asker.model)
@@ -216,13 +270,19 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         "samples": len(asker.samples),
         "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
         "controls": _controls(facts.metric, expected, asked),
-        "invalid_utf8": {"requests": len(invalid), "errors": sum(map(bool, invalid)), "error": next(iter(invalid), "")},
+        "invalid_utf8": _invalid(invalid, asker),
+        **({"judged": list(figures_of(facts.metric, expected.answers))} if facts.metric == PIPELINE else {}),
         "executions": {
             "alone and batched": _difference(before, between),
             "concurrent": _difference(between, after),
         },
         "seed": ask.SEED,
     }
+
+
+def _invalid(errors: Sequence[str], asker: ask.Asker) -> dict[str, Json]:
+    seen: dict[str, Json] = {"requests": len(errors), "errors": sum(map(bool, errors)), "error": next(iter(errors), "")}
+    return seen | ({"apart": True} if asker.apart else {})
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
@@ -252,9 +312,10 @@ def _controls(metric: str, expected: Expected, asked: Mapping[str, ask.Asked]) -
     return {control.name: hold_against(metric, control, answers) for control in controls}
 
 
-def excerpt(sample: Sample) -> str:
-    """The beginning of a sample, on one line."""
-    text = " ".join(sample.text.split()) or repr(sample.text)
+def excerpt(sample: Sample | Row) -> str:
+    """The beginning of a sample, on one line: of its text where it has one."""
+    whole = describe_row(sample) if isinstance(sample, Row) else sample.text
+    text = " ".join(whole.split()) or repr(whole)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
 
 

@@ -6,6 +6,7 @@
 | ``single-label`` | share of samples with the same first label; largest difference of a probability; of a logit |
 | ``multi-label`` | share of (sample, label) decisions at 0.5 that are the same; the same differences |
 | ``regression`` | largest difference of a value, relative to the largest expected value |
+| ``pipeline`` | largest difference of a number; share of texts that are the same (:mod:`~builder.verify.texts`) |
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import InternalError
+from builder.recipe.tasks import PIPELINE
+from builder.verify.texts import compare as texts_compared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
 
 Answers = Mapping[str, "np.ndarray"]
-"""Output name → array, [samples, …]."""
+"""Output name → array, [samples, …]; texts are of dtype object: ``bytes``."""
 
 _THRESHOLD: Final = 0.5  # a label of a multi-label classifier is given at this probability
 
@@ -38,7 +41,10 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why answers cannot be compared at all: missing-output, wrong-shape, wrong-type, not-finite, request-refused."""
+    """Why answers cannot be compared at all.
+
+    missing-output, wrong-shape, wrong-type, not-finite, request-refused; harmed: by another client's bad request.
+    """
 
     name: str
     what: str
@@ -109,6 +115,10 @@ CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
     "single-label": _LABELS,
     "multi-label": _LABELS,
     "regression": (Criterion("max_difference", "max_difference", at_least=False),),
+    PIPELINE: (
+        Criterion("max_difference", "max_difference", at_least=False),
+        Criterion("text_agreement", "text_agreement", at_least=True),
+    ),
 }
 """By metric. A criterion without ``derive`` is one that the recipe's ``verify.parity`` names."""
 
@@ -118,16 +128,17 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "single-label": ("LOGITS", "PROBABILITIES"),
     "multi-label": ("LOGITS", "PROBABILITIES"),
     "regression": ("LOGITS",),
+    PIPELINE: (),
 }
-"""By metric: the outputs that are compared."""
+"""By metric: the outputs that must be there."""
 
 
 def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
     """Compares served answers with expected ones.
 
     Args:
-        metric: cosine, single-label, multi-label or regression.
-        expected: output name → [samples, …], floating point; every one of them must be answered.
+        metric: cosine, single-label, multi-label, regression or pipeline.
+        expected: output name → [samples, …], floating point, but for a pipeline; every one of them must be answered.
         actual: what the server answered, in the order of the samples.
 
     Returns:
@@ -136,7 +147,7 @@ def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
     failures = tuple(failure for name in sorted(expected) for failure in _failures(name, expected[name], actual))
     if failures:
         return Comparison({}, {}, failures)
-    pairs = {name: (_double(expected[name]), _double(actual[name])) for name in expected}
+    pairs = {name: (_flat(expected[name]), _flat(actual[name])) for name in expected}
     measures = _MEASURES[metric](pairs)
     worst = {name: _worst(values, CRITERIA_BY_FIGURE[metric][name].at_least) for name, values in measures.items()}
     return Comparison({name: _figure(name, measures[name], worst[name]) for name in measures} | _means(measures), worst)
@@ -155,6 +166,8 @@ def decisions(metric: str, answers: Answers) -> np.ndarray:
         return np.asarray(answers["PROBABILITIES"].argmax(axis=1)[:, None])
     if metric == "multi-label":
         return np.asarray(answers["PROBABILITIES"] >= _THRESHOLD)
+    if metric == PIPELINE:
+        return _kinds(answers)
     return answers["EMBEDDING" if metric == "cosine" else "LOGITS"]
 
 
@@ -168,8 +181,10 @@ def _failures(name: str, expected: np.ndarray, actual: Answers) -> list[Failure]
     answer = actual[name]
     if answer.shape != expected.shape:
         return [Failure("wrong-shape", f"{name} has shape {list(answer.shape)}, expected {list(expected.shape)}")]
+    if _kind(answer) != _kind(expected):
+        return [Failure("wrong-type", f"{name} is {answer.dtype}, not {_kind(expected)}")]
     if answer.dtype.kind != "f":
-        return [Failure("wrong-type", f"{name} is {answer.dtype}, not floating point")]
+        return []
     finite = np.isfinite(answer).reshape(len(answer), -1).all(axis=1)
     if not finite.all():
         sample = int((~finite).argmax())
@@ -180,10 +195,26 @@ def _failures(name: str, expected: np.ndarray, actual: Answers) -> list[Failure]
     return []
 
 
-def _double(array: np.ndarray) -> np.ndarray:
+def _kind(array: np.ndarray) -> str:
+    kinds = {"f": "floating point", "i": "whole numbers", "u": "whole numbers", "b": "booleans", "O": "texts"}
+    return kinds.get(array.dtype.kind, array.dtype.name)
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """[samples, values]; numbers as FP64."""
     import numpy as np
 
-    return array.astype(np.float64).reshape(len(array), -1)
+    return (array if array.dtype.kind == "O" else array.astype(np.float64)).reshape(len(array), -1)
+
+
+def _kinds(answers: Answers) -> np.ndarray:
+    """For each sample a number, the same for those with the same texts; where there are no texts, the same numbers."""
+    import numpy as np
+
+    chosen = {name: array for name, array in answers.items() if array.dtype.kind == "O"} or answers
+    rows = zip(*(_flat(array).tolist() for array in chosen.values()), strict=True)
+    seen: dict[str, int] = {}
+    return np.array([[seen.setdefault(repr(row), len(seen))] for row in rows])
 
 
 Pairs = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
@@ -227,6 +258,29 @@ def _measure_regression(pairs: Pairs) -> dict[str, np.ndarray]:
     return {"max_difference": _relative_difference(*pairs["LOGITS"])}
 
 
+def _measure_pipeline(pairs: Pairs) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    texts = {name: pair for name, pair in pairs.items() if pair[0].dtype.kind == "O"}
+    compared = [texts_compared(*pair) for pair in texts.values()]
+    differences = [
+        np.abs(pair[0] - pair[1]).max(axis=1, initial=0) for name, pair in pairs.items() if name not in texts
+    ]
+    differences += [one.differences for one in compared if one.has_numbers]
+    measures = {"max_difference": np.max(differences, axis=0)} if differences else {}
+    if texts:
+        measures["text_agreement"] = np.concatenate([one.same for one in compared], axis=1).mean(axis=1)
+    return measures
+
+
+def figures_of(metric: str, expected: Answers) -> tuple[str, ...]:
+    """The figures that are to be judged: of a pipeline those that its outputs have, of other metrics all."""
+    if metric != PIPELINE:
+        return tuple(criterion.figure for criterion in CRITERIA[metric])
+    flat = {name: _flat(array) for name, array in expected.items()}
+    return tuple(_measure_pipeline({name: (array, array) for name, array in flat.items()}))
+
+
 def _relative_difference(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Per sample, the largest difference, relative to the largest expected value of all samples."""
     import numpy as np
@@ -240,6 +294,7 @@ _MEASURES: Final[Mapping[str, Callable[[Pairs], dict[str, np.ndarray]]]] = {
     "single-label": _measure_single_label,
     "multi-label": _measure_multi_label,
     "regression": _measure_regression,
+    PIPELINE: _measure_pipeline,
 }
 
 
@@ -250,7 +305,7 @@ def _worst(values: np.ndarray, at_least: bool) -> Worst:
 
 def _figure(name: str, values: np.ndarray, worst: Worst) -> float:
     # Agreement is a share of all; every other figure is that of its worst sample.
-    return float(values.mean()) if name == "label_agreement" else worst.value
+    return float(values.mean()) if name in {"label_agreement", "text_agreement"} else worst.value
 
 
 def _means(measures: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -35,7 +35,7 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
     Raises:
         UserError: the file cannot be read, has no samples, or one of them is not as it must be; with ``file:line``.
     """
-    samples = _shipped() if path is None else tuple(_from_lines(path, _lines(path)))
+    samples = _shipped() if path is None else tuple(_from_lines(path, read_lines(path)))
     path = DEFAULT_SAMPLES if path is None else path
     if len(samples) < 2:
         raise UserError(
@@ -55,7 +55,7 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
 
 @cache
 def _shipped() -> tuple[Sample, ...]:
-    return tuple(_from_lines(DEFAULT_SAMPLES, _lines(DEFAULT_SAMPLES)))
+    return tuple(_from_lines(DEFAULT_SAMPLES, read_lines(DEFAULT_SAMPLES)))
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
@@ -64,7 +64,9 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
     Raises:
         UserError: a line is not a sample.
     """
-    return tuple(_from_json(f"{path}:{number}", line) for number, line in enumerate(_lines(path), 1) if line.strip())
+    return tuple(
+        _from_json(f"{path}:{number}", line) for number, line in enumerate(read_lines(path), 1) if line.strip()
+    )
 
 
 def _paired(samples: tuple[Sample, ...]) -> Iterable[Sample]:
@@ -73,7 +75,12 @@ def _paired(samples: tuple[Sample, ...]) -> Iterable[Sample]:
         yield sample if sample.text_pair is not None else Sample(sample.text, after.text)
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8; with ``file:line``.
+    """
     # Split at "\n" alone: texts may hold other characters that str.splitlines() takes for the end of a line.
     try:
         text = path.read_bytes().decode("utf-8-sig")

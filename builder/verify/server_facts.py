@@ -35,7 +35,7 @@ def describe_server(client: Client, facts: ArchiveFacts, environment: Path) -> d
     """
     target = release(facts.triton)
     version = client.server_metadata()["version"]
-    configs = [client.config(model) for model in models(client, facts.name)]
+    configs = [client.config(model) for model in models(client, facts.name, *facts.load_models)]
     python = python_env.python_minor(environment)
     return {
         "provider": "embedded",
@@ -50,14 +50,22 @@ def describe_server(client: Client, facts: ArchiveFacts, environment: Path) -> d
     }
 
 
-def models(client: Client, name: str) -> tuple[str, ...]:
-    """The model that clients call and the steps that it consists of.
+def models(client: Client, *names: str) -> tuple[str, ...]:
+    """Models and the steps that they consist of, and the steps of these, each once.
 
     Raises:
         ServerError: the server does not answer.
     """
-    steps = client.config(name).get("ensemble_scheduling", {}).get("step", [])
-    return (name, *dict.fromkeys(step["model_name"] for step in steps))
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = None
+            waiting += [
+                step["model_name"] for step in client.config(name).get("ensemble_scheduling", {}).get("step", [])
+            ]
+    return tuple(found)
 
 
 def executions(client: Client, name: str) -> dict[str, dict[str, int]]:

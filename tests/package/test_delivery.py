@@ -45,6 +45,23 @@ def test_four_files_with_one_stem(built: Built, tmp_path: Path) -> None:
     assert describe_file(delivered.archive.file.path) == delivered.archive.file
 
 
+def test_the_expected_texts_of_a_pipeline_lie_beside_the_archive_too(built: Built, tmp_path: Path) -> None:
+    texts = tmp_path / "expected.json"
+    texts.write_text('{"LABEL": [["sad"]]}')
+    files = {**built.parts.reference.files, "expected.json": describe_file(texts)}
+    reference = replace(built.parts.reference, metric="pipeline", files=files)
+    piped = replace(built, parts=replace(built.parts, reference=reference))
+    delivered = hand_out(piped, tmp_path / "dist")
+    assert delivered.manifest.gates.tolerances == {"max_difference": 1e-4, "text_agreement": 1.0}
+    found = collect(delivered.archive.file.path)
+    assert found.reference.files == delivered.reference.files
+    beside = found.reference.files["expected.json"].path
+    assert (beside.name.endswith(".expected.json"), beside.read_text()) == (True, texts.read_text())
+    beside.unlink()
+    with pytest.raises(ArchiveError, match=r"expected\.json: no such file"):
+        collect(delivered.archive.file.path)
+
+
 def test_they_are_the_users_own_copies(built: Built, tmp_path: Path) -> None:
     delivered = hand_out(built, tmp_path / "dist")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "dist").iterdir()} == {0o644}

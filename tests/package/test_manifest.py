@@ -199,7 +199,7 @@ def test_a_damaged_manifest_is_refused(
 def test_a_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="manifest cannot be read: No such file") as caught:
         read_manifest(tmp_path / "m.json")
-    assert "keep the archive and the three files beside it together" in caught.value.mend
+    assert "keep the archive and the files beside it together" in caught.value.mend
 
 
 def test_a_full_disk_leaves_what_was_there(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

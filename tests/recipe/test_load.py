@@ -141,6 +141,9 @@ package: {formats: [triton]}
         assert source.architecture.tokenizer == PackageFolder(package="p", path="m")
 
 
+BASES = {"source:": NO_SOURCE, "models:": "schema_version: 1\nname: tiny\n"}
+
+
 def refusals() -> list:
     """The cases of refusals.txt: what is added, what stands for `source`, and the lines of the refusal."""
     cases = []
@@ -149,7 +152,7 @@ def refusals() -> list:
         lines = [line for line in block.split("\n") if not line.startswith("#") and line]
         more = "".join(f"{line}\n" for line in lines if not line.startswith("=> "))
         if more:
-            base = NO_SOURCE if more.startswith("source:") else MINIMAL
+            base = next((base for key, base in BASES.items() if more.startswith(key)), MINIMAL)
             told = [line.removeprefix("=> ") for line in lines if line.startswith("=> ")]
             cases.append(pytest.param(base, more, told, id=more.split("\n")[0][:60]))
     return cases

@@ -51,7 +51,11 @@ class TestJsonSchema:
 
     def test_every_key_is_described(self):
         schema = json_schema()
-        kinds = {"Recipe": schema, **schema["$defs"]}
+        kinds = {"Recipe": schema["else"], "Composed": schema["then"], **schema["$defs"]}
+        assert all(
+            "steps" in kinds[kind]["properties"] or "models" in kinds[kind]["properties"]
+            for kind in ("Pipeline", "Composed")
+        )
         bare = [
             f"{kind}.{key}"
             for kind, value in kinds.items()
@@ -80,6 +84,18 @@ class TestJsonSchema:
         assert committed.read_text(encoding="utf-8") == "{}"
         assert subprocess.run(command, check=False, capture_output=True).returncode == 0
         assert committed.read_bytes() == (ROOT / "recipes/recipe.schema.json").read_bytes()
+
+    def test_a_recipe_of_several_models_has_its_own_schema(self):
+        several = "schema_version: 1\nname: a\nmodels: {a: {source: {path: m}, task: sentence-embedding}}\n"
+        steps = "pipeline: {steps: {t: {tokenizer: a}, a: {model: a}}, outputs: [EMBEDDING]}\n"
+        VALIDATOR.validate(data(several + steps))
+        for wrong in (
+            several,
+            several + steps + "task: sentence-embedding\n",
+            several + steps.replace("model:", "modl:"),
+        ):
+            with pytest.raises(jsonschema.ValidationError):
+                VALIDATOR.validate(data(wrong))
 
     @pytest.mark.parametrize(
         "more",

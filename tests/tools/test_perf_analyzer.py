@@ -1,7 +1,9 @@
 """The real perf_analyzer against a real server: models that are steady, that stagger, and that refuse."""
 
+import base64
 import json
 
+import numpy as np
 import pytest
 
 from builder.errors import MachineError
@@ -137,6 +139,19 @@ def test_a_program_that_is_missing_is_an_error_of_the_machine(toolchain, tmp_pat
 def test_texts_become_tensors_of_shape_1(tmp_path):
     write_input_data([{"TEXT": "a\0b"}], tmp_path / "input.json")
     assert json.loads((tmp_path / "input.json").read_text()) == {"data": [{"TEXT": {"content": ["ab"], "shape": [1]}}]}
+
+
+def test_bytes_and_arrays_go_as_they_are_sent(tmp_path):
+    texts = np.array([b"a", b"bc"], dtype=object)
+    row = {"IMAGE": b"\xff\0", "WEIGHT": np.array([[0.5, 2]], np.float32), "TEXTS": texts}
+    write_input_data([row], tmp_path / "input.json")
+    (sent,) = json.loads((tmp_path / "input.json").read_text())["data"]
+    contents = {name: (base64.b64decode(tensor["b64"]), tensor["shape"]) for name, tensor in sent.items()}
+    assert contents == {
+        "IMAGE": (b"\2\0\0\0\xff\0", [1]),
+        "WEIGHT": (row["WEIGHT"].tobytes(), [1, 2]),
+        "TEXTS": (b"\1\0\0\0a\2\0\0\0bc", [2]),
+    }
 
 
 def test_microseconds_become_milliseconds(tmp_path):

@@ -118,3 +118,18 @@ def test_an_onnxruntime_that_does_not_exist_leaves_nothing(toolchain: Toolchain,
     with pytest.raises(MachineError, match=r"onnxruntime==0.0.1"):
         python_env.python_environment(toolchain, tmp_path, "0.0.1")
     assert [path.name for path in (tmp_path / "environments").iterdir() if not path.name.startswith(".")] == []
+
+
+def test_a_python_may_be_asked_for(only_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "libpython"
+    library.touch()
+    answers(monkeypatch, fake_python(tmp_path, "python", (3, 11), library))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "pythons/3.11.7"))
+    assert python_env.find_interpreter((3, 11)).minor == (3, 11)
+    with pytest.raises(MachineError, match=r"hold packages for Python 3.12 alone"):
+        python_env.find_interpreter((3, 12))
+    beside = tmp_path / "pythons/cpython-3.12.1/bin"
+    beside.mkdir(parents=True)
+    fake_python(beside, "python3.12", (3, 12), library)
+    assert python_env.find_interpreter((3, 12)).executable == beside / "python3.12"
+    assert python_env.find_interpreter().minor == (3, 11)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.digest import describe_folder
-from builder.errors import InternalError, MachineError, NetworkError
+from builder.errors import InternalError, MachineError, NetworkError, UserError
 from builder.settings import settings
 from builder.tools import wheels
 from builder.tools.wheels import Wanted
@@ -134,3 +134,48 @@ def test_the_real_tokenizers_run_from_the_folder_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-S", "-B", "-c", script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(tmp_path / "tokenizers/__init__.py")
+
+
+def needing(folder: Path, needed: str) -> None:
+    """A wheel of one Python that needs another package."""
+    with zipfile.ZipFile(folder / "own_thing-2.0-cp312-cp312-manylinux_2_28_x86_64.whl", "w") as wheel:
+        wheel.writestr("own_thing/__init__.py", "")
+        head = "Metadata-Version: 2.1\nName: own-thing\nVersion: 2.0\n"
+        wheel.writestr("own_thing-2.0.dist-info/METADATA", f"{head}Requires-Dist: {needed}\n")
+        tag = "Tag: cp312-cp312-manylinux_2_28_x86_64"
+        wheel.writestr("own_thing-2.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\n{tag}\n")
+        wheel.writestr("own_thing-2.0.dist-info/RECORD", "")
+
+
+def test_packages_come_with_all_that_they_need(index: Path, tmp_path: Path) -> None:
+    needing(index, "tiny")
+    source = make_wheel(index, "1.0", "py3-none-any")
+    with pytest.raises(UserError, match=r"need tiny==1.0, too") as caught:
+        wheels.fetch_all(["Own.Thing==2.0"], (3, 12), tmp_path / "cache")
+    assert caught.value.mend.endswith(": own-thing==2.0, tiny==1.0")
+    fetched = wheels.fetch_all(["Own.Thing==2.0", "tiny==1.0"], (3, 12), tmp_path / "cache")
+    assert [wheel.path.name.partition("-")[0] for wheel in fetched] == ["own_thing", "tiny"]
+    source.unlink()  # pip would find nothing now
+    assert wheels.fetch_all(["tiny==1.0", "own.thing==2.0"], (3, 12), tmp_path / "cache") == fetched
+    fetched[1].path.write_bytes(b"damaged")
+    make_wheel(index, "1.0", "py3-none-any")
+    again = wheels.fetch_all(["own.thing==2.0", "tiny==1.0"], (3, 12), tmp_path / "cache")
+    assert again[1].size == again[1].path.stat().st_size > len(b"damaged")
+
+
+def test_packages_of_another_python_are_not_taken(index: Path, tmp_path: Path) -> None:
+    needing(index, "tiny")
+    make_wheel(index, "1.0", "py3-none-any")
+    with pytest.raises(MachineError, match=r"own-thing==2\.0"):
+        wheels.fetch_all(["own-thing==2.0", "tiny==1.0"], (3, 10), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([f"tiny-1.0-{TAG}.whl", "idna-3.10-py3-none-any.whl"], None),
+        ([f"tiny-1.0-{TAG}.whl", "pillow-13.0.0-cp312-cp312-manylinux_2_28_x86_64.whl"], (3, 12)),
+    ],
+)
+def test_which_python_wheels_run_on_alone(names: list[str], wanted: tuple[int, int] | None) -> None:
+    assert wheels.needed_python(names) == wanted

@@ -269,7 +269,7 @@ def test_the_key_of_the_stage_holds_what_serves(facts, cache, tmp_path, monkeypa
     keys.append(key())
     monkeypatch.setattr(python_env, "NUMPY_VERSION", "1.26.3")
     keys.append(key())
-    monkeypatch.setattr(python_env, "find_interpreter", lambda: python_env.Interpreter(copy, (3, 99), "", "", None))
+    monkeypatch.setattr(python_env, "find_interpreter", lambda _: python_env.Interpreter(copy, (3, 99), "", "", None))
     keys.append(key())
     keys.append(json.dumps(Measure(cache).fingerprint(replace(facts, triton="25.10")), sort_keys=True))
     assert len(set(keys)) == len(keys) == 5
@@ -277,7 +277,7 @@ def test_the_key_of_the_stage_holds_what_serves(facts, cache, tmp_path, monkeypa
 
 
 def test_the_key_is_known_where_no_python_can_serve(monkeypatch):
-    def refuse():
+    def refuse(_):
         raise MachineError("no Python here")
 
     monkeypatch.setattr(python_env, "find_interpreter", refuse)

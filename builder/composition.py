@@ -1,0 +1,159 @@
+"""THE ORDER of the stages for a recipe of several models: each is exported as if it were alone, then they meet.
+
+    each model ─ source … warmup ─┐
+    each model ─ source … warmup ─┼─ expected ─ config ─ package ─ pack ─ measure ─ judge
+    the recipe's steps ───────────┘
+
+Beside :mod:`builder.pipeline`, whose nodes it takes; imported for such recipes alone. The steps are checked when the
+nodes are made, so before anything runs, and again when the models' tensors are known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.artifacts import ModelParts
+from builder.config import ConfigureInputs
+from builder.config.composition import ComposeInputs, compose_pipeline
+from builder.config.declared import declared_dag, takes_pairs
+from builder.config.planned import plan_of
+from builder.core.graph import Node
+from builder.export.expected import Expect, ExpectedInputs
+from builder.package import Pack, describe_composed, describe_model, gates
+from builder.package.composition import CompositionInputs, Packed, package_composition
+from builder.package.own import own_steps
+from builder.pipeline import SHARED, Surroundings, export_nodes, exported, proof_of, selected_targets
+from builder.verify import Judge, Measure, load_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.artifacts import Reference, Tree
+    from builder.core.graph import Values
+    from builder.package import Manifest
+    from builder.recipe.composed import Composed
+
+_OF_A_TARGET: Final = ("config", "package", "pack", "measure", "judge")
+
+
+def node_id(recipe: Composed, target: str, stage: str) -> str:
+    """``recipe/source/model/target/format/stage``."""
+    kind = SHARED if target == SHARED else recipe.package.formats[0]
+    return f"{recipe.name}/models/pipeline/{target}/{kind}/{stage}"
+
+
+def nodes(recipe: Composed, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True) -> list[Node]:
+    """Every stage of a recipe, each after those that it needs.
+
+    Raises:
+        UserError: the pipeline does not fit together, as far as the recipe tells; or the recipe names a target, a
+            Triton release, a field or a file that does not exist.
+    """
+    made = [node for name in recipe.models for node in export_nodes(recipe.single(name), surroundings)]
+    made += _shared(recipe, surroundings)
+    for target in selected_targets(recipe, targets):
+        made += _target(recipe, target, surroundings, verify=verify)
+    return made
+
+
+def needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a target waits for: ``<model>.<stage>`` and ``<stage>`` → node id."""
+    of_target = [stage for stage in _OF_A_TARGET if verify or stage not in {"measure", "judge"}]
+    expected = {"expected": node_id(recipe, SHARED, "expected")}
+    return _of_models(recipe) | expected | {stage: node_id(recipe, target, stage) for stage in of_target}
+
+
+def described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Reference]:
+    """The manifest of an archive that nobody has verified yet, and what it is to be compared with."""
+    reference: Reference = made["expected"]
+    parts = {name: of_model(made, name) for name in recipe.models}
+    models = {
+        name: describe_model(recipe.models[name].task, part["source"], part["check"], part["tokenizer"])
+        for name, part in parts.items()
+    }
+    packed = {"repository": made["package"], "archive": made["pack"]}
+    return describe_composed(recipe, target, models, reference=reference, **packed), reference
+
+
+def _of_models(recipe: Composed, *stages: str) -> dict[str, str]:
+    """``<model>.<stage>`` → node id: of all stages of all models, or of those that are named."""
+    return {
+        f"{name}.{stage}": node
+        for name in recipe.models
+        for stage, node in exported(recipe.single(name)).items()
+        if not stages or stage in stages
+    }
+
+
+def of_model(made: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the stages of one model made, by stage."""
+    start = f"{name}."
+    return {stage.removeprefix(start): value for stage, value in made.items() if stage.startswith(start)}
+
+
+def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
+    """What is done for all targets: what the whole should answer."""
+    plan = plan_of(recipe, declared_dag(recipe))
+    samples, own = load_rows(recipe.verify.samples, plan.inputs), own_steps(recipe, surroundings.cache)
+
+    def expected(made: Values) -> tuple[Any, Any]:
+        models = {
+            name: ModelParts(model.task, made[f"{name}.source"], made[f"{name}.tokenizer"], takes_pairs(model))
+            for name, model in recipe.models.items()
+        }
+        files = made["own"].files if own else {}
+        steps: dict[str, Tree] = {
+            name: {path.removeprefix(f"{name}/"): file for path, file in files.items() if path.startswith(f"{name}/")}
+            for name in (own.steps if own else ())
+        }
+        return Expect(plan), ExpectedInputs(models, steps, samples)
+
+    needs = _of_models(recipe, "source", "tokenizer")
+    node = node_id(recipe, SHARED, "own")
+    made = [Node(node, {}, lambda _: (own, None))] if own else []
+    return [*made, Node(node_id(recipe, SHARED, "expected"), needs | ({"own": node} if own else {}), expected)]
+
+
+def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify: bool) -> list[Node]:
+    """What is done for each target."""
+    config, layout = compose_pipeline(recipe, target), package_composition(recipe, target, surroundings.cache)
+
+    def configured(made: Values) -> tuple[Any, Any]:
+        parts = {name: of_model(made, name) for name in recipe.models}
+        models = {
+            name: ConfigureInputs(part["check"], part["tokenizer"], part.get("warmup"), part["reference"].labels)
+            for name, part in parts.items()
+        }
+        return config, ComposeInputs(models, {name: part["source"] for name, part in parts.items()})
+
+    def packaged(made: Values) -> tuple[Any, Any]:
+        parts = {name: of_model(made, name) for name in recipe.models}
+        models = {
+            name: Packed(part["source"], part["check"], part["tokenizer"], part["reference"].labels)
+            for name, part in parts.items()
+        }
+        return layout, CompositionInputs(made["config"], models)
+
+    def node(stage: str, prepare: Any, needs: Mapping[str, str]) -> Node:  # noqa: ANN401 - as Node has it
+        return Node(node_id(recipe, target, stage), needs, prepare)
+
+    def measured(made: Values) -> tuple[Any, Any]:
+        asked = recipe.verify.sweep.concurrency
+        return Measure(surroundings.cache, asked), proof_of(recipe, target, made, made["expected"])
+
+    def judged(made: Values) -> tuple[Any, Any]:
+        held = gates(recipe, target, made["expected"].metric)
+        return Judge(held.tolerances, held.constraints), made["measure"]
+
+    read = _of_models(recipe, "source", "check", "tokenizer", "reference")
+    here = {stage: node_id(recipe, target, stage) for stage in _OF_A_TARGET}
+    expected = {"expected": node_id(recipe, SHARED, "expected")}
+    made = [
+        node("config", configured, read | _of_models(recipe, "warmup")),
+        node("package", packaged, read | {"config": here["config"]}),
+        node("pack", lambda made: (Pack(target), made["package"]), {"package": here["package"]}),
+    ]
+    if verify:
+        made.append(node("measure", measured, expected | {stage: here[stage] for stage in ("pack", "package")}))
+        made.append(node("judge", judged, expected | {"measure": here["measure"]}))
+    return made

@@ -1,0 +1,287 @@
+"""The config stage of a pipeline: what the models turned out to be, and named steps → configs and settings of each.
+
+The names of folders: ``<recipe>`` the whole; ``<recipe>-<step>`` each step; a model with its tokenizer is an ensemble
+of its own, ``<recipe>-<step>`` or, where a step selects among several, ``<recipe>-<step>-<model>``, with ``…-tokenize``
+and ``…-model``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from builder.artifacts import ModelConfigs, Tensor
+from builder.config import step_settings, tokenize_step
+from builder.config.agreement import check_labels, check_tokenizers
+from builder.config.compose import ModelFacts, compose, strings, tensor_problems
+from builder.config.dag import ensemble_steps
+from builder.config.declared import checked_dag, declared_dag, takes_pairs
+from builder.config.folder import write, write_config
+from builder.config.hardware import default_instances, instance_count, share, tokenizer_threads
+from builder.config.host import Host
+from builder.config.ports import ANY, ModelPorts, port
+from builder.config.refuse import refuse_all
+from builder.config.rules import problems
+from builder.config.rules_ensemble import check_ensemble
+from builder.config.stage import Configure, ConfigureInputs, configure, target_vcpus
+from builder.core.digest import describe_folder
+from builder.errors import InternalError, RecipeError
+from builder.recipe.composed import named_models
+from builder.recipe.steps import EnsembleStep, ModelStep, SelectStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from builder.artifacts import File, Json, Source
+    from builder.config.dag import Dag, Port, Step
+    from builder.recipe.composed import Composed
+    from builder.recipe.steps import AnyStep
+
+_OF_THE_WHOLE: Final = ("version_policy", "response_cache")
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeInputs:
+    """What the stage reads: of each model, by name."""
+
+    models: Mapping[str, ConfigureInputs]
+    sources: Mapping[str, Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """Writes the configs of a pipeline. :func:`compose_pipeline` makes one from a recipe.
+
+    Args:
+        recipe: the recipe.
+        parts: how each of its models is served, by name.
+        vcpus: virtual CPUs of the machine that will serve.
+        release: the Triton release that will serve, ``25.09``.
+    """
+
+    recipe: Composed = field(repr=False)
+    parts: Mapping[str, Configure]
+    vcpus: int
+    release: str
+    name: ClassVar[str] = "config"
+    version: ClassVar[int] = 1
+
+    def fingerprint(self, inputs: ComposeInputs) -> Mapping[str, Json]:
+        serving = self.recipe.serving.model_dump(mode="json")
+        images = [step.image for step in self.recipe.pipeline.steps.values() if step.kind == "image"]  # type: ignore[union-attr]
+        return {
+            "model_name": self.recipe.name,
+            "pipeline": self.recipe.pipeline.model_dump(mode="json"),
+            "max_batch_size": self.recipe.max_batch_size,
+            "serving": {key: serving[key] for key in _OF_THE_WHOLE},
+            "vcpus": self.vcpus,
+            "release": self.release,
+            "models": {name: dict(part.fingerprint(inputs.models[name])) for name, part in self.parts.items()},
+            "pairs": {name: takes_pairs(model) for name, model in self.recipe.models.items()},
+            "labels": {name: list(made.labels) for name, made in inputs.models.items()},
+            "tokenizers": {
+                name: {path: file.sha256 for path, file in made.tokenizer.files.items()}
+                for name, made in inputs.models.items()
+            },
+            "images": {name: step_settings.processor_file(inputs.sources[name]).sha256 for name in images},
+        }
+
+    def requires(self, inputs: ComposeInputs) -> None:
+        for name, part in self.parts.items():
+            part.requires(inputs.models[name])
+
+    def reads(self, inputs: ComposeInputs) -> list[File]:
+        """The user's files, and what is read of the models' own."""
+        made = [file for part, model in self._each(inputs) for file in part.reads(model)]
+        named = [file for source in inputs.sources.values() for file in step_settings.read_files(source)]
+        return [*made, *named, *(model.tokenizer.files["tokenizer.json"] for model in inputs.models.values())]
+
+    def run(self, inputs: ComposeInputs, out: Path) -> ModelConfigs:
+        dag = checked_dag(self.recipe, {name: self._ports(name, made) for name, made in inputs.models.items()})
+        check_labels(self.recipe, dag, {name: made.labels for name, made in inputs.models.items()})
+        check_tokenizers(self.recipe, dag, {name: made.tokenizer for name, made in inputs.models.items()})
+        writer = _Writer(self, inputs, dag, out)
+        for step in dag.steps:
+            writer.step(step, self.recipe.pipeline.steps[step.name])
+        whole = writer.whole()
+        files = sorted({**describe_folder(out), **writer.referred}.items(), key=lambda item: item[0].split("/"))
+        return ModelConfigs(self.recipe.name, dict(files), writer.record(whole))
+
+    def ensures(self, inputs: ComposeInputs, output: ModelConfigs) -> None:  # noqa: ARG002 - a stage's signature
+        written = {path.split("/")[0] for path in output.files if path.endswith("/config.pbtxt")}
+        if written != set(output.record["models"]):
+            raise InternalError(f"configs of {sorted(written)}, not of {sorted(output.record['models'])}")
+
+    def _each(self, inputs: ComposeInputs) -> Iterator[tuple[Configure, ConfigureInputs]]:
+        return ((part, inputs.models[name]) for name, part in self.parts.items())
+
+    def _ports(self, name: str, made: ConfigureInputs) -> ModelPorts:
+        """A model as its graph states it."""
+        by_name = {tensor.name: tensor for tensor in made.model.inputs}
+        order = [by_name[tensor] for tensor in made.tokenizer.input_names if tensor in by_name] or by_name.values()
+        return ModelPorts(
+            takes=tuple(port(tensor) for tensor in order),
+            gives=tuple(port(tensor) for tensor in made.model.outputs),
+            text_pair=takes_pairs(self.recipe.models[name]),
+            labels=len(made.labels) or ANY,
+        )
+
+
+class _Writer:
+    """Writes the folders of one pipeline, and keeps what it wrote."""
+
+    def __init__(self, stage: Compose, inputs: ComposeInputs, dag: Dag, out: Path) -> None:
+        self._stage, self._inputs, self._dag, self._out = stage, inputs, dag, out
+        self._recipe = stage.recipe
+        self.referred: dict[str, File] = {}
+        self._configs: dict[str, Mapping[str, Json]] = {}
+        self._folders: dict[str, dict[str, str]] = {}  # folder → what it is, for who packs it
+        self._called: list[str] = []
+
+    def step(self, step: Step, section: AnyStep) -> None:
+        """Writes what does a step."""
+        name = f"{self._recipe.name}-{step.name}"
+        match section:
+            case ModelStep(model=model):
+                config, files = self._stage.parts[model].write_model(self._inputs.models[model], self._out, name)
+                self._keep({name: config}, files, {name: {"kind": "model", "model": model}})
+            case EnsembleStep(ensemble=model):
+                self._ensemble(name, model)
+            case SelectStep():
+                called = {model: f"{name}-{model}" for model in named_models(section)}
+                for model, ensemble in called.items():
+                    self._ensemble(ensemble, model)
+                self._called += called.values()
+                self._python(name, step, section, called)
+            case _:
+                self._python(name, step, section, {})
+
+    def whole(self) -> Mapping[str, Json]:
+        """Writes the ensemble that clients call."""
+        dag, recipe = self._dag, self._recipe
+        models = {step.name: f"{recipe.name}-{step.name}" for step in dag.steps}
+        outputs = tuple(Tensor(name, port.dtype, (-1, *port.dims)) for name, (_, port) in dag.outputs.items())
+        scheduling = {"step": ensemble_steps(dag, models)}
+        facts = ModelFacts(
+            recipe.name, _tensors(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
+        )
+        serving = recipe.serving.model_dump(mode="json")
+        config = _optional(compose(facts, {key: serving.get(key) for key in _OF_THE_WHOLE}), dag.inputs)
+        check_ensemble(config, self._configs)
+        write_config(config, self._out / recipe.name / "config.pbtxt", self._stage.release)
+        self._keep({recipe.name: config}, {}, {recipe.name: {"kind": "pipeline"}})
+        return config
+
+    def record(self, whole: Mapping[str, Json]) -> dict[str, Json]:
+        """What a manifest tells, and what a server has to load by name."""
+        name = self._recipe.name
+        counts = {model: instance_count(config.get("instance_group", ())) for model, config in self._configs.items()}
+        return {
+            "models": [name, *(model for model in self._configs if model != name)],
+            "load_models": [name, *self._called],
+            "folders": self._folders,
+            "inputs": whole["input"],
+            "outputs": whole["output"],
+            "text_pair": any(port.name == "TEXT_PAIR" for port in self._dag.inputs),
+            "max_batch_size": self._dag.max_batch_size,
+            "instances": {model: count for model, count in counts.items() if "backend" in self._configs[model]},
+        }
+
+    def _ensemble(self, name: str, model: str) -> None:
+        """Writes a model with its tokenizer, as a recipe of it alone has it."""
+        part = replace(self._stage.parts[model], model_name=name)
+        written = part.write(self._inputs.models[model], self._out)
+        kinds = {"ensemble": name, "tokenizer": f"{name}-tokenize", "model": f"{name}-model"}
+        folders = {folder: {"kind": kind, "model": model} for kind, folder in kinds.items()}
+        self._keep(written.configs, written.referred, folders)
+
+    def _python(self, name: str, step: Step, section: AnyStep, called: Mapping[str, str]) -> None:
+        """Writes a step that is Python."""
+        config = self._python_config(name, step, section)
+        write_config(config, self._out / name / "config.pbtxt", self._stage.release)
+        values = step_settings.settings(section, step, self._facts(section, called))
+        write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
+        model = getattr(section, section.kind) if section.kind not in {"aggregate", "select", "python"} else ""
+        of_it = {"kind": section.kind, "step": step.name, **({"model": model} if model else {})}
+        self._keep({name: config}, {}, {name: of_it})
+
+    def _facts(self, section: AnyStep, called: Mapping[str, str]) -> step_settings.StepFacts:
+        """What a step's settings are made of: of the model that it names, and of the ensembles that it calls."""
+        model = next(iter(named_models(section)), None)
+        return step_settings.StepFacts(
+            made=self._inputs.models[model] if model else None,
+            source=self._inputs.sources[model] if model else None,
+            part=self._stage.parts[model] if model else None,
+            called=called,
+        )
+
+    def _python_config(self, name: str, step: Step, section: AnyStep) -> dict[str, Json]:
+        facts = ModelFacts(name, _tensors(step.takes), _tensors(step.gives), step.max_batch_size, backend="python")
+        serving = section.serving.model_dump(mode="json")
+        groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
+        serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
+        threads = {"tokenizer_threads": str(tokenizer_threads(self._stage.vcpus))}
+        defaults = {
+            "dynamic_batching": {},
+            **({"parameters": strings(threads)} if section.kind == "tokenizer" else {}),
+        }
+        config = _optional(compose(facts, serving, defaults), step.takes)
+        place = ("pipeline", "steps", step.name, "serving")
+        refuse_all([*tensor_problems(facts, serving)] or problems(config, Host()), self._recipe.root, place)
+        return config
+
+    def _keep(
+        self, configs: Mapping[str, Mapping[str, Json]], files: Mapping[str, File], folders: dict[str, dict[str, str]]
+    ) -> None:
+        if twice := configs.keys() & self._configs.keys():
+            raise RecipeError(
+                f"{self._recipe.path}: two models of the repository would be called {min(twice)!r}",
+                mend="give one of the pipeline's steps another name",
+            )
+        self._configs |= configs
+        self.referred |= files
+        self._folders |= folders
+
+
+def compose_pipeline(recipe: Composed, target: str) -> Compose:
+    """The stage for one target of a recipe.
+
+    Raises:
+        UserError: the pipeline does not fit together, as far as the recipe says what flows in it, or Triton would
+            refuse what a ``serving`` section says.
+    """
+    vcpus = target_vcpus(recipe, target)
+    each = share(vcpus, _at_once(declared_dag(recipe), recipe))
+    parts = {
+        name: configure(recipe.single(name), target, section=("models", name, "serving"), vcpus=each)
+        for name in recipe.models
+    }
+    return Compose(recipe, parts, vcpus, recipe.targets[target].triton)
+
+
+def _at_once(dag: Dag, recipe: Composed) -> int:
+    """How many models may run at the same time for one request: those that are equally far from its beginning."""
+    depth: dict[str, int] = {}
+    for step in dag.steps:
+        depth[step.name] = 1 + max((depth.get(edge.source, 0) for edge in dag.edges_into(step.name)), default=0)
+    levels = [depth[name] for name, step in recipe.pipeline.steps.items() if step.kind in {"model", "ensemble"}]
+    return max((levels.count(level) for level in levels), default=1)
+
+
+def _copies(kind: str, vcpus: int) -> int:
+    """Instances of a Python step: images take a CPU each; who waits for other models must not hold up the next."""
+    if kind == "image":
+        return default_instances(vcpus)
+    return max(2, default_instances(vcpus)) if kind == "select" else 1
+
+
+def _tensors(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(port.name, port.dtype, (-1, *port.dims)) for port in ports)
+
+
+def _optional(config: dict[str, Json], ports: tuple[Port, ...]) -> dict[str, Json]:
+    """The config, with the inputs marked that a request may leave out."""
+    optional = {port.name for port in ports if port.optional}
+    inputs = [{**entry, "optional": True} if entry["name"] in optional else entry for entry in config["input"]]
+    return {**config, "input": inputs}
