@@ -42,7 +42,7 @@ SCHEMA_VERSION: Final = 1
 SUFFIX: Final = ".manifest.json"
 
 Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
-Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression"]
+Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression", "logits"]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Facts: TypeAlias = dict[str, JsonValue]

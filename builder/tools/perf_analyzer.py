@@ -12,6 +12,7 @@ What was found by running it (2.51):
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import logging
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Value: TypeAlias = "str | Sequence[int]"
+Value: TypeAlias = "str | bytes | Sequence[int]"
 """What one request sends to one input."""
 
 _CSV: Final = "report.csv"
@@ -109,10 +110,10 @@ class Point:
 
 
 def write_input_data(rows: Iterable[Mapping[str, Value]], path: Path) -> None:
-    """Writes texts or token ids as ``--input-data``: perf_analyzer sends them in turn, as requests of batch size 1.
+    """Writes texts, files or token ids as ``--input-data``: perf_analyzer sends them in turn, each in a batch of 1.
 
     Args:
-        rows: for each request, input name → text (shape [1], type BYTES) or whole numbers (shape [count]).
+        rows: for each request, input name → text or bytes (shape [1], type BYTES) or whole numbers (shape [count]).
         path: the file to write.
     """
     data = [{name: _tensor(value) for name, value in row.items()} for row in rows]
@@ -123,6 +124,10 @@ def _tensor(value: Value) -> dict[str, Json]:
     if isinstance(value, str):
         # The program reads a text as a C string, which ends at NUL.
         return {"content": [value.replace("\0", "")], "shape": [1]}
+    if isinstance(value, bytes):
+        # Sent as it is: as Triton writes BYTES, each element after its length.
+        element = len(value).to_bytes(4, "little") + value
+        return {"content": {"b64": base64.b64encode(element).decode()}, "shape": [1]}
     return {"content": list(value), "shape": [len(value)]}
 
 

@@ -8,7 +8,7 @@ from builder.verify.facts import ArchiveFacts, check_files
 from builder.verify.judge import FAILED, INCONCLUSIVE, PASSED, Judge
 from builder.verify.measure import Measure
 from builder.verify.proof import Proof, verify_archive
-from builder.verify.samples import DEFAULT_SAMPLES, load_samples, read_samples
+from builder.verify.samples import DEFAULT_SAMPLES, load_images, load_samples, read_samples
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -20,6 +20,7 @@ __all__ = [
     "Measure",
     "Proof",
     "check_files",
+    "load_images",
     "load_samples",
     "read_samples",
     "verify_archive",

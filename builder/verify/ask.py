@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import random
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.errors import ServerError
 from builder.verify.parity import Answers, Failure
+from builder.verify.tokens import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +43,7 @@ class Asker:
     model: str
     samples: tuple[Sample, ...]
     text_pair: bool
+    per_token: bool = False  # answers have an axis of tokens, as long as the longest text of a request
 
     def ask(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """One request with these samples.
@@ -85,6 +88,8 @@ class Asker:
 
     def _inputs(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         asked = [self.samples[index] for index in indices]
+        if asked[0].image_base64 is not None:
+            return {"IMAGE": _column([base64.b64decode(sample.image_base64 or "") for sample in asked])}
         texts = {"TEXT": _column([sample.text.encode() for sample in asked])}
         if self.text_pair:
             texts["TEXT_PAIR"] = _column([(sample.text_pair or "").encode() for sample in asked])
@@ -176,7 +181,7 @@ def _gather(
         answered = [answer for answer in pool.map(one, batches) if answer is not None]
     if stop:
         return Asked({}, len(batches), tuple(stop[:1]))
-    return _in_order(batches, answered)
+    return _in_order(batches, [widened(one, answered) for one in answered] if asker.per_token else answered)
 
 
 class _Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 import time
@@ -12,7 +13,7 @@ from builder.tools import perf_analyzer
 from builder.tools.perf_analyzer import Point, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.artifacts import Sample
@@ -32,7 +33,7 @@ def typical(samples: Sequence[Sample], count: int = REQUESTS) -> tuple[Sample, .
     A window in which perf_analyzer sees other texts than in the next one is not comparable to it, so the texts must
     come round several times in each window.
     """
-    by_length = sorted(samples, key=lambda sample: len(sample.text) + len(sample.text_pair or ""))
+    by_length = sorted(samples, key=_length)
     count = min(count, len(by_length))
     chosen = [by_length[int((index + 0.5) * len(by_length) / count)] for index in range(count)]
     return tuple(chosen[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(count))
@@ -40,7 +41,9 @@ def typical(samples: Sequence[Sample], count: int = REQUESTS) -> tuple[Sample, .
 
 def describe_load(load: Sequence[Sample]) -> dict[str, float]:
     """What perf_analyzer sends, for the record: figures of speed mean nothing without it."""
-    lengths = [len(sample.text) + len(sample.text_pair or "") for sample in load]
+    lengths = [_length(sample) for sample in load]
+    if load[0].image_base64 is not None:
+        return {"images": len(load), "mean_bytes": round(sum(lengths) / len(load), 1), "max_bytes": max(lengths)}
     return {"texts": len(load), "mean_characters": round(sum(lengths) / len(load), 1), "max_characters": max(lengths)}
 
 
@@ -146,5 +149,14 @@ def describe(point: Point) -> str:
     return f"concurrency {point.concurrency}: {point.status}: {reason}"
 
 
-def _row(sample: Sample, text_pair: bool) -> dict[str, str]:
+def _length(sample: Sample) -> int:
+    """Characters of a text or a pair, bytes of an image."""
+    if sample.image_base64 is not None:
+        return len(base64.b64decode(sample.image_base64))
+    return len(sample.text) + len(sample.text_pair or "")
+
+
+def _row(sample: Sample, text_pair: bool) -> Mapping[str, perf_analyzer.Value]:
+    if sample.image_base64 is not None:
+        return {"IMAGE": base64.b64decode(sample.image_base64)}
     return {"TEXT": sample.text} | ({"TEXT_PAIR": sample.text_pair or ""} if text_pair else {})

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from builder.artifacts import Measurement
+from builder.artifacts import LENGTHS, Measurement
 from builder.core.codec import to_json
 from builder.core.digest import digest_tree
 from builder.core.versions import version
@@ -118,7 +118,8 @@ class Measure:
                 ) as server,
                 triton_client.connect(server.grpc_address) as client,
             ):
-                asker = ask.Asker(server, client, inputs.name, expected.samples, inputs.text_pair)
+                per_token = LENGTHS in expected.answers
+                asker = ask.Asker(server, client, inputs.name, expected.samples, inputs.text_pair, per_token)
                 facts = describe_server(client, inputs, environment)
                 parity = measure_parity(asker, inputs, expected)
                 perf = self._sweep(asker, tools, parity, out)
@@ -162,11 +163,11 @@ def read_expected(facts: ArchiveFacts) -> Expected:
     samples = read_samples(facts.samples.path)
     try:
         tensors: dict[str, Any] = load_file(facts.expected.path)
-        answers = {name: tensors[name] for name in facts.outputs}
+        answers = {name: tensors[name] for name in (*facts.outputs, LENGTHS) if name in {*facts.outputs, *tensors}}
         controls = {
             control: {
                 name: tensors[f"control.{control}.{name}"]
-                for name in facts.outputs
+                for name in (*facts.outputs, LENGTHS)
                 if f"control.{control}.{name}" in tensors
             }
             for control in facts.controls
@@ -253,7 +254,9 @@ def _controls(metric: str, expected: Expected, asked: Mapping[str, ask.Asked]) -
 
 
 def excerpt(sample: Sample) -> str:
-    """The beginning of a sample, on one line."""
+    """The beginning of a sample, on one line; of an image, its size."""
+    if sample.image_base64 is not None:
+        return f"an image of {len(sample.image_base64) * 3 // 4} bytes"
     text = " ".join(sample.text.split()) or repr(sample.text)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
 

@@ -6,6 +6,7 @@
 | ``single-label`` | share of samples with the same first label; largest difference of a probability; of a logit |
 | ``multi-label`` | share of (sample, label) decisions at 0.5 that are the same; the same differences |
 | ``regression`` | largest difference of a value, relative to the largest expected value |
+| ``logits`` | the same, of all outputs; of outputs with an axis of tokens, at each sample's own tokens |
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import LENGTHS
 from builder.errors import InternalError
+from builder.verify.tokens import own_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +112,7 @@ CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
     "single-label": _LABELS,
     "multi-label": _LABELS,
     "regression": (Criterion("max_difference", "max_difference", at_least=False),),
+    "logits": (Criterion("max_difference", "max_difference", at_least=False),),
 }
 """By metric. A criterion without ``derive`` is one that the recipe's ``verify.parity`` names."""
 
@@ -118,21 +122,25 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "single-label": ("LOGITS", "PROBABILITIES"),
     "multi-label": ("LOGITS", "PROBABILITIES"),
     "regression": ("LOGITS",),
+    "logits": (),
 }
-"""By metric: the outputs that are compared."""
+"""By metric: outputs that must be among the compared ones. For ``logits``, any will do."""
 
 
 def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
     """Compares served answers with expected ones.
 
     Args:
-        metric: cosine, single-label, multi-label or regression.
-        expected: output name → [samples, …], floating point; every one of them must be answered.
+        metric: cosine, single-label, multi-label, regression or logits.
+        expected: output name → [samples, …], floating point; every one of them must be answered. With ``lengths``,
+            INT64 [samples], the second axis is one of tokens, of which each sample has so many.
         actual: what the server answered, in the order of the samples.
 
     Returns:
         Figures, or failures where an output is missing, has another shape, or holds NaN or an infinity.
     """
+    if LENGTHS in expected:
+        expected, actual = own_tokens(expected, actual)
     failures = tuple(failure for name in sorted(expected) for failure in _failures(name, expected[name], actual))
     if failures:
         return Comparison({}, {}, failures)
@@ -155,6 +163,9 @@ def decisions(metric: str, answers: Answers) -> np.ndarray:
         return np.asarray(answers["PROBABILITIES"].argmax(axis=1)[:, None])
     if metric == "multi-label":
         return np.asarray(answers["PROBABILITIES"] >= _THRESHOLD)
+    if metric == "logits":
+        values = [answers[name].reshape(len(answers[name]), -1) for name in sorted(answers) if name != LENGTHS]
+        return np.concatenate(values, axis=1)
     return answers["EMBEDDING" if metric == "cosine" else "LOGITS"]
 
 
@@ -227,6 +238,12 @@ def _measure_regression(pairs: Pairs) -> dict[str, np.ndarray]:
     return {"max_difference": _relative_difference(*pairs["LOGITS"])}
 
 
+def _measure_logits(pairs: Pairs) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    return {"max_difference": np.max([_relative_difference(*pair) for pair in pairs.values()], axis=0)}
+
+
 def _relative_difference(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Per sample, the largest difference, relative to the largest expected value of all samples."""
     import numpy as np
@@ -240,6 +257,7 @@ _MEASURES: Final[Mapping[str, Callable[[Pairs], dict[str, np.ndarray]]]] = {
     "single-label": _measure_single_label,
     "multi-label": _measure_multi_label,
     "regression": _measure_regression,
+    "logits": _measure_logits,
 }
 
 
