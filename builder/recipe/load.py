@@ -18,9 +18,10 @@ from builder.recipe.overrides import apply
 from builder.recipe.problems import translate
 from builder.recipe.reader import parse
 from builder.recipe.schema import Recipe
+from builder.recipe.tasks import complete_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.artifacts import Json
     from builder.recipe.document import Keys
@@ -62,10 +63,16 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def _validate(root: Node, data: Json, folder: Path, problems: list[Problem], known: set[Keys]) -> Recipe | None:
     try:
         # As JSON: strict about types ("3" is no number), and yet lists become tuples and strings become paths.
-        return Recipe.model_validate_json(json.dumps(data), context={"folder": folder})
+        return Recipe.model_validate_json(json.dumps(_completed(data)), context={"folder": folder})
     except ValidationError as error:
         problems += [problem for problem in translate(error, root, Recipe) if problem.path not in known]
         return None
+
+
+def _completed(data: Mapping[str, Json]) -> Json:
+    """The document, with what the task leaves no choice in."""
+    inputs = complete_inputs(data.get("task"), data.get("inputs"))
+    return data if inputs is None else {**data, "inputs": inputs}
 
 
 def _check_samples(root: Node, folder: Path) -> list[Problem]:
