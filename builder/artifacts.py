@@ -95,6 +95,7 @@ class TokenizerFiles:
     padding_side: str  # left | right
     truncation_side: str  # left | right
     max_length: int  # tokens, special tokens included
+    truncation: str = "longest_first"  # what is cut of a pair that is too long: longest_first | only_second
     prompt: str = ""  # put before every text
     lower_case: bool = False  # texts are lower-cased before they are tokenised
     strip: bool = False  # white space around a text is removed before it is tokenised
@@ -102,11 +103,27 @@ class TokenizerFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What is asked: one text, or two for tasks that take pairs."""
+class ImageFiles:
+    """How an image becomes the model's pixels: ``files`` holds the image step's ``settings.json``."""
 
-    text: str
+    files: dict[str, File]
+    height: int  # pixels that the model takes
+    width: int
+    input_names: tuple[str, ...] = ("pixel_values",)
+    record: dict[str, Json] = field(default_factory=dict)  # the image processor's class
+
+
+LENGTHS = "lengths"
+"""In expected answers: how many tokens each sample has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is asked: one text, or two for tasks that take pairs; or an image."""
+
+    text: str = ""
     text_pair: str | None = None
+    image_base64: str | None = None  # an image file, base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +197,13 @@ class OwnSteps:
 class Reference:
     """What the Hugging Face model answers to the samples.
 
-    ``files`` holds ``samples.jsonl`` (one ``{"text": …, "text_pair": …}`` per line) and ``expected.safetensors``:
-    ``<OUTPUT>`` with shape [samples, …] for each output, and ``control.<control>.<OUTPUT>`` for each negative control,
-    which is what a wrong build would answer; and ``probe.<i>.<input or output name>`` for token ids at shapes that
-    were not traced.
+    ``files`` holds ``samples.jsonl`` (one ``{"text": …, "text_pair": …}`` or ``{"image_base64": …}`` per line) and
+    ``expected.safetensors``: ``<OUTPUT>`` with shape [samples, …] for each output, and ``control.<control>.<OUTPUT>``
+    for each negative control, which is what a wrong build would answer; and ``probe.<i>.<input or output name>`` for
+    token ids or pixels at shapes that were not traced.
+
+    Outputs with an axis of tokens are [samples, longest, …], zeros after each sample's own tokens; how many those are
+    is in ``lengths``, INT64 [samples], and ``control.<control>.lengths`` where a control has others.
 
     Of a pipeline (metric ``pipeline``), each line of ``samples.jsonl`` holds a :class:`Row`'s tensors by name, and
     ``expected.json`` the BYTES outputs under the same kinds of names: for each sample a (nested) list of texts.
@@ -193,7 +213,7 @@ class Reference:
     outputs: tuple[str, ...]
     controls: tuple[str, ...]
     record: dict[str, Json]  # versions, dtype, threads, probes
-    metric: str  # cosine | single-label | multi-label | regression | pipeline
+    metric: str  # cosine | single-label | multi-label | regression | logits | pipeline
     labels: tuple[str, ...] = ()  # names of the labels, in the order of LOGITS; empty for embeddings
 
 

@@ -28,10 +28,13 @@ from builder.verify import Judge, Measure, load_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.artifacts import Reference, Tree
+    from builder.artifacts import ImageFiles, Reference, TokenizerFiles, Tree
     from builder.core.graph import Values
     from builder.package import Manifest
-    from builder.recipe.composed import Composed
+    from builder.recipe.composed import Composed, Model
+
+_FRONTS: Final = ("tokenizer", "processor")
+"""Stages of a model, of which it has one: what turns a request into its inputs."""
 
 _OF_A_TARGET: Final = ("config", "package", "pack", "measure", "judge")
 
@@ -68,7 +71,7 @@ def described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Re
     reference: Reference = made["expected"]
     parts = {name: of_model(made, name) for name in recipe.models}
     models = {
-        name: describe_model(recipe.models[name].task, part["source"], part["check"], part["tokenizer"])
+        name: describe_model(recipe.models[name].task, part["source"], part["check"], _front(part))
         for name, part in parts.items()
     }
     packed = {"repository": made["package"], "archive": made["pack"]}
@@ -91,16 +94,26 @@ def of_model(made: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {stage.removeprefix(start): value for stage, value in made.items() if stage.startswith(start)}
 
 
+def _front(part: Mapping[str, Any]) -> TokenizerFiles | ImageFiles:
+    """What turns a request into the model's inputs."""
+    front: TokenizerFiles | ImageFiles = next(part[stage] for stage in _FRONTS if stage in part)
+    return front
+
+
+def _parts(model: Model, made: Mapping[str, Any]) -> ModelParts:
+    """What the reference answers with."""
+    tokenizer: TokenizerFiles | None = made.get("tokenizer")
+    truncation = {"truncation": tokenizer.truncation} if tokenizer else {}
+    return ModelParts(model.task, made["source"], tokenizer, takes_pairs(model), **truncation)
+
+
 def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
     """What is done for all targets: what the whole should answer."""
     plan = plan_of(recipe, declared_dag(recipe))
     samples, own = load_rows(recipe.verify.samples, plan.inputs), own_steps(recipe, surroundings.cache)
 
     def expected(made: Values) -> tuple[Any, Any]:
-        models = {
-            name: ModelParts(model.task, made[f"{name}.source"], made[f"{name}.tokenizer"], takes_pairs(model))
-            for name, model in recipe.models.items()
-        }
+        models = {name: _parts(model, of_model(made, name)) for name, model in recipe.models.items()}
         files = made["own"].files if own else {}
         steps: dict[str, Tree] = {
             name: {path.removeprefix(f"{name}/"): file for path, file in files.items() if path.startswith(f"{name}/")}
@@ -108,7 +121,7 @@ def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
         }
         return Expect(plan), ExpectedInputs(models, steps, samples)
 
-    needs = _of_models(recipe, "source", "tokenizer")
+    needs = _of_models(recipe, "source", *_FRONTS)
     node = node_id(recipe, SHARED, "own")
     made = [Node(node, {}, lambda _: (own, None))] if own else []
     return [*made, Node(node_id(recipe, SHARED, "expected"), needs | ({"own": node} if own else {}), expected)]
@@ -121,7 +134,7 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
     def configured(made: Values) -> tuple[Any, Any]:
         parts = {name: of_model(made, name) for name in recipe.models}
         models = {
-            name: ConfigureInputs(part["check"], part["tokenizer"], part.get("warmup"), part["reference"].labels)
+            name: ConfigureInputs(part["check"], _front(part), part.get("warmup"), part["reference"].labels)
             for name, part in parts.items()
         }
         return config, ComposeInputs(models, {name: part["source"] for name, part in parts.items()})
@@ -129,7 +142,7 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
     def packaged(made: Values) -> tuple[Any, Any]:
         parts = {name: of_model(made, name) for name in recipe.models}
         models = {
-            name: Packed(part["source"], part["check"], part["tokenizer"], part["reference"].labels)
+            name: Packed(part["source"], part["check"], _front(part), part["reference"].labels)
             for name, part in parts.items()
         }
         return layout, CompositionInputs(made["config"], models)
@@ -145,7 +158,7 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
         held = gates(recipe, target, made["expected"].metric)
         return Judge(held.tolerances, held.constraints), made["measure"]
 
-    read = _of_models(recipe, "source", "check", "tokenizer", "reference")
+    read = _of_models(recipe, "source", "check", *_FRONTS, "reference")
     here = {stage: node_id(recipe, target, stage) for stage in _OF_A_TARGET}
     expected = {"expected": node_id(recipe, SHARED, "expected")}
     made = [

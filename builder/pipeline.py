@@ -19,13 +19,16 @@ from builder.core.graph import Node
 from builder.errors import RecipeError
 from builder.export.bind import Bind
 from builder.export.check import Check
+from builder.export.processor import Processor
 from builder.export.reference import Refer
+from builder.export.reference_images import ReferImages
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, package
+from builder.recipe.tasks import IMAGE, TASKS
 from builder.tools.wheels import needed_python
-from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_samples
+from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +79,11 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
     Raises:
         UserError: the recipe names a target, a Triton release, a field or a sample that does not exist.
     """
+    if TASKS[recipe.task].takes == IMAGE:
+        raise RecipeError(
+            f"{recipe.path}: task {recipe.task} needs a pipeline of steps: image → model; auto has none for images",
+            mend="name the steps, as docs/how-to/pipelines.md shows",
+        )
     made = export_nodes(recipe, surroundings)
     for target in selected_targets(recipe, targets):
         made += _target(_Maker(recipe, target), target, surroundings, verify=verify)
@@ -122,7 +130,8 @@ _OF_A_TARGET: Final = frozenset({"config", "package", "pack", "measure", "judge"
 
 def exported(recipe: Recipe) -> dict[str, str]:
     """The stages of :func:`export_nodes`, in order, and the ids of their nodes."""
-    stages = ("source", "tokenizer", "trace", "bind", "reference", "check", *(["warmup"] if warm_up(recipe) else []))
+    before = "processor" if TASKS[recipe.task].takes == IMAGE else "tokenizer"
+    stages = ("source", before, "trace", "bind", "reference", "check", *(["warmup"] if warm_up(recipe) else []))
     return {stage: node_id(recipe, SHARED, stage) for stage in stages}
 
 
@@ -132,8 +141,30 @@ def export_nodes(recipe: Recipe, surroundings: Surroundings) -> list[Node]:
     Raises:
         UserError: the recipe names a sample that does not exist.
     """
-    make, task = _Maker(recipe, SHARED), recipe.task
-    samples = load_samples(recipe.verify.samples, text_pair=recipe.inputs.text_pair)
+    make = _Maker(recipe, SHARED)
+    return (_export_images if TASKS[recipe.task].takes == IMAGE else _export_text)(make, surroundings)
+
+
+def _export_images(make: _Maker, surroundings: Surroundings) -> list[Node]:
+    recipe, task = make.recipe, make.recipe.task
+    samples = load_images(recipe.verify.samples)
+    refer = ReferImages(task, (recipe.shapes.batch.min, recipe.shapes.batch.max))
+    return [
+        make.node("source", lambda _: (Resolve(task, surroundings.describe), recipe.source)),
+        make.node("processor", lambda made: (Processor(task), made["source"]), "source"),
+        make.node("trace", lambda made: (Trace(task), (made["source"], made["processor"])), "source", "processor"),
+        make.node("bind", lambda made: (Bind(task), (made["trace"], made["source"])), "trace", "source"),
+        make.node(
+            "reference", lambda made: (refer, (made["source"], made["processor"], samples)), "source", "processor"
+        ),
+        make.node("check", lambda made: (Check(), (made["bind"], made["reference"])), "bind", "reference"),
+    ]
+
+
+def _export_text(make: _Maker, surroundings: Surroundings) -> list[Node]:
+    recipe, task = make.recipe, make.recipe.task
+    short_first = TASKS[task].truncation == "only_second"
+    samples = load_samples(recipe.verify.samples, text_pair=recipe.inputs.text_pair, short_first=short_first)
 
     def refer(made: Values) -> tuple[Any, Any]:
         shapes = recipe.shapes

@@ -187,6 +187,37 @@ OTHERS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+_PIXELS = {"do_resize": True, "size": {"height": 16, "width": 24}, "resample": 2, "do_rescale": True}
+
+IMAGE_FAMILIES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # family: config.json, preprocessor_config.json
+    "vit": (
+        {**_SIZES, "image_size": [16, 24], "patch_size": 8},
+        {"image_processor_type": "ViTImageProcessor", **_PIXELS, "do_normalize": True, "image_std": [0.5, 0.25, 0.5]},
+    ),
+    "resnet": (
+        {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+        {
+            "image_processor_type": "BitImageProcessor",
+            **_PIXELS,
+            "size": {"shortest_edge": 20},
+            "do_center_crop": True,
+            "crop_size": {"height": 16, "width": 18},
+        },
+    ),
+}
+
+
+def make_image_model(family: str, folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Writes a tiny image classifier of a family; ``config`` goes into its config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base, processor = IMAGE_FAMILIES[family]
+    pixels = folder.with_name(folder.name + "-processor")
+    write_json(pixels / "preprocessor_config.json", processor)
+    hf.make_random_model({"model_type": family, **base, **config}, seed, pixels, "image-classification", folder)
+    return folder
+
+
 def make_tokenizer(kind: str, folder: Path, class_name: str = "PreTrainedTokenizerFast", **settings: Any) -> Path:
     """Writes tokenizer.json and tokenizer_config.json of a tokenizer that was trained on :data:`TEXTS`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from builder.artifacts import ModelConfigs, Tensor
+from builder.artifacts import ModelConfigs, Tensor, TokenizerFiles
 from builder.config import step_settings, tokenize_step
 from builder.config.agreement import check_labels, check_tokenizers
 from builder.config.compose import ModelFacts, compose, strings, tensor_problems
@@ -69,7 +69,6 @@ class Compose:
 
     def fingerprint(self, inputs: ComposeInputs) -> Mapping[str, Json]:
         serving = self.recipe.serving.model_dump(mode="json")
-        images = [step.image for step in self.recipe.pipeline.steps.values() if step.kind == "image"]  # type: ignore[union-attr]
         return {
             "model_name": self.recipe.name,
             "pipeline": self.recipe.pipeline.model_dump(mode="json"),
@@ -84,7 +83,6 @@ class Compose:
                 name: {path: file.sha256 for path, file in made.tokenizer.files.items()}
                 for name, made in inputs.models.items()
             },
-            "images": {name: step_settings.processor_file(inputs.sources[name]).sha256 for name in images},
         }
 
     def requires(self, inputs: ComposeInputs) -> None:
@@ -94,13 +92,13 @@ class Compose:
     def reads(self, inputs: ComposeInputs) -> list[File]:
         """The user's files, and what is read of the models' own."""
         made = [file for part, model in self._each(inputs) for file in part.reads(model)]
-        named = [file for source in inputs.sources.values() for file in step_settings.read_files(source)]
-        return [*made, *named, *(model.tokenizer.files["tokenizer.json"] for model in inputs.models.values())]
+        return [*made, *(file for model in inputs.models.values() for file in model.tokenizer.files.values())]
 
     def run(self, inputs: ComposeInputs, out: Path) -> ModelConfigs:
         dag = checked_dag(self.recipe, {name: self._ports(name, made) for name, made in inputs.models.items()})
         check_labels(self.recipe, dag, {name: made.labels for name, made in inputs.models.items()})
-        check_tokenizers(self.recipe, dag, {name: made.tokenizer for name, made in inputs.models.items()})
+        texts = {name: made for name, made in inputs.models.items() if isinstance(made.tokenizer, TokenizerFiles)}
+        check_tokenizers(self.recipe, dag, {name: made.text_tokenizer for name, made in texts.items()})
         writer = _Writer(self, inputs, dag, out)
         for step in dag.steps:
             writer.step(step, self.recipe.pipeline.steps[step.name])

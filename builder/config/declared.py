@@ -8,7 +8,7 @@ from builder.config.dag import Dag, Port, compile_dag
 from builder.config.ports import ANY, ModelPorts, ports
 from builder.config.refuse import placed
 from builder.recipe.steps import EnsembleStep, ModelStep, SelectStep
-from builder.recipe.tasks import TASKS
+from builder.recipe.tasks import IMAGE, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,15 +25,13 @@ _TOKENS: Final = (
 )
 _PIXELS: Final = (Port("pixel_values", "FP32", (3, ANY, ANY)),)
 _OF_EACH_TOKEN: Final = {"token-classification": (ANY, ANY)}
-_IMAGES: Final = frozenset({"image-classification"})
-_PAIRS: Final = frozenset({"question-answering", "text-ranking"})
 
 
 def declared(model: Model | Recipe) -> ModelPorts:
     """The tensors that a model of its task has; sizes that only the graph knows are -1."""
     dims = _OF_EACH_TOKEN.get(model.task, (ANY,))
     return ModelPorts(
-        takes=_PIXELS if model.task in _IMAGES else _TOKENS,
+        takes=_PIXELS if TASKS[model.task].takes == IMAGE else _TOKENS,
         gives=tuple(Port(name, "FP32", dims) for name in TASKS[model.task].outputs),
         text_pair=takes_pairs(model),
     )
@@ -41,7 +39,7 @@ def declared(model: Model | Recipe) -> ModelPorts:
 
 def takes_pairs(model: Model | Recipe) -> bool:
     """Whether requests hold a second text."""
-    return model.inputs.text_pair or model.task in _PAIRS
+    return model.inputs.text_pair
 
 
 def declared_dag(recipe: Composed) -> Dag:

@@ -109,14 +109,16 @@ def _ports(
 ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     match step:
         case kinds.TokenizerStep(tokenizer=model):
-            found = _model(name, model, models)
+            found = _of_texts(name, model, models)
             places = tuple(port for port in TOKEN_PLACES if port.name in wanted)
             return found.texts, (*found.takes, *places)
         case kinds.ModelStep(model=model):
             return _model(name, model, models).takes, _model(name, model, models).gives
         case kinds.EnsembleStep(ensemble=model):
-            return _model(name, model, models).texts, _model(name, model, models).gives
+            return _of_texts(name, model, models).texts, _model(name, model, models).gives
         case kinds.ImageStep(image=model):
+            if _model(name, model, models).texts != (IMAGE,):
+                raise RecipeError(f"step {name!r}: model {model!r} takes text; write tokenizer: {model}")
             return (IMAGE,), _model(name, model, models).takes
         case kinds.PythonStep():
             return _own(step.takes), _own(step.gives)
@@ -172,7 +174,7 @@ def _select(
     name: str, step: kinds.SelectStep, models: Mapping[str, ModelPorts]
 ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     chosen = dict.fromkeys([*step.select.cases.values(), *([step.select.default] if step.select.default else [])])
-    found = {model: _model(name, model, models) for model in chosen}
+    found = {model: _of_texts(name, model, models) for model in chosen}
     by = Port(step.select.by.partition(".")[2], "BYTES", (1,))
     first, *others = found
     for other in others:
@@ -198,6 +200,15 @@ def _alike(one: tuple[Port, ...], other: tuple[Port, ...]) -> bool:
 
 def _shown(found: Iterable[Port]) -> str:
     return ", ".join(f"{port.name} {port}" for port in found)
+
+
+def _of_texts(step: str, name: str, models: Mapping[str, ModelPorts]) -> ModelPorts:
+    found = _model(step, name, models)
+    if found.texts == (IMAGE,):
+        raise RecipeError(
+            f"step {step!r}: model {name!r} takes images; write the steps image: {name} and model: {name}"
+        )
+    return found
 
 
 def _model(step: str, name: str, models: Mapping[str, ModelPorts]) -> ModelPorts:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from builder.artifacts import ModelConfigs
+from builder.artifacts import ModelConfigs, TokenizerFiles
 from builder.config import models, tokenize_step
 from builder.config.compose import tensor_problems
 from builder.config.folder import write, write_config
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, Json, OnnxModel, Tensor, TokenizerFiles, WarmupData
+    from builder.artifacts import File, ImageFiles, Json, OnnxModel, Tensor, WarmupData
     from builder.config.host import Keys
     from builder.recipe import Recipe
     from builder.recipe.composed import Composed
@@ -41,9 +41,20 @@ class ConfigureInputs:
     """What the stage reads."""
 
     model: OnnxModel
-    tokenizer: TokenizerFiles
+    tokenizer: TokenizerFiles | ImageFiles  # what turns a request into the model's inputs
     warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
     labels: tuple[str, ...] = ()  # the model's, for outputs with a label_filename
+
+    @property
+    def text_tokenizer(self) -> TokenizerFiles:
+        """The tokenizer.
+
+        Raises:
+            InternalError: the model takes images: no recipe that was checked asks for it.
+        """
+        if not isinstance(self.tokenizer, TokenizerFiles):
+            raise InternalError(f"{', '.join(self.tokenizer.input_names)} come from images, not from a tokenizer")
+        return self.tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,7 @@ class Configure:
             UserError: Triton would refuse a config.
         """
         facts = self._facts(inputs)
-        values = tokenize_step.settings(inputs.tokenizer, self.inputs, self.minimum_length)
+        values = tokenize_step.settings(inputs.text_tokenizer, self.inputs, self.minimum_length)
         config, referred = self.write_model(inputs, out, facts.model_name)
         others = {facts.name: models.ensemble(facts, config), facts.tokenize_name: models.tokenize(facts)}
         configs = {**others, facts.model_name: config}

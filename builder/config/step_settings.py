@@ -8,36 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from builder.config import tokenize_step
 from builder.config.ports import TOKEN_PLACES
-from builder.errors import InternalError, ModelError
+from builder.errors import InternalError
 from builder.recipe import steps as kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import File, Json, Source
+    from builder.artifacts import Json, Source
     from builder.config.dag import Step
     from builder.config.stage import Configure, ConfigureInputs
     from builder.recipe.steps import AnyStep
 
 SCHEMA: Final = 1
-PROCESSOR: Final = "preprocessor_config.json"
-
-_IMAGE_KEYS: Final = (
-    *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor"),
-    *("do_normalize", "image_mean", "image_std", "do_convert_rgb"),
-)
-_IMAGE_DEFAULTS: Final[Mapping[str, Json]] = {
-    "do_resize": True,
-    "resample": 2,
-    "do_center_crop": False,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.5] * 3,
-    "image_std": [0.5] * 3,
-}
-"""Those of transformers' ViT processor; what a model's file says goes over them."""
-
 _PER_WORD: Final = frozenset({"first", "average", "max"})
 
 
@@ -84,30 +66,14 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
         case kinds.EntitiesStep(aggregation_strategy=strategy):
             return _entities(strategy, facts.made)
         case kinds.ImageStep():
-            return _image(facts.source)
+            return _image(facts.made)
     raise InternalError(f"no settings for steps of kind {section.kind}")
-
-
-def processor_file(source: Source) -> File:
-    """The file that says how images become pixels.
-
-    Raises:
-        ModelError: the model has none.
-    """
-    if PROCESSOR not in source.files:
-        raise ModelError(f"{PROCESSOR}: the model has no such file: it says how images become pixels")
-    return source.files[PROCESSOR]
-
-
-def read_files(source: Source) -> list[File]:
-    """The files of a model that are read here."""
-    return [source.files[PROCESSOR]] if PROCESSOR in source.files else []
 
 
 def _tokenizer(step: Step, made: ConfigureInputs, part: Configure) -> dict[str, Json]:
     places = {port.name for port in TOKEN_PLACES}
     extra = [port.name for port in step.gives if port.name in places]
-    values = tokenize_step.settings(made.tokenizer, part.inputs, part.minimum_length)
+    values = tokenize_step.settings(made.text_tokenizer, part.inputs, part.minimum_length)
     values["text_pair"] = any(port.name == "TEXT_PAIR" for port in step.takes)
     return {**values, "extra_outputs": extra} if extra else values
 
@@ -148,24 +114,11 @@ def _entities(strategy: str, made: ConfigureInputs) -> dict[str, Json]:
 
 def cuts_words(made: ConfigureInputs) -> bool:
     """Whether a tokenizer marks the pieces of a word, as WordPiece does: what transformers goes by."""
-    model = json.loads(made.tokenizer.files["tokenizer.json"].path.read_bytes())["model"]
+    model = json.loads(made.text_tokenizer.files["tokenizer.json"].path.read_bytes())["model"]
     return bool(model.get("continuing_subword_prefix"))
 
 
-def _image(source: Source) -> dict[str, Json]:
-    file = processor_file(source)
-    stated = json.loads(file.path.read_bytes())
-    unknown = [key for key, value in stated.items() if key.startswith("do_") and key not in _IMAGE_KEYS and value]
-    if unknown:
-        raise ModelError(
-            f"{PROCESSOR}: {unknown[0]} is {stated[unknown[0]]!r}: the image step does no such thing",
-            mend=f"take a model whose images need only: {', '.join(_IMAGE_KEYS)}",
-        )
-    given = {key: stated[key] for key in _IMAGE_KEYS if stated.get(key) is not None}
-    sizes: dict[str, Json] = {key: _sides(given[key]) for key in ("size", "crop_size") if key in given}
-    return {"schema": SCHEMA, **_IMAGE_DEFAULTS, **given, **sizes}
-
-
-def _sides(size: Json) -> Json:
-    """A size as files of today write it; older ones have one number for both sides."""
-    return {"height": size, "width": size} if isinstance(size, int) else size
+def _image(made: ConfigureInputs) -> dict[str, Json]:
+    """As the stage ``processor`` found them to give the pixels of the model's own processor."""
+    values: dict[str, Json] = json.loads(made.tokenizer.files["settings.json"].path.read_bytes())
+    return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Json, TokenizerFiles
+    from builder.artifacts import ImageFiles, Json, TokenizerFiles
     from builder.recipe import Recipe
 
 TEMPLATE: Final = "steps/tokenize/model.py"
@@ -33,8 +32,8 @@ def minimum_length(recipe: Recipe) -> int:
     return (sequence.min if sequence else None) or _MINIMUM_LENGTH
 
 
-def facts(tokenizer: TokenizerFiles) -> dict[str, Json]:
-    """What of a tokenizer goes into ``settings.json``, for a key."""
+def facts(tokenizer: TokenizerFiles | ImageFiles) -> dict[str, Json]:
+    """What of a tokenizer, or of how images are read, goes into ``settings.json``, for a key."""
     return {key: value for key, value in codec.to_json(tokenizer).items() if key not in {"files", "record"}}
 
 
@@ -64,6 +63,7 @@ def settings(tokenizer: TokenizerFiles, inputs: Mapping[str, Json], minimum_leng
         "padding_side": tokenizer.padding_side,
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token_type_id": tokenizer.pad_token_type_id,
+        **({} if tokenizer.truncation == "longest_first" else {"truncation_strategy": tokenizer.truncation}),
     }
 
 
@@ -96,10 +96,4 @@ def to_json(values: Mapping[str, Json]) -> bytes:
 
 @cache
 def _template() -> Any:  # noqa: ANN401 - a module
-    path: Path = templates.path(TEMPLATE)
-    spec = importlib.util.spec_from_file_location("tritonsmith_tokenize_step", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return templates.load_step("tokenize")

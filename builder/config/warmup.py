@@ -14,6 +14,7 @@ from builder.artifacts import WarmupData
 from builder.config import tokenize_step
 from builder.core.digest import describe_folder, digest_file
 from builder.errors import InternalError
+from builder.recipe.tasks import IMAGE, TASKS
 from builder.tools import templates, wheels
 from builder.tools.files import materialise
 
@@ -85,6 +86,8 @@ class WarmUp:
 
 def warm_up(recipe: Recipe) -> WarmUp | None:
     """The stage for a recipe; None where it wants no warm-up, or says itself what that is to be."""
+    if TASKS[recipe.task].takes == IMAGE:
+        return None  # its pixels are made by a step of a pipeline
     if recipe.serving.model_warmup != "auto" or "model_warmup" in recipe.serving.config:
         return None
     return WarmUp(recipe.inputs.model_dump(mode="json"), tokenize_step.minimum_length(recipe))

@@ -88,10 +88,10 @@ def _probe(expected: Mapping[str, Array], index: int) -> dict[str, Array]:
 
 
 def _check(session: Session, probe: Mapping[str, Array], model: OnnxModel) -> Json:
-    inputs = {tensor.name: probe[tensor.name] for tensor in model.inputs}
+    inputs = _inputs(probe, [tensor.name for tensor in model.inputs])
     outputs = [tensor.name for tensor in model.outputs]
-    batch, sequence = probe["input_ids"].shape
-    shape = f"batch {batch}, sequence {sequence}"
+    batch, *axes = inputs[model.inputs[0].name].shape
+    shape = f"batch {batch}, " + (f"sequence {axes[0]}" if len(axes) == 1 else " x ".join(map(str, axes)))
     began = time.monotonic()
     try:
         actual = session.run(inputs, outputs)
@@ -102,12 +102,30 @@ def _check(session: Session, probe: Mapping[str, Array], model: OnnxModel) -> Js
     seconds = time.monotonic() - began
     if seconds > 2:
         log.info("check: %s: %.1f s", shape, seconds)
-    differences = {name: _compare(name, probe[name], actual[name], probe["rows"], shape) for name in outputs}
-    return {"batch": int(batch), "sequence": int(sequence), "rows": len(probe["rows"]), "difference": differences}
+    differences = {}
+    for tensor in model.outputs:
+        # An axis of tokens is the only one that is dynamic besides the batch. What stands at padding means nothing.
+        per_token = tensor.shape[1:2] == (-1,) and probe[tensor.name].shape[1] == axes[0]
+        mask = probe["attention_mask"] if per_token else None
+        differences[tensor.name] = _compare(
+            tensor.name, probe[tensor.name], actual[tensor.name], probe["rows"], shape, mask
+        )
+    size = {"sequence": int(axes[0])} if len(axes) == 1 else {"pixels": [int(axis) for axis in axes]}
+    return {"batch": int(batch), **size, "rows": len(probe["rows"]), "difference": differences}
 
 
-def _compare(name: str, expected: Array, actual: Array, rows: Array, shape: str) -> float:
-    """The largest difference, relative as :data:`TOLERANCE` says.
+def _inputs(probe: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+    """A probe's inputs; where it says how large its batch is, its rows are repeated up to that."""
+    import numpy as np
+
+    inputs = {name: probe[name] for name in names}
+    if "batch" not in probe:
+        return inputs
+    return {name: np.resize(value, (int(probe["batch"][0]), *value.shape[1:])) for name, value in inputs.items()}
+
+
+def _compare(name: str, expected: Array, actual: Array, rows: Array, shape: str, mask: Array | None) -> float:
+    """The largest difference, relative as :data:`TOLERANCE` says; of a per-token output, where ``mask`` is 1.
 
     Raises:
         ModelError: the output has another shape, or differs.
@@ -120,6 +138,9 @@ def _compare(name: str, expected: Array, actual: Array, rows: Array, shape: str)
             "text: the traced graph is not dynamic",
         )
     actual = actual[rows]
+    if mask is not None:
+        attended = mask[rows].astype(bool)
+        expected, actual = expected[attended], actual[attended]
     scale = max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(actual - expected).max()) / scale
     if difference <= TOLERANCE or (name == "EMBEDDING" and _least_cosine(expected, actual) >= COSINE):

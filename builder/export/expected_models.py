@@ -26,12 +26,6 @@ Tensors = dict[str, "list[Array]"]
 PLACES: Final = ("OFFSETS", "SEQUENCE_IDS", "WORD_IDS")
 PIXELS: Final = "pixel_values"
 
-_RAW: Final[Mapping[str, Mapping[str, str]]] = {
-    "question-answering": {"START_LOGITS": "start_logits", "END_LOGITS": "end_logits"},
-    "token-classification": {"LOGITS": "logits"},
-}
-"""Tasks whose outputs are the network's own: output → its name in transformers."""
-
 _VALUES_PER_BATCH: Final = 4096 * 64
 _FEWEST_TOKENS: Final = 3
 
@@ -64,8 +58,9 @@ class AskedModel:
     @cached_property
     def tokenizer(self) -> HfTokenizer:
         """The Hugging Face tokenizer."""
-        lower_case = self._head is not None and self._head.lower_case
-        return hf.load_tokenizer(self._folder, lower_case=lower_case, remote_code=self.parts.source.remote_code)
+        return hf.load_tokenizer(
+            self._folder, lower_case=self._head.lower_case, remote_code=self.parts.source.remote_code
+        )
 
     @cached_property
     def tagger(self) -> hf_steps.Tagger:
@@ -79,13 +74,12 @@ class AskedModel:
         return self.parts.tokenizer
 
     @cached_property
-    def _head(self) -> Head | None:
-        return None if self.parts.task in _RAW else read_head(self.parts.source.files, self.parts.task)
+    def _head(self) -> Head:
+        return read_head(self.parts.source.files, self.parts.task)
 
     @cached_property
     def _folder(self) -> Path:
-        folder = self._head.folder if self._head else ""
-        opened = transformer_folder(self.parts.source, folder, weights=True, below=self._below)
+        opened = transformer_folder(self.parts.source, self._head.folder, weights=True, below=self._below)
         return self._stack.enter_context(opened)
 
     @cached_property
@@ -95,7 +89,7 @@ class AskedModel:
 
     @cached_property
     def _weights(self) -> dict[int, numpy_heads.Weights]:
-        return numpy_heads.step_weights(self.parts.source.files, self._head.steps) if self._head else {}
+        return numpy_heads.step_weights(self.parts.source.files, self._head.steps)
 
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 - transformers has no types
@@ -132,8 +126,8 @@ class AskedModel:
             ) from error
 
     def _tokens(self, text: tuple[str, ...], cut: bool) -> dict[str, Any]:
-        prompt = self._head.prompt if self._head else ""
-        text, truncation = (prompt + text[0], *text[1:]), self.parts.truncation if len(text) > 1 else "longest_first"
+        text = (self._head.prompt + text[0], *text[1:])
+        truncation = self.parts.truncation if len(text) > 1 else "longest_first"
         tokens = hf_steps.encode(self.tokenizer, text, self._tokenizer_files.max_length, truncation)
         if not cut:
             return tokens
@@ -158,10 +152,8 @@ class AskedModel:
         return {name: [found[index][name] for index in range(len(found))] for name in found[0]}
 
     def _outputs(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        if self._head is None:
-            return {name: hf.run_model(self._model, batch, own) for name, own in _RAW[self.parts.task].items()}
-        value = hf.run_model(self._model, batch, "logits" if self._head.labels else "last_hidden_state")
-        outputs = numpy_heads.apply(self._head.steps, self._weights, value, batch.get("attention_mask"))
+        values = hf.run_outputs(self._model, batch, self._head.takes)
+        outputs = numpy_heads.apply(self._head.steps, self._weights, values, batch.get("attention_mask"))
         return dict(zip(self._head.outputs, outputs, strict=True))
 
 

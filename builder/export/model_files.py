@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.errors import ModelError
 from builder.tools import files as tools_files
 from builder.tools.hf import TOKENIZER_FILES, VOCABULARY_FILES
+from builder.tools.hf_images import SETTINGS_FILE
 from builder.tools.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def transformer_folder(source: Source, folder: str, *, weights: bool, below: Pat
 
     It holds symbolic links, and nothing that could execute: no pickle, and Python only where the recipe allows it.
     """
-    names = [name for name in (*TOKENIZER_FILES, "config.json") if in_folder(folder, name) in source.files]
+    names = [
+        name for name in (*TOKENIZER_FILES, SETTINGS_FILE, "config.json") if in_folder(folder, name) in source.files
+    ]
     paths = {name: source.files[in_folder(folder, name)].path for name in names}
     paths |= {PurePosixPath(name).name: source.files[name].path for name in code_files(source)}
     if weights:

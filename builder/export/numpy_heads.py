@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import InternalError
 from builder.export.model_files import weight_files
-from builder.tools.heads import Classify, Dense, LayerNorm, Normalize, Pooling, Step, Truncate
+from builder.tools.heads import Classify, Dense, LayerNorm, Normalize, Pooling, Score, Step, Truncate
 from builder.tools.safetensors_header import read_header
 from builder.tools.safetensors_values import as_float32, values
 
@@ -32,26 +32,29 @@ def step_weights(tree: Tree, steps: Sequence[Step]) -> dict[int, Weights]:
     return found
 
 
-def apply(steps: Sequence[Step], weights: Mapping[int, Weights], value: Array, mask: Array) -> tuple[Array, ...]:
-    """The outputs of the steps, in order.
+def apply(
+    steps: Sequence[Step], weights: Mapping[int, Weights], values: tuple[Array, ...], mask: Array | None
+) -> tuple[Array, ...]:
+    """The outputs of the steps, in order; without a step, the model's own.
 
     Args:
-        steps: what follows the transformer.
+        steps: what follows the model.
         weights: what :func:`step_weights` returned.
-        value: FP32, the last hidden state [batch, sequence, width] or the logits [batch, labels].
-        mask: INT64 [batch, sequence].
+        values: FP32, the last hidden state [batch, sequence, width] or the logits [batch, labels], or several where
+            there is no step.
+        mask: INT64 [batch, sequence]; None where the model takes no tokens: then no step may pool.
     """
-    outputs: tuple[Array, ...] = (value,)
+    outputs = values
     for index, step in enumerate(steps):
         outputs = _apply(step, weights.get(index, {}), outputs[0], mask)
     return outputs
 
 
-def _apply(step: Step, weights: Weights, value: Array, mask: Array) -> tuple[Array, ...]:
+def _apply(step: Step, weights: Weights, value: Array, mask: Array | None) -> tuple[Array, ...]:
     import numpy as np
 
     match step:
-        case Pooling(modes):
+        case Pooling(modes) if mask is not None:
             return (np.concatenate([_pool(mode, value, mask) for mode in modes], axis=-1),)
         case Dense():
             return (_dense(step, weights, value),)
@@ -65,6 +68,8 @@ def _apply(step: Step, weights: Weights, value: Array, mask: Array) -> tuple[Arr
             return (value[:, :width],)
         case Classify(activation):
             return _classify(value, activation)
+        case Score(activation):
+            return value, _activate(activation, value)
     raise InternalError(f"no numpy rule for {step!r}")  # pragma: no cover
 
 

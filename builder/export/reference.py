@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from builder.artifacts import Reference
-from builder.core.digest import describe_file, digest_json
+from builder.artifacts import LENGTHS
+from builder.core.digest import digest_json
 from builder.errors import ModelError
 from builder.export import numpy_heads
 from builder.export.model_files import code_files, digests, needed_memory, transformer_folder
 from builder.export.probes import Probe, make_probes, probe_shapes
+from builder.export.reference_files import READ_SUFFIXES, sample_json, write_reference
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
+from builder.recipe.tasks import REQUIRED, TASKS, Task
 from builder.tools import hf
-from builder.tools.heads import Pooling, Step
-from builder.tools.safetensors_values import save_arrays
+from builder.tools.heads import Pooling, Score, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Json, Sample, Source, TokenizerFiles
+    from builder.artifacts import Json, Reference, Sample, Source, TokenizerFiles
     from builder.tools.opaque import Array, HfModel, HfTokenizer
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Refer:
     """Asks the Hugging Face model on the CPU in FP32: with its own tokenizer, and with numpy behind it.
 
     Args:
-        task: sentence-embedding or text-classification.
+        task: one that takes text.
         batch: smallest and largest batch of the recipe.
         sequence: shortest and longest sequence of the recipe, in tokens.
     """
@@ -56,10 +56,10 @@ class Refer:
             "task": self.task,
             "batch": list(self.batch),
             "sequence": list(self.sequence),
-            "source": {name: file.sha256 for name, file in source.files.items() if name.endswith(_READ_SUFFIXES)},
+            "source": {name: file.sha256 for name, file in source.files.items() if name.endswith(READ_SUFFIXES)},
             "code": digests(source.files, code_files(source)),
             "tokenizer": [tokenizer.files["tokenizer.json"].sha256, tokenizer.max_length, list(tokenizer.input_names)],
-            "samples": digest_json([_as_json(sample) for sample in samples]),
+            "samples": digest_json([sample_json(sample) for sample in samples]),
             "versions": versions("torch", "transformers", "tokenizers", "numpy", "safetensors"),
         }
 
@@ -73,6 +73,8 @@ class Refer:
             )
         if not samples:
             raise ModelError("there is no sample: nothing could be compared", mend="name a file in verify.samples")
+        if TASKS[self.task].pairs == REQUIRED and any(sample.text_pair is None for sample in samples):
+            raise ModelError(f"{self.task} takes pairs of texts, and a sample has one", mend="give each a text_pair")
 
     def memory(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]]) -> int:
         """All weights, and what is computed from a batch of :data:`_TOKENS_PER_BATCH`."""
@@ -85,32 +87,17 @@ class Refer:
             tokenizer = hf.load_tokenizer(folder, lower_case=head.lower_case, remote_code=source.remote_code)
             # Not eager attention, which is what is traced: what transformers itself would take.
             model = hf.load_model(folder, self.task, attention=None, remote_code=source.remote_code)
-            asked = _Asked(model, tokenizer, files, head, numpy_heads.step_weights(source.files, head.steps))
+            weights = numpy_heads.step_weights(source.files, head.steps)
+            asked = _Asked(model, tokenizer, files, head, weights, TASKS[self.task])
             answers, controls = _answers(asked, samples)
             shapes = probe_shapes(self.batch, self.sequence)
             probes = make_probes(shapes, files, tokenizer, model.config)
             tensors = {**answers, **_probe_tensors(asked, probes)}
-        _write_samples(samples, out / "samples.jsonl")
-        save_arrays(tensors, out / "expected.safetensors")
-        return Reference(
-            files={name: describe_file(out / name) for name in ("expected.safetensors", "samples.jsonl")},
-            outputs=head.outputs,
-            controls=controls,
-            record={
-                "samples": len(samples),
-                "dtype": "FP32",
-                "probes": [[probe.batch, probe.sequence] for probe in probes],
-                "versions": versions("torch", "transformers", "tokenizers"),
-            },
-            metric=head.metric,
-            labels=head.labels,
-        )
+        shapes = [(probe.batch, probe.sequence) for probe in probes]
+        return write_reference(out, head, samples, tensors, controls, shapes)
 
     def ensures(self, inputs: tuple[Source, TokenizerFiles, Sequence[Sample]], output: Reference) -> None:
         pass
-
-
-_READ_SUFFIXES: Final = (".json", ".safetensors", ".txt", ".model", ".codes")
 
 
 @dataclass(frozen=True)
@@ -122,11 +109,7 @@ class _Asked:
     files: TokenizerFiles
     head: Head
     weights: Mapping[int, numpy_heads.Weights]
-
-    @property
-    def output(self) -> str:
-        """The name of the transformer's output that the head starts from."""
-        return "logits" if self.head.labels else "last_hidden_state"
+    task: Task
 
     def texts(self, samples: Sequence[Sample]) -> list[tuple[str, ...]]:
         """The text or texts of each sample, with the prompt."""
@@ -134,42 +117,77 @@ class _Asked:
         texts = [(self.head.prompt + sample.text, sample.text_pair or "") for sample in samples]
         return [text if pairs else text[:1] for text in texts]
 
-    def tokens(self, texts: Sequence[tuple[str, ...]], max_length: int) -> list[dict[str, list[int]]]:
-        return hf.encode(self.tokenizer, texts, max_length)
+    def tokens(self, texts: Sequence[tuple[str, ...]]) -> list[dict[str, list[int]]]:
+        """The tokens of each text, as they are served.
 
-    def third(self, text: tuple[str, ...], tokens: Mapping[str, list[int]]) -> dict[str, list[int]]:
-        """The tokens of a text that is cut to a third of its length."""
-        return self.tokens([text], max(3, len(tokens["input_ids"]) // 3))[0]
+        Raises:
+            ModelError: one of them has none, or leaves no room for its second text.
+        """
+        try:
+            tokens = hf.encode(self.tokenizer, texts, self.files.max_length, self.task.truncation)
+        except ModelError:
+            for index, text in enumerate(texts):
+                self._check_room(index, text)
+            raise
+        if not all(item["input_ids"] for item in tokens):
+            empty = next(index for index, item in enumerate(tokens) if not item["input_ids"])
+            raise ModelError(
+                f"sample {empty + 1} ({texts[empty][0][:40]!r}) gives no tokens: the model has no answer to it",
+                mend="leave it out of verify.samples: such texts are refused when the model is served",
+            )
+        return tokens
+
+    def cut(self, text: tuple[str, ...], max_length: int) -> dict[str, list[int]]:
+        """The tokens of a text, cut without regard to the task."""
+        return hf.encode(self.tokenizer, [text], max_length)[0]
+
+    def _check_room(self, index: int, text: tuple[str, ...]) -> None:
+        try:
+            hf.encode(self.tokenizer, [text], self.files.max_length, self.task.truncation)
+        except ModelError as error:
+            raise ModelError(
+                f"sample {index + 1} ({text[0][:40]!r}): {error.message}",
+                mend="shorten it in verify.samples: such requests are refused when the model is served",
+            ) from error
 
     def answer(self, inputs: Mapping[str, Array], steps: Sequence[Step]) -> tuple[Array, ...]:
         """Outputs for arrays [batch, sequence], by name."""
-        value = hf.run_model(self.model, inputs, self.output)
-        return numpy_heads.apply(steps, self.weights, value, inputs["attention_mask"])
+        values = hf.run_outputs(self.model, inputs, self.head.takes)
+        return numpy_heads.apply(steps, self.weights, values, inputs["attention_mask"])
 
 
 def _answers(asked: _Asked, samples: Sequence[Sample]) -> tuple[dict[str, Array], tuple[str, ...]]:
     """Expected outputs of the samples, and of each negative control; and the controls' names."""
+    import numpy as np
+
     texts = asked.texts(samples)
-    tokens = asked.tokens(texts, asked.files.max_length)
-    if not all(item["input_ids"] for item in tokens):
-        empty = next(index for index, item in enumerate(tokens) if not item["input_ids"])
-        raise ModelError(
-            f"sample {empty + 1} ({samples[empty].text[:40]!r}) gives no tokens: the model has no answer to it",
-            mend="leave it out of verify.samples: such texts are refused when the model is served",
-        )
-    thirds = [asked.third(text, item) for text, item in zip(texts, tokens, strict=True)]
+    tokens = asked.tokens(texts)
+    thirds = [asked.cut(text, max(3, len(item["input_ids"]) // 3)) for text, item in zip(texts, tokens, strict=True)]
     runs = {"": (tokens, asked.head.steps), "truncated": (thirds, asked.head.steps)}
-    if isinstance(asked.head.steps[0], Pooling):
+    first = asked.head.steps[0] if asked.head.steps else None
+    if isinstance(first, Pooling):
         runs["wrong_pooling"] = (tokens, _wrong_pooling(asked.head.steps))
+    if isinstance(first, Score):
+        runs["wrong_activation"] = (tokens, _wrong_activation(asked.head.steps))
     if texts and len(texts[0]) > 1:
-        swapped = asked.tokens([text[::-1] for text in texts], asked.files.max_length)
+        swapped = [asked.cut(text[::-1], asked.files.max_length) for text in texts]
         runs["swapped_pair"] = (swapped, asked.head.steps)
     tensors: dict[str, Array] = {}
     for control, (items, steps) in runs.items():
         prefix = f"control.{control}." if control else ""
         values = _run_all(asked, items, steps, control or "samples")
-        tensors |= {prefix + name: value for name, value in zip(asked.head.outputs, values, strict=True)}
+        tensors |= {prefix + name: value for name, value in values.items()}
+    if asked.task.per_token:
+        # As if every token had the answer of the one before it: token and answer would be out of step.
+        tensors |= {f"control.shifted.{name}": np.roll(tensors[name], 1, axis=1) for name in asked.head.outputs}
+        return tensors, (*(control for control in runs if control), "shifted")
     return tensors, tuple(control for control in runs if control)
+
+
+def _wrong_activation(steps: Sequence[Step]) -> tuple[Step, ...]:
+    score = steps[0]
+    right = score.activation if isinstance(score, Score) else ""
+    return (Score("Sigmoid" if right == "Identity" else "Identity"), *steps[1:])
 
 
 def _wrong_pooling(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -178,8 +196,10 @@ def _wrong_pooling(steps: Sequence[Step]) -> tuple[Step, ...]:
     return (Pooling(tuple("mean" if mode == "cls" else "cls" for mode in modes)), *steps[1:])
 
 
-def _run_all(asked: _Asked, tokens: Sequence[Mapping[str, list[int]]], steps: Sequence[Step], what: str) -> list[Array]:
-    """Outputs of all texts, in order. Texts of one length share a batch, so that no answer depends on padding."""
+def _run_all(
+    asked: _Asked, tokens: Sequence[Mapping[str, list[int]]], steps: Sequence[Step], what: str
+) -> dict[str, Array]:
+    """Outputs of all texts by name, in order. Texts of one length share a batch: no answer depends on padding."""
     import numpy as np
 
     results: dict[int, tuple[Array, ...]] = {}
@@ -192,9 +212,22 @@ def _run_all(asked: _Asked, tokens: Sequence[Mapping[str, list[int]]], steps: Se
         if time.monotonic() - began > _PROGRESS_SECONDS:
             log.info("reference: %s: %d of %d texts", what, len(results), len(tokens))
             began = time.monotonic()
-    return [
-        np.stack([results[index][output] for index in range(len(tokens))]) for output in range(len(asked.head.outputs))
-    ]
+    in_order = [results[index] for index in range(len(tokens))]
+    named = {name: [row[index] for row in in_order] for index, name in enumerate(asked.head.outputs)}
+    if not asked.task.per_token:
+        return {name: np.stack(rows) for name, rows in named.items()}
+    lengths = np.asarray([len(item["input_ids"]) for item in tokens], np.int64)
+    return {**{name: _padded(rows) for name, rows in named.items()}, LENGTHS: lengths}
+
+
+def _padded(rows: Sequence[Array]) -> Array:
+    """Arrays [length, …] as one [rows, longest, …], with zeros behind."""
+    import numpy as np
+
+    padded = np.zeros((len(rows), max(len(row) for row in rows), *rows[0].shape[1:]), np.float32)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -217,12 +250,3 @@ def _probe_tensors(asked: _Asked, probes: Sequence[Probe]) -> dict[str, Array]:
         named = {**probe.inputs, **dict(zip(asked.head.outputs, outputs, strict=True)), "rows": rows}
         tensors |= {f"probe.{index}.{name}": value for name, value in named.items()}
     return tensors
-
-
-def _write_samples(samples: Sequence[Sample], path: Path) -> None:
-    lines = [json.dumps(_as_json(sample), ensure_ascii=False, sort_keys=True) for sample in samples]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _as_json(sample: Sample) -> dict[str, str]:
-    return {"text": sample.text} | ({} if sample.text_pair is None else {"text_pair": sample.text_pair})

@@ -14,16 +14,16 @@ from builder.export.model_files import in_folder, read_json, read_object
 from builder.tools.heads import ACTIVATIONS, POOLING_MODES, Dense, LayerNorm, Normalize, Pooling, Step, Truncate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from builder.artifacts import Json, Tree
 
 MODULES: Final = "modules.json"
 
-_SETTINGS: Final = "config_sentence_transformers.json"
+SETTINGS: Final = "config_sentence_transformers.json"
 
 # Names that sentence-transformers tries, in this order, for the settings of its Transformer module.
-_TRANSFORMER_SETTINGS: Final = tuple(
+TRANSFORMER_SETTINGS: Final = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
@@ -39,11 +39,15 @@ _POOLING_SWITCHES: Final = {
 }
 
 # Settings that only say in which way the same numbers are computed, or describe the model.
-_NEUTRAL_SETTINGS: Final = frozenset({"__version__", "similarity_fn_name", "requirements"})
+NEUTRAL_SETTINGS: Final = frozenset({"__version__", "similarity_fn_name", "requirements"})
 _NEUTRAL_TRANSFORMER_SETTINGS: Final = frozenset({"unpad_inputs"})
 _NEUTRAL_MODEL_ARGUMENTS: Final = frozenset({"dtype", "torch_dtype", "attn_implementation", "low_cpu_mem_usage"})
 _ARGUMENTS: Final = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-_TEXT_MODALITY: Final = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+_EMBEDDER: Final[Mapping[str, Json]] = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def read(tree: Tree) -> SentenceModel:
     modules = _modules(tree)
     folder = modules[0][1]
     settings_name = next((name for name in _transformer_settings(folder) if name in tree), None)
-    settings = _read_transformer_settings(tree, settings_name) if settings_name else {}
+    settings = read_transformer_settings(tree, settings_name, _EMBEDDER) if settings_name else {}
     model = _read_settings(tree)
     steps = [_STEPS[kind](tree, path) for kind, path in modules[1:]]
     prompt = _prompt(model, tree, modules)
@@ -79,9 +83,9 @@ def read(tree: Tree) -> SentenceModel:
         folder=folder,
         steps=(
             *(step for step in steps if step),
-            *([Truncate(_integer(_SETTINGS, "truncate_dim", width))] if width else []),
+            *([Truncate(_integer(SETTINGS, "truncate_dim", width))] if width else []),
         ),
-        max_length=_optional_integer(str(settings_name), "max_seq_length", settings.get("max_seq_length")),
+        max_length=optional_integer(str(settings_name), "max_seq_length", settings.get("max_seq_length")),
         lower_case=bool(settings.get("do_lower_case", False)),
         prompt=prompt,
         files=tuple(name for name in _read_names(modules, settings_name) if name in tree),
@@ -144,41 +148,46 @@ def _module(index: int, entry: dict[str, Any]) -> tuple[str, str]:
 
 
 def _transformer_settings(folder: str) -> tuple[str, ...]:
-    return tuple(in_folder(folder, name) for name in _TRANSFORMER_SETTINGS)
+    return tuple(in_folder(folder, name) for name in TRANSFORMER_SETTINGS)
 
 
-def _read_transformer_settings(tree: Tree, name: str) -> dict[str, Any]:
+def read_transformer_settings(tree: Tree, name: str, expected: Mapping[str, Json]) -> dict[str, Any]:
+    """The settings of a Transformer module.
+
+    Args:
+        tree: the model's files.
+        name: of the file.
+        expected: the only value that some settings may have: what kind of model it is.
+
+    Raises:
+        ModelError: there is a setting that is not understood.
+    """
     settings = read_object(tree, name)
     for key, value in settings.items():
-        if not _is_understood(key, value):
+        if not _is_understood(key, value, expected):
             raise ModelError(f"{name}: {key}: {value!r} is not understood", mend="take a model without this setting")
     return settings
 
 
-def _is_understood(key: str, value: Json) -> bool:
+def _is_understood(key: str, value: Json, expected: Mapping[str, Json]) -> bool:
     if key in {"max_seq_length", "do_lower_case"} or key in _NEUTRAL_TRANSFORMER_SETTINGS:
         return True
     if key in _ARGUMENTS:
         return isinstance(value, dict) and set(value) <= _NEUTRAL_MODEL_ARGUMENTS | {"trust_remote_code"}
-    expected = {
-        "transformer_task": "feature-extraction",
-        "module_output_name": "token_embeddings",
-        "modality_config": _TEXT_MODALITY,
-    }
     return value == expected[key] if key in expected else value in (None, {}, [])
 
 
 def _read_settings(tree: Tree) -> dict[str, Any]:
-    settings = read_object(tree, _SETTINGS)
-    known = {"model_type", "prompts", "default_prompt_name", "truncate_dim"} | _NEUTRAL_SETTINGS
+    settings = read_object(tree, SETTINGS)
+    known = {"model_type", "prompts", "default_prompt_name", "truncate_dim"} | NEUTRAL_SETTINGS
     for key, value in settings.items():
         if key not in known and value not in (None, {}, []):
             raise ModelError(
-                f"{_SETTINGS}: {key}: {value!r} is not understood", mend="take a model without this setting"
+                f"{SETTINGS}: {key}: {value!r} is not understood", mend="take a model without this setting"
             )
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
-        raise ModelError(f"{_SETTINGS}: model_type is {kind!r}; sentence-embedding takes a 'SentenceTransformer'")
+        raise ModelError(f"{SETTINGS}: model_type is {kind!r}; sentence-embedding takes a 'SentenceTransformer'")
     return settings
 
 
@@ -189,11 +198,11 @@ def _prompt(settings: dict[str, Any], tree: Tree, modules: list[tuple[str, str]]
         return ""
     prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
     if not isinstance(prompt, str):
-        raise ModelError(f"{_SETTINGS}: default_prompt_name is {name!r}, and prompts has no such text")
+        raise ModelError(f"{SETTINGS}: default_prompt_name is {name!r}, and prompts has no such text")
     pooling = in_folder(modules[1][1], "config.json")
     if prompt and not read_object(tree, pooling).get("include_prompt", True):
         raise ModelError(
-            f"{pooling}: include_prompt is false and {_SETTINGS} has the default prompt {name!r}: "
+            f"{pooling}: include_prompt is false and {SETTINGS} has the default prompt {name!r}: "
             "leaving a prompt's tokens out of the pooling is not supported",
         )
     return prompt
@@ -203,7 +212,7 @@ def _read_names(modules: list[tuple[str, str]], settings: str | None) -> list[st
     folders = [path for _, path in modules]
     return [
         MODULES,
-        _SETTINGS,
+        SETTINGS,
         *([settings] if settings else []),
         *(in_folder(path, "config.json") for path in folders),
     ]
@@ -232,18 +241,23 @@ def _dense(tree: Tree, folder: str) -> Step:
         in_features=_integer(name, "in_features", config.get("in_features")),
         out_features=_integer(name, "out_features", config.get("out_features")),
         bias=bool(config.get("bias", True)),
-        activation=_activation(name, str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))),
+        activation=activation(
+            name, "activation_function", config.get("activation_function", "torch.nn.modules.activation.Tanh")
+        ),
         residual=bool(config.get("use_residual", False)),
     )
 
 
-def _activation(name: str, path: str) -> str:
-    module, _, activation = path.rpartition(".")
-    if module.partition(".")[0] != "torch" or activation not in ACTIVATIONS:
-        raise ModelError(
-            f"{name}: activation_function is {path!r}; understood are {', '.join(ACTIVATIONS)} of torch.nn"
-        )
-    return activation
+def activation(name: str, key: str, path: Json) -> str:
+    """The class of ``torch.nn`` that a dotted path names.
+
+    Raises:
+        ModelError: it is none that is understood.
+    """
+    module, _, named = str(path).rpartition(".")
+    if module.partition(".")[0] != "torch" or named not in ACTIVATIONS:
+        raise ModelError(f"{name}: {key} is {path!r}; understood are {', '.join(ACTIVATIONS)} of torch.nn")
+    return named
 
 
 def _layer_norm(tree: Tree, folder: str) -> Step:
@@ -304,5 +318,10 @@ def _integer(name: str, key: str, value: Json) -> int:
     return value
 
 
-def _optional_integer(name: str, key: str, value: Json) -> int | None:
+def optional_integer(name: str, key: str, value: Json) -> int | None:
+    """A whole number of 1 or more, or nothing.
+
+    Raises:
+        ModelError: it is something else.
+    """
     return None if value is None else _integer(name, key, value)

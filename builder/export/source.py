@@ -6,7 +6,6 @@ Weights in safetensors are not copied: a file's path is where it lies, behind ev
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Source
 from builder.core.digest import describe_file, describe_folder
 from builder.errors import InternalError, ModelError
+from builder.export import random_source
 from builder.export.licence import CARD, LONGEST, licence_of_card
 from builder.export.model_files import digests, in_folder
 from builder.export.source_files import PICKLE, PICKLE_INDEX, LocalFolder, collect
@@ -57,7 +57,7 @@ class Resolve:
     task: str
     describe: Callable[[Path], File] = describe_file
     name: ClassVar[str] = "source"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def fingerprint(self, inputs: AnySource) -> Mapping[str, Json]:
         facts: dict[str, Json] = {"kind": inputs.kind, "allow": inputs.allow.model_dump()}
@@ -66,7 +66,7 @@ class Resolve:
                 facts |= {"hub": inputs.hub, "revision": inputs.revision}  # a commit is a digest of its content
                 return {**facts, **(_conversion_facts() if inputs.allow_pickle else {})}
             case ArchitectureSource(architecture=architecture):
-                return {**facts, "task": self.task, **_architecture_facts(architecture, self.describe)}
+                return {**facts, "task": self.task, **self._architecture_facts(architecture)}
         files = _collect(self._local(inputs), inputs)
         model_id, revision = _identity(inputs)
         facts |= {"model_id": model_id, "revision": revision, "files": digests(files, files)}
@@ -77,8 +77,7 @@ class Resolve:
             case PathSource() | PackageSource():
                 _folder(inputs)
             case ArchitectureSource(architecture=architecture):
-                _config(architecture)
-                _tokenizer(architecture)
+                random_source.check(architecture, _named_folder(architecture))
 
     def run(self, inputs: AnySource, out: Path) -> Source:
         files = _collect(self._origin(inputs, out), inputs)
@@ -107,14 +106,17 @@ class Resolve:
                 now = settings()
                 return Hub(now.hub_endpoint, now.hub_token, now.cache / "hub").open(inputs.hub, inputs.revision)
             case ArchitectureSource(architecture=architecture):
-                log.info("making a %s with random weights", _config(architecture)["model_type"])
+                config = random_source.config(architecture)
+                log.info("making a %s with random weights", config["model_type"])
                 made = out / "model"
                 made.mkdir()
-                hf.make_random_model(
-                    _config(architecture), architecture.seed, _tokenizer(architecture), self.task, made
-                )
+                with random_source.inputs_folder(architecture, _named_folder(architecture), below=out) as folder:
+                    hf.make_random_model(config, architecture.seed, folder, self.task, made)
                 return LocalFolder(made, resolve=False)
         return self._local(inputs)
+
+    def _architecture_facts(self, architecture: Architecture) -> dict[str, Json]:
+        return random_source.facts(architecture, _named_folder(architecture), self.describe)
 
     def _local(self, inputs: PathSource | PackageSource) -> LocalFolder:
         return LocalFolder(_folder(inputs), describe=self.describe)
@@ -132,7 +134,7 @@ def _identity(source: AnySource) -> tuple[str, str | None]:
         case PackageSource():
             return in_folder(source.package, source.path), _version(source.package)
         case ArchitectureSource(architecture=architecture):
-            kind = _config(architecture).get("model_type", "model")
+            kind = random_source.config(architecture).get("model_type", "model")
             return f"{kind} with random weights (seed {architecture.seed})", None
     path = source.path.resolve()
     if found := _SNAPSHOT.search(path.as_posix()):
@@ -158,6 +160,12 @@ def _folder(source: PathSource | PackageSource | PackageFolder) -> Path:
             mend="name a folder of the package as it is installed here",
         )
     return folder
+
+
+def _named_folder(architecture: Architecture) -> Path | None:
+    """The folder of an architecture's tokenizer."""
+    named = architecture.tokenizer
+    return _folder(named) if isinstance(named, PackageFolder) else named
 
 
 def _package(name: str) -> Path:
@@ -195,61 +203,6 @@ def _distribution(package: str) -> metadata.Distribution | None:
 def _version(package: str) -> str | None:
     distribution = _distribution(package)
     return distribution.version if distribution else None
-
-
-def _config(architecture: Architecture) -> dict[str, Json]:
-    """The content of the architecture's config.json.
-
-    Raises:
-        ModelError: the file cannot be read, or names no kind of model.
-    """
-    config: Json = architecture.config
-    place = "source.architecture.config"
-    if isinstance(config, Path):
-        place = f"{place}: {config}"
-        try:
-            config = json.loads(config.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ModelError(
-                f"{place}: {error.strerror}", mend="name a config.json, or write its content here"
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{place}: not JSON: {error}", mend="mend the file") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ModelError(f"{place}: has no model_type", mend='say which architecture it is, such as model_type: "bert"')
-    if "auto_map" in config:
-        raise ModelError(
-            f"{place}: auto_map: the architecture is Python code of its own",
-            mend="take an architecture that is in transformers",
-        )
-    return config
-
-
-def _tokenizer(architecture: Architecture) -> Path:
-    """The folder of the architecture's tokenizer.
-
-    Raises:
-        ModelError: there is none, or it holds no tokenizer.
-    """
-    named = architecture.tokenizer
-    folder = _folder(named) if isinstance(named, PackageFolder) else named
-    if not set(LocalFolder(folder).names("")) & set(hf.VOCABULARY_FILES):
-        raise ModelError(
-            f"source.architecture.tokenizer: {folder}: {'no tokenizer files' if folder.is_dir() else 'no such folder'}",
-            mend="name a folder that holds a tokenizer.json",
-        )
-    return folder
-
-
-def _architecture_facts(architecture: Architecture, describe: Callable[[Path], File]) -> dict[str, Json]:
-    folder = LocalFolder(_tokenizer(architecture), describe=describe)
-    tokenizer = folder.fetch(name for name in folder.names("") if name in hf.TOKENIZER_FILES)
-    return {
-        "config": _config(architecture),
-        "seed": architecture.seed,
-        "tokenizer": digests(tokenizer, tokenizer),
-        "versions": versions("torch", "transformers", "safetensors", "numpy", "tokenizers"),
-    }
 
 
 def _conversion_facts() -> dict[str, Json]:

@@ -11,6 +11,7 @@ from builder.core.digest import describe_file
 from builder.errors import ModelError
 from builder.export.model_files import has_tokenizer, in_folder, read_json, read_object
 from builder.tools.hf import TOKENIZER_FILES
+from builder.tools.hf_images import SETTINGS_FILE
 from builder.tools.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _ROOT_FILES: Final = re.compile(
 )
 # The last two are taken so that what they say is refused (in tasks.py and sentence_transformers.py), not overlooked.
 _FOLDER_FILES: Final = re.compile(
-    r"config\.json|sentence_[\w-]+_config\.json|adapter_config\.json|chat_template\.jinja"
+    r"config\.json|preprocessor_config\.json|sentence_[\w-]+_config\.json|adapter_config\.json|chat_template\.jinja"
 )
 _UNSAFE: Final = re.compile(r"[^/]*\.(bin|pt|pth|ckpt|pkl|pickle|h5|msgpack|gguf|onnx)")
 _AGAIN: Final = "download the model again, or ask its publisher"
@@ -154,7 +155,7 @@ def _check_settings(files: Tree, folder: str, origin: Origin, *, allow_code: boo
         )
     for name in (config, in_folder(folder, "tokenizer_config.json")):
         _check_code(name, read_object(files, name).get("auto_map"), allow_code=allow_code)
-    if not has_tokenizer(files, folder):
+    if not has_tokenizer(files, folder) and in_folder(folder, SETTINGS_FILE) not in files:
         raise ModelError(
             f"{in_folder(folder, 'tokenizer.json')}: the model has no tokenizer files",
             mend="save the tokenizer into the same folder: AutoTokenizer.from_pretrained(…).save_pretrained(folder)",

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
-from builder.export import sentence_transformers
+from builder.export import cross_encoder, sentence_transformers
 from builder.export.model_files import in_folder, read_object
-from builder.tools.heads import Classify, Step
+from builder.tools.heads import Classify, Score, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from builder.artifacts import Json, Tree
 
 _PROBLEMS: Final = {
@@ -29,7 +31,8 @@ class Head:
     folder: str  # where the transformer's files are: "" is the model's root
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
-    metric: str  # cosine | single-label | multi-label | regression
+    metric: str  # cosine | single-label | multi-label | regression | logits
+    takes: tuple[str, ...] = ("logits",)  # the model's own outputs that the steps begin with
     labels: tuple[str, ...] = ()
     max_length: int | None = None  # tokens, as the task's own files say
     max_length_from: str = ""
@@ -45,7 +48,7 @@ def read_head(tree: Tree, task: str) -> Head:
     Raises:
         ModelError: a file is missing or damaged, or says something that is not understood.
     """
-    head = _embedding(tree) if task == "sentence-embedding" else _classification(tree)
+    head = _READERS[task](tree)
     name = in_folder(head.folder, "config.json")
     if name not in tree:
         raise ModelError(f"{name}: the model has no such file", mend="take a model in the transformers format")
@@ -70,6 +73,7 @@ def _embedding(tree: Tree) -> Head:
         steps=model.steps,
         outputs=("EMBEDDING",),
         metric="cosine",
+        takes=("last_hidden_state",),
         max_length=model.max_length,
         max_length_from=f"{model.record.get('settings')}: max_seq_length",
         lower_case=model.lower_case,
@@ -91,6 +95,46 @@ def _classification(tree: Tree) -> Head:
         labels=labels,
         record={"problem_type": config.get("problem_type"), "labels": list(labels), "metric": metric},
     )
+
+
+def _tokens(tree: Tree) -> Head:
+    labels = _labels(read_object(tree, "config.json"))
+    return Head("", (), ("LOGITS",), "logits", labels=labels, record={"labels": list(labels)})
+
+
+def _spans(_tree: Tree) -> Head:
+    return Head("", (), ("START_LOGITS", "END_LOGITS"), "logits", takes=("start_logits", "end_logits"))
+
+
+def _ranking(tree: Tree) -> Head:
+    count = len(_labels(read_object(tree, "config.json")))
+    if count != 1:
+        raise ModelError(
+            f"config.json: the model has {count} labels; text-ranking takes one, the score",
+            mend="take a cross-encoder that ranks, or the task text-classification",
+        )
+    model = cross_encoder.read(tree)
+    return Head(
+        folder="",
+        steps=(Score(model.activation),),
+        outputs=("LOGITS", "SCORE"),
+        metric="logits",
+        max_length=model.max_length,
+        max_length_from=model.max_length_from,
+        lower_case=model.lower_case,
+        files=model.files,
+        record={"activation": model.activation},
+    )
+
+
+_READERS: Final[Mapping[str, Callable[[Tree], Head]]] = {
+    "sentence-embedding": _embedding,
+    "text-classification": _classification,
+    "question-answering": _spans,
+    "token-classification": _tokens,
+    "text-ranking": _ranking,
+    "image-classification": _classification,
+}
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from builder.export.model_files import (
 )
 from builder.export.tasks import Head, read_head
 from builder.export.versions import versions
+from builder.recipe.tasks import TASKS
 from builder.tools import hf, tokenizer_file
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import Json, Source
+    from builder.recipe.tasks import Task
     from builder.tools.opaque import HfTokenizer
 
 _UNLIMITED: Final = 1_000_000
@@ -51,14 +53,14 @@ class Tokenizer:
     """Makes ``tokenizer.json`` for serving: exactly the tokens of ``AutoTokenizer``.
 
     Args:
-        task: sentence-embedding or text-classification.
+        task: one that takes text.
         max_length: the recipe's ``inputs.max_length``, in tokens; None takes the model's own.
     """
 
     task: str
     max_length: int | None = None
     name: ClassVar[str] = "tokenizer"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: Source) -> Mapping[str, Json]:
@@ -94,11 +96,12 @@ class Tokenizer:
             files={path.name: describe_file(path)},
             input_names=_input_names(tokenizer, architecture),
             max_length=max_length,
+            truncation=TASKS[self.task].truncation,
             prompt=head.prompt,
             record={"class": type(tokenizer).__name__, "max_length": limits, "lower_case": head.lower_case},
-            **_padding(tokenizer),
+            **_padding(tokenizer, TASKS[self.task]),
         )
-        _agree(tokenizer, path, result, with_pairs=self.task == "text-classification")
+        _agree(tokenizer, path, result, with_pairs=TASKS[self.task].takes_pairs)
         return result
 
     def ensures(self, inputs: Source, output: TokenizerFiles) -> None:  # noqa: ARG002 - a stage's signature
@@ -150,7 +153,7 @@ def _input_names(tokenizer: HfTokenizer, architecture: hf.Architecture) -> tuple
     return names if architecture.token_types else tuple(name for name in names if name != "token_type_ids")
 
 
-def _padding(tokenizer: HfTokenizer) -> dict[str, Json]:
+def _padding(tokenizer: HfTokenizer, task: Task) -> dict[str, Json]:
     if tokenizer.pad_token is None:
         raise ModelError(
             "the tokenizer has no padding token: texts of different lengths cannot share a batch",
@@ -160,7 +163,8 @@ def _padding(tokenizer: HfTokenizer) -> dict[str, Json]:
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token_type_id": tokenizer.pad_token_type_id,
         "pad_token": tokenizer.pad_token,
-        "padding_side": tokenizer.padding_side,
+        # Where each token has an answer, token i is to be at i whatever else is in its batch.
+        "padding_side": "right" if task.per_token else tokenizer.padding_side,
         "truncation_side": tokenizer.truncation_side,
     }
 
@@ -171,14 +175,21 @@ def _agree(tokenizer: HfTokenizer, path: Path, files: TokenizerFiles, *, with_pa
     Raises:
         ModelError: the tokenizer does something that its file cannot hold.
     """
-    pairs = (
-        [(text, other) for text, other in zip(_HARD_TEXTS, reversed(_HARD_TEXTS), strict=True)] if with_pairs else []
-    )
-    for texts in ([(text,) for text in _HARD_TEXTS], pairs):
-        expected = hf.encode(tokenizer, texts, files.max_length)
-        actual = tokenizer_file.encode(path, texts, files.max_length, files.truncation_side)
+    pairs = _hard_pairs(tokenizer, files) if with_pairs else []
+    for texts, truncation in (([(text,) for text in _HARD_TEXTS], "longest_first"), (pairs, files.truncation)):
+        expected = hf.encode(tokenizer, texts, files.max_length, truncation)
+        actual = tokenizer_file.encode(path, texts, files.max_length, files.truncation_side, truncation)
         for text, wanted, got in zip(texts, expected, actual, strict=True):
             _compare(text, wanted, got, files.input_names)
+
+
+def _hard_pairs(tokenizer: HfTokenizer, files: TokenizerFiles) -> list[tuple[str, ...]]:
+    """Pairs of hard texts; where the first of a pair stays whole, only such as leave room for the second."""
+    pairs: list[tuple[str, ...]] = list(zip(_HARD_TEXTS, reversed(_HARD_TEXTS), strict=True))
+    if files.truncation == "longest_first":
+        return pairs
+    firsts = hf.encode(tokenizer, [pair[:1] for pair in pairs], files.max_length)
+    return [pair for pair, item in zip(pairs, firsts, strict=True) if len(item["input_ids"]) < files.max_length // 2]
 
 
 def _compare(

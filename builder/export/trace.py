@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from builder.artifacts import Graph
 from builder.core.digest import describe_file, digest_json
 from builder.errors import InternalError, ModelError
-from builder.export import checkpoint
+from builder.export import checkpoint, example
 from builder.export.model_files import (
     code_files,
     digests,
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import Json, Source, TokenizerFiles
-    from builder.tools.opaque import Array, HfModel, TorchModule
+    from builder.artifacts import Json, Source
+    from builder.export.example import Files
+    from builder.tools.opaque import HfModel, TorchModule
 
 _LIBRARIES: Final = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript")
 
@@ -36,16 +37,13 @@ _COSMETIC: Final = frozenset({"_name_or_path", "transformers_version", "torch_dt
 """Keys of config.json that cannot change the graph: the trace is FP32 whatever the checkpoint's dtype. Of the labels
 their number counts. Every other key counts, known or not."""
 
-_BATCH: Final = 3
-_SEQUENCE: Final = 7
-
 
 @dataclass(frozen=True)
 class Trace:
     """Traces the model with its head, for any batch and sequence length.
 
     Args:
-        task: sentence-embedding or text-classification.
+        task: of :data:`builder.recipe.tasks.TASKS`.
         opset: version of the ONNX operator set; 20 is the first with Gelu.
     """
 
@@ -55,8 +53,8 @@ class Trace:
     version: ClassVar[int] = 2
     apart: ClassVar[bool] = True
 
-    def fingerprint(self, inputs: tuple[Source, TokenizerFiles]) -> Mapping[str, Json]:
-        source, tokenizer = inputs
+    def fingerprint(self, inputs: tuple[Source, Files]) -> Mapping[str, Json]:
+        source, made = inputs
         head = read_head(source.files, self.task)
         return {
             "task": self.task,
@@ -65,29 +63,27 @@ class Trace:
             "code": digests(source.files, code_files(source)),
             "head": [[type(step).__name__, str(step)] for step in head.steps],
             "header": digest_json(checkpoint.header_facts(source.files, head)),
-            "inputs": list(tokenizer.input_names),
-            "padding_side": tokenizer.padding_side,
-            "example": list(_example_shape(tokenizer)),
+            **example.facts(made),
             "versions": versions(*_LIBRARIES),
         }
 
-    def requires(self, inputs: tuple[Source, TokenizerFiles]) -> None:
+    def requires(self, inputs: tuple[Source, Files]) -> None:
         source, _ = inputs
         head = read_head(source.files, self.task)
         checkpoint.stored_tensors(source.files, head)
 
-    def memory(self, inputs: tuple[Source, TokenizerFiles]) -> int:
+    def memory(self, inputs: tuple[Source, Files]) -> int:
         """Of the weights hardly a page is read; what the tracer makes for each layer is what grows."""
         return needed_memory(inputs[0], copies=0.25)
 
-    def run(self, inputs: tuple[Source, TokenizerFiles], out: Path) -> Graph:
-        source, tokenizer = inputs
+    def run(self, inputs: tuple[Source, Files], out: Path) -> Graph:
+        source, made = inputs
         head = read_head(source.files, self.task)
         with transformer_folder(source, head.folder, weights=True, below=out) as folder:
             from builder.tools import torch_export
 
-            module = _module(source, tokenizer, head, hf.load_model(folder, self.task, remote_code=source.remote_code))
-            graph = torch_export.export(module, _example(module.model, tokenizer), head.outputs, self.opset)
+            module = _module(source, made, head, hf.load_model(folder, self.task, remote_code=source.remote_code))
+            graph = torch_export.export(module, example.arrays(module.model, made), head.outputs, self.opset)
             parameters = checkpoint.match(module, onnx_graph.initializer_names(graph), head, source.files)
         onnx_graph.clean(graph, parameters)
         names = onnx_graph.initializer_names(graph)
@@ -111,18 +107,18 @@ class Trace:
             },
         )
 
-    def ensures(self, inputs: tuple[Source, TokenizerFiles], output: Graph) -> None:
-        _, tokenizer = inputs
-        if tuple(tensor.name for tensor in output.inputs) != tokenizer.input_names:
-            raise InternalError(f"traced inputs {output.inputs} are not the tokenizer's {tokenizer.input_names}")
+    def ensures(self, inputs: tuple[Source, Files], output: Graph) -> None:
+        _, made = inputs
+        if tuple(tensor.name for tensor in output.inputs) != made.input_names:
+            raise InternalError(f"traced inputs {output.inputs} are not {made.input_names}")
         if any(tensor.shape[0] != -1 for tensor in (*output.inputs, *output.outputs)):
             raise InternalError(f"the traced batch is frozen: {output.inputs} {output.outputs}")
 
 
-def _module(source: Source, tokenizer: TokenizerFiles, head: Head, model: HfModel) -> TorchModule:
+def _module(source: Source, made: Files, head: Head, model: HfModel) -> TorchModule:
     from builder.tools import torch_heads
 
-    module = torch_heads.with_head(model, head.steps, tokenizer.input_names, tokenizer.padding_side)
+    module = torch_heads.with_head(model, head.takes, head.steps, made.input_names, example.padding_side(made))
     for index, step in enumerate(head.steps):
         if isinstance(step, Dense | LayerNorm):
             (name,) = weight_files(source.files, step.folder)
@@ -144,22 +140,3 @@ def _refuse_untrained(model: HfModel, parameters: Mapping[str, str], task: str) 
 def _config_facts(source: Source, head: Head) -> Json:
     config = read_object(source.files, in_folder(head.folder, "config.json"))
     return {**{key: value for key, value in config.items() if key not in _COSMETIC}, "labels": len(head.labels)}
-
-
-def _example_shape(tokenizer: TokenizerFiles) -> tuple[int, int]:
-    # Batch and sequence differ, and are not 0 or 1, so that the tracer cannot take one for the other or for a constant.
-    return _BATCH, _SEQUENCE if tokenizer.max_length >= _SEQUENCE else max(2, tokenizer.max_length - 1)
-
-
-def _example(model: HfModel, tokenizer: TokenizerFiles) -> dict[str, Array]:
-    """Token ids without padding; the last of each row is an end-of-sequence token where the model has one."""
-    import numpy as np
-
-    shape = _example_shape(tokenizer)
-    end = getattr(model.config, "eos_token_id", None)
-    special = {end, tokenizer.pad_token_id}
-    ids = np.full(shape, next(token for token in range(5, 9) if token not in special), np.int64)
-    if isinstance(end, int):  # bart pools there, and finds it by its id
-        ids[:, -1] = end
-    values = {"input_ids": ids, "attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
-    return {name: values[name] for name in tokenizer.input_names}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
+    from builder.artifacts import ImageFiles, Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
     from builder.recipe.composed import Composed
 
 PILLOW: Final = (((3, 11), "13.0.0"), ((3, 10), "12.3.0"))
@@ -46,7 +46,7 @@ class Packed:
 
     source: Source
     model: OnnxModel
-    tokenizer: TokenizerFiles
+    tokenizer: TokenizerFiles | ImageFiles
     labels: tuple[str, ...]
 
 

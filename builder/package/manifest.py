@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from builder.artifacts import (
         Archive,
         File,
+        ImageFiles,
         Json,
         Measurement,
         OnnxModel,
@@ -45,7 +46,7 @@ PIPELINE: Final = "pipeline"
 """Stands for the task where there are several models."""
 
 Status: TypeAlias = Literal["passed", "failed", "inconclusive", "unverified"]
-Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression", "pipeline"]
+Metric: TypeAlias = Literal["cosine", "single-label", "multi-label", "regression", "logits", "pipeline"]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Facts: TypeAlias = dict[str, JsonValue]
@@ -268,7 +269,7 @@ def describe_composed(
     )
 
 
-def describe_model(task: str, source: Source, model: OnnxModel, tokenizer: TokenizerFiles) -> ModelFacts:
+def describe_model(task: str, source: Source, model: OnnxModel, tokenizer: TokenizerFiles | ImageFiles) -> ModelFacts:
     """Where a model comes from, and how it was exported."""
     return ModelFacts(
         task=task,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from builder.recipe.document import Problem, dotted, find, place_of
 from builder.recipe.serving import Serving
 from builder.recipe.suggest import did_you_mean
-from builder.recipe.tasks import TASKS, tolerance_keys
+from builder.recipe.tasks import IMAGE, REQUIRED, TASKS, tolerance_keys
 from builder.recipe.triton_checks import check_serving
 
 if TYPE_CHECKING:
@@ -152,6 +152,31 @@ def _pairs(view: View) -> Iterator[Problem]:
         yield view.problem(
             ("inputs", "text_pair"), f"{view.named(('task',))} is {task.name}, which takes one text; pairs: {able}"
         )
+    if task and task.pairs == REQUIRED and view.get(("inputs", "text_pair")) is False:
+        yield view.problem(("inputs", "text_pair"), f"{view.named(('task',))} is {task.name}, which takes pairs")
+
+
+def _images(view: View) -> Iterator[Problem]:
+    """What is said of text where there is none."""
+    task = TASKS.get(view.get(("task",)) or "")
+    if task is None or task.takes != IMAGE:
+        return
+    for path in (("inputs",), (_SHAPES, "sequence")):
+        if view.get(path):
+            yield view.key_problem(path, f"of no use with {view.named(('task',))} {task.name}, which takes images")
+
+
+def _made_of(view: View) -> Iterator[Problem]:
+    """A model with random weights needs what makes its inputs, and nothing else."""
+    task, place = TASKS.get(view.get(("task",)) or ""), ("source", "architecture")
+    if task is None or not isinstance(view.get(place), dict):
+        return
+    needed, other = ("processor", "tokenizer") if task.takes == IMAGE else ("tokenizer", "processor")
+    if view.get((*place, other)) is not None:
+        words = f"of no use with {view.named(('task',))} {task.name}, which takes {task.takes}s"
+        yield view.key_problem((*place, other), words)
+    elif needed not in view.get(place):
+        yield view.problem((*place, needed), "missing; it has no default")
 
 
 def _parity(view: View) -> Iterator[Problem]:
@@ -170,4 +195,4 @@ def _parity(view: View) -> Iterator[Problem]:
             yield view.problem(path, f"must be at least 0, got the number {value}")
 
 
-_RULES: Final = (_order, _batch_axis, _preferred_sizes, check_serving, _lengths, _pairs, _parity)
+_RULES: Final = (_order, _batch_axis, _preferred_sizes, check_serving, _lengths, _pairs, _images, _made_of, _parity)

@@ -24,7 +24,8 @@ class Inputs(Section):
     """The fixed lengths in tokens, ascending; the last is max_length."""
 
     text_pair: bool = False
-    """Whether a request also holds TEXT_PAIR, a second text, such as the premise of a hypothesis."""
+    """Whether a request also holds TEXT_PAIR, a second text, such as the premise of a hypothesis. Left out: true for
+    tasks that take pairs alone."""
 
 
 class Range(Section):

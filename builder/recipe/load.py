@@ -18,9 +18,10 @@ from builder.recipe.overrides import apply
 from builder.recipe.problems import translate
 from builder.recipe.reader import parse
 from builder.recipe.schema import Recipe
+from builder.recipe.tasks import complete_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.artifacts import Json
     from builder.recipe.composed import Composed
@@ -66,19 +67,28 @@ def _validate(
     kind = _kind(data)
     try:
         # As JSON: strict about types ("3" is no number), and yet lists become tuples and strings become paths.
-        return kind.model_validate_json(json.dumps(data), context={"folder": folder})
+        return kind.model_validate_json(json.dumps(_completed(data)), context={"folder": folder})
     except ValidationError as error:
         problems += [problem for problem in translate(error, root, kind) if problem.path not in known]
         return None
 
 
-def _kind(data: dict[str, Json]) -> type[Recipe | Composed]:
+def _kind(data: Mapping[str, Json]) -> type[Recipe | Composed]:
     """One model, or several and a pipeline: what only the latter needs is imported for them alone."""
     if data.get("models") is None and not isinstance(data.get("pipeline"), dict):
         return Recipe
     from builder.recipe.composed import Composed
 
     return Composed
+
+
+def _completed(data: Mapping[str, Json]) -> Json:
+    """The document, with what the tasks leave no choice in."""
+    inputs, models = complete_inputs(data.get("task"), data.get("inputs")), data.get("models")
+    made = dict(data) if inputs is None else {**data, "inputs": inputs}
+    if isinstance(models, dict):
+        made["models"] = {name: _completed(one) if isinstance(one, dict) else one for name, one in models.items()}
+    return made
 
 
 def _check_samples(root: Node, folder: Path) -> list[Problem]:

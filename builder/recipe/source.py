@@ -143,11 +143,23 @@ class Architecture(Section):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """The seed of the weights."""
 
-    tokenizer: Annotated[
-        Annotated[RecipePath, Tag("<file>")] | Annotated[PackageFolder, Tag("<mapping>")],
-        Discriminator(_file_or_mapping),
-    ]
-    """A folder with tokenizer files, or a folder inside an installed package."""
+    tokenizer: (
+        Annotated[
+            Annotated[RecipePath, Tag("<file>")] | Annotated[PackageFolder, Tag("<mapping>")],
+            Discriminator(_file_or_mapping),
+        ]
+        | None
+    ) = None
+    """Of a model that takes text: a folder with tokenizer files, or a folder inside an installed package."""
+
+    processor: (
+        Annotated[
+            Annotated[RecipePath, Tag("<file>")] | Annotated[dict[str, JsonValue], Tag("<mapping>")],
+            Discriminator(_file_or_mapping),
+        ]
+        | None
+    ) = None
+    """Of a model that takes images: a preprocessor_config.json, or its content."""
 
 
 class ArchitectureSource(_Source):

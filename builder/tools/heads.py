@@ -1,4 +1,4 @@
-"""What is put behind a transformer, as data: the steps from its last hidden state, or its logits, to the outputs.
+"""What is put behind a model, as data: the steps from its last hidden state, or its logits, to the outputs.
 
 Sentence-transformers calls them modules. The trace builds torch modules from them (:mod:`builder.tools.torch_heads`);
 the reference computes them with numpy, so that one mistake is not on both sides.
@@ -60,4 +60,11 @@ class Classify:
     activation: str  # softmax | sigmoid | ""
 
 
-Step = Pooling | Dense | LayerNorm | Normalize | Truncate | Classify
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One logit for each pair [batch, 1] → LOGITS, and SCORE by ``activation``."""
+
+    activation: str  # of ACTIVATIONS
+
+
+Step = Pooling | Dense | LayerNorm | Normalize | Truncate | Classify | Score

@@ -82,7 +82,7 @@ def load_config(folder: Path, *, remote_code: bool = False) -> HfConfig:
     Raises:
         ModelError: there is no ``config.json``, it cannot be read, or this transformers does not know the architecture.
     """
-    with _reading(folder, "config.json"):
+    with reading(folder, "config.json"):
         return lean.transformers().AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=remote_code
         )
@@ -99,7 +99,7 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False, remote_code: bool 
     Raises:
         ModelError: the files cannot be read, or they make a slow tokenizer.
     """
-    with _reading(folder, "the tokenizer"):
+    with reading(folder, "the tokenizer"):
         auto = lean.transformers().AutoTokenizer
         tokenizer = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
     if not tokenizer.is_fast:
@@ -117,7 +117,7 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager", remo
 
     Args:
         folder: where its files are.
-        task: sentence-embedding or text-classification.
+        task: of :data:`builder.recipe.tasks.TASKS`.
         attention: transformers' name of an implementation, or None for the one that it takes by itself. Only "eager" is
             to be traced: scaled-dot-product attention exports NaN guards that keep onnxruntime from fusing it.
         remote_code: whether the folder's own Python files may run.
@@ -131,7 +131,7 @@ def load_model(folder: Path, task: str, *, attention: str | None = "eager", remo
     if hasattr(config, "use_cache"):
         config.use_cache = False  # keys and values of decoders: not asked for, and outputs that a trace would have
     auto = _auto_class(config, task)
-    with _reading(folder, "the model"), quiet():
+    with reading(folder, "the model"), quiet():
         model, info = auto.from_pretrained(
             folder,
             config=config,
@@ -161,7 +161,7 @@ def build_model(config: HfConfig, task: str, *, remote_code: bool = False) -> Hf
     import torch
 
     auto = _auto_class(config, task)
-    with _reading(None, "the architecture"), quiet():
+    with reading(None, "the architecture"), quiet():
         make = getattr(auto, "from_config", None) or auto._from_config  # an AutoModel…, or one of _ENCODERS
         trusted = {"trust_remote_code": True} if remote_code else {}
         return make(config, dtype=torch.float32, attn_implementation="eager", **trusted).eval()
@@ -190,42 +190,65 @@ def architecture(folder: Path, task: str, *, remote_code: bool = False) -> Archi
     )
 
 
-def encode(tokenizer: HfTokenizer, texts: Sequence[tuple[str, ...]], max_length: int) -> list[dict[str, list[int]]]:
-    """Tokens of each text (or pair of texts) by the Hugging Face tokenizer, truncated, not padded."""
+def encode(
+    tokenizer: HfTokenizer, texts: Sequence[tuple[str, ...]], max_length: int, truncation: str = "longest_first"
+) -> list[dict[str, list[int]]]:
+    """Tokens of each text (or pair of texts) by the Hugging Face tokenizer, truncated, not padded.
+
+    Args:
+        tokenizer: what :func:`load_tokenizer` returned.
+        texts: texts, or pairs.
+        max_length: tokens, special tokens included.
+        truncation: longest_first, or only_second for pairs whose first text is to stay whole.
+
+    Raises:
+        ModelError: a first text that must stay whole leaves no room for the second.
+    """
     if not texts:
         return []
     with quiet():
-        encoded = tokenizer(
-            [text[0] for text in texts],
-            [text[1] for text in texts] if len(texts[0]) > 1 else None,
-            truncation="longest_first",
-            max_length=max_length,
-            padding=False,
-        )
+        try:
+            encoded = tokenizer(
+                [text[0] for text in texts],
+                [text[1] for text in texts] if len(texts[0]) > 1 else None,
+                truncation=truncation,
+                max_length=max_length,
+                padding=False,
+            )
+        except Exception as error:
+            if truncation != "only_second":
+                raise
+            raise ModelError(f"a first text leaves no room for the second in {max_length} tokens: {error}") from error
     return [{name: encoded[name][index] for name in encoded} for index in range(len(texts))]
 
 
-def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Path, task: str, out: Path) -> None:
+def make_random_model(config: Mapping[str, Any], seed: int, folder: Path, task: str, out: Path) -> None:
     """Writes a model with seeded random weights; see :func:`builder.tools.random_model.make_random_model`."""
     from builder.tools import random_model
 
     with _ONE_AT_A_TIME:
-        random_model.make_random_model(config, seed, tokenizer_folder, task, out)
+        random_model.make_random_model(config, seed, folder, task, out)
 
 
 def run_model(model: HfModel, inputs: Mapping[str, Array], output: str) -> Array:
-    """One output (``last_hidden_state``, ``logits``) of the model as a numpy array, FP32.
+    """One output of the model; see :func:`run_outputs`."""
+    return run_outputs(model, inputs, (output,))[0]
+
+
+def run_outputs(model: HfModel, inputs: Mapping[str, Array], outputs: Sequence[str]) -> tuple[Array, ...]:
+    """Some outputs (``last_hidden_state``, ``logits``) of the model as numpy arrays, FP32.
 
     Args:
         model: what :func:`load_model` returned.
-        inputs: numpy INT64 arrays [batch, sequence], by name.
-        output: name in the model's output object.
+        inputs: numpy arrays, by name: token ids INT64 [batch, sequence], or pixels FP32 [batch, channels, H, W].
+        outputs: names in the model's output object.
     """
     import torch
 
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     with torch.inference_mode():
-        return model(**tensors, return_dict=True)[output].numpy()
+        answer = model(**tensors, return_dict=True)
+    return tuple(answer[name].numpy() for name in outputs)
 
 
 @contextlib.contextmanager
@@ -298,7 +321,7 @@ def positions(model: HfModel, config: HfConfig) -> int | None:
 
 
 @contextlib.contextmanager
-def _reading(folder: Path | None, what: str) -> Iterator[None]:
+def reading(folder: Path | None, what: str) -> Iterator[None]:
     """Turns whatever transformers raises about a model's files into a ``ModelError`` that names what was read."""
     try:
         yield

@@ -113,7 +113,7 @@ class Point:
 
 
 def write_input_data(rows: Iterable[Mapping[str, Value]], path: Path) -> None:
-    """Writes texts or token ids as ``--input-data``: perf_analyzer sends them in turn, as requests of batch size 1.
+    """Writes texts, files or token ids as ``--input-data``: perf_analyzer sends them in turn, each in a batch of 1.
 
     Args:
         rows: for each request, input name → text or bytes (shape [1], type BYTES), or numbers (shape [count], or the

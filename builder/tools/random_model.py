@@ -12,10 +12,10 @@ import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
-from builder.tools import hf, lean
+from builder.tools import hf, hf_images, lean, pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from builder.tools.opaque import Array, HfConfig, HfModel, HfTokenizer
@@ -28,6 +28,9 @@ _SPREAD: Final = 2.0  # standard deviation that the logits of a classifier are g
 _CONDITIONS: Final = (1, 2, 4, 8, 16)  # how much more the logits may be scaled in one direction than in another
 _BIAS_STEP: Final = 0.125
 _BIAS_ROUNDS: Final = 400
+_OF_PAIRS: Final = ("question-answering", "text-ranking")
+_ASKED: Final[Mapping[str, str]] = {"token-classification": "tokens", "image-classification": "images"}
+_OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {"question-answering": ("start_logits", "end_logits")}
 
 TEXTS: Final = (
     "The train to the coast leaves at seven in the morning.",
@@ -66,42 +69,62 @@ TEXTS: Final = (
 """Texts over which a random classifier's logits are spread, so that every label occurs."""
 
 
-def make_random_model(config: Mapping[str, Any], seed: int, tokenizer_folder: Path, task: str, out: Path) -> None:
-    """Writes a model with seeded random weights: config.json, model.safetensors and the tokenizer's files.
+def make_random_model(config: Mapping[str, Any], seed: int, folder: Path, task: str, out: Path) -> None:
+    """Writes a model with seeded random weights: config.json, model.safetensors, and how its inputs are made.
 
-    For text-classification the last layer is scaled and shifted so that every label is the answer to some text:
-    otherwise nearly all random classifiers give one label to everything, and a comparison of labels proves nothing.
+    For all tasks with logits the last layer is scaled and shifted so that every label is the answer to some text (or
+    token, or image): otherwise nearly all random classifiers give one label to everything, and a comparison of labels
+    proves nothing.
 
     Args:
         config: as in config.json; ``model_type`` is needed.
         seed: same seed, same bytes.
-        tokenizer_folder: whose tokenizer files are copied.
-        task: sentence-embedding or text-classification.
+        folder: whose tokenizer files are copied; of a model that takes images, its preprocessor_config.json.
+        task: as in a recipe.
         out: an existing folder.
 
     Raises:
         ModelError: the configuration makes no model for the task, its vocabulary is smaller than the tokenizer's, or
             no scaling makes every label occur.
     """
-    made = _config(config)
-    tokenizer = hf.load_tokenizer(tokenizer_folder)
-    vocabulary = getattr(made, "vocab_size", None)
+    counted = {"num_labels", "id2label"} & set(config)
+    made = _config({**config, "num_labels": 1} if task == "text-ranking" and not counted else config)
+    ask = _images(folder) if task == "image-classification" else _texts(folder, made, task)
+    model = hf.build_model(made, task)
+    _fill(model, seed, lively=task != "sentence-embedding")
+    if task != "sentence-embedding":
+        with hf.one_thread():
+            _spread_logits(model, made, ask, task)
+    with hf.quiet():
+        model.save_pretrained(out)
+    for name in (*hf.TOKENIZER_FILES, hf_images.SETTINGS_FILE):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+
+
+def _texts(folder: Path, config: HfConfig, task: str) -> Callable[[HfModel], Array]:
+    """Asks a model :data:`TEXTS`, or pairs of them: logits, FP64 [texts or tokens, labels].
+
+    Raises:
+        ModelError: the model's vocabulary is smaller than the tokenizer's.
+    """
+    tokenizer = hf.load_tokenizer(folder)
+    vocabulary = getattr(config, "vocab_size", None)
     if not isinstance(vocabulary, int) or len(tokenizer) > vocabulary:
         raise ModelError(
             f"source.architecture: vocab_size is {vocabulary!r:.100}; allowed: {len(tokenizer)} or more, the size of "
-            f"the vocabulary of {tokenizer_folder}",
+            f"the vocabulary of {folder}",
             mend="set vocab_size in source.architecture.config, or name a text model's architecture",
         )
-    model = hf.build_model(made, task)
-    _fill(model, seed, lively=task == "text-classification")
-    if task == "text-classification":
-        with hf.one_thread():
-            _spread_logits(model, made, tokenizer)
-    with hf.quiet():
-        model.save_pretrained(out)
-    for name in hf.TOKENIZER_FILES:
-        if (tokenizer_folder / name).is_file():
-            shutil.copyfile(tokenizer_folder / name, out / name)
+    alone = [(text,) for text in TEXTS]
+    texts = list(zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)) if task in _OF_PAIRS else alone
+    return lambda model: _logits(model, tokenizer, texts, _OUTPUTS.get(task, ("logits",)))
+
+
+def _images(folder: Path) -> Callable[[HfModel], Array]:
+    """Asks a model plain pictures: logits, FP64 [pictures, labels]."""
+    pixels = hf_images.pixels_of(hf_images.load(folder), pictures.pictures())
+    return lambda model: hf.run_model(model, {"pixel_values": pixels}, "logits").astype("float64")
 
 
 def _fill(model: HfModel, seed: int, *, lively: bool) -> None:
@@ -144,8 +167,8 @@ def _fan_in(model: HfModel) -> dict[str, float]:
     return {f"{name}.weight": float(layer.in_features) ** -0.5 for name, layer in layers}
 
 
-def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> None:
-    """Makes the logits over :data:`TEXTS` wide and centred, then shifts them until all labels occur.
+def _spread_logits(model: HfModel, config: HfConfig, ask: Callable[[HfModel], Array], task: str) -> None:
+    """Makes the logits wide and centred over what was asked, then shifts them until all labels occur.
 
     One factor for all labels is tried first; only where that leaves a label out are the directions evened out in which
     the logits hardly differ. The less they are the better: large weights amplify the noise of FP32, and a classifier
@@ -155,10 +178,11 @@ def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> 
 
     weight, bias = _last_linear(model, config.num_labels)
     bias[:] = 0
-    logits = _logits(model, tokenizer)
+    logits = ask(model)
     covariance = np.atleast_2d(np.cov(logits, rowvar=False))
     scales, axes = np.linalg.eigh(covariance)
     single = config.num_labels > 1 and config.problem_type not in {"regression", "multi_label_classification"}
+    single = single and task != "question-answering"
     for condition in _CONDITIONS if scales.max() > 0 else ():
         mixing = _rounded((axes / np.sqrt(np.maximum(scales, scales.max() / condition**2))) @ axes.T * _SPREAD)
         mixed = logits @ mixing.T  # the layer is linear
@@ -166,9 +190,10 @@ def _spread_logits(model: HfModel, config: HfConfig, tokenizer: HfTokenizer) -> 
         if not single or _shift_until_all_occur(mixed, bias):
             weight[:] = sum(mixing[:, [column]] * weight[[column]].astype(np.float64) for column in range(len(mixing)))
             return
+    asked = _ASKED.get(task, "texts")
     raise ModelError(
-        f"source.architecture: with this seed no scaling makes all {len(bias)} labels occur in {len(TEXTS)} texts",
-        mend=f"take fewer labels (up to about {len(TEXTS) // 4}), or another seed",
+        f"source.architecture: with this seed no scaling makes all {len(bias)} labels occur in {len(logits)} {asked}",
+        mend=f"take fewer labels (up to about {len(logits) // 4}), or another seed",
     )
 
 
@@ -184,15 +209,18 @@ def _shift_until_all_occur(logits: Array, bias: Array) -> bool:
     return False
 
 
-def _logits(model: HfModel, tokenizer: HfTokenizer) -> Array:
-    """FP64 [texts, labels]."""
+def _logits(
+    model: HfModel, tokenizer: HfTokenizer, texts: Sequence[tuple[str, ...]], outputs: tuple[str, ...]
+) -> Array:
+    """FP64 [texts, labels]; or [tokens of all texts, labels]."""
     import numpy as np
 
     rows, taken = [], inspect.signature(model.forward).parameters
-    for item in hf.encode(tokenizer, [(text,) for text in TEXTS], min(64, hf.positions(model, model.config) or 64)):
+    for item in hf.encode(tokenizer, texts, min(64, hf.positions(model, model.config) or 64)):
         inputs = {name: np.asarray([value], np.int64) for name, value in item.items() if name in taken}
-        rows.append(hf.run_model(model, inputs, "logits")[0])
-    return np.asarray(rows, np.float64)
+        values = hf.run_outputs(model, inputs, outputs)
+        rows.append(np.stack([value[0] for value in values], axis=-1) if len(values) > 1 else values[0][0])
+    return np.concatenate([np.atleast_2d(row) for row in rows]).astype(np.float64)
 
 
 def _config(values: Mapping[str, Any]) -> HfConfig:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.errors import InternalError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _PACKAGE = Path(__file__).parent.parent
 _ALONE = frozenset({"tokenize"})  # steps that need no other file of ours
@@ -37,6 +43,28 @@ def path(relative: str) -> Path:
 def backends() -> tuple[Path, ...]:
     """The folders of the Python-based backends, one for each, sorted; its name is the backend's name."""
     return tuple(sorted(file.parent for file in (folder() / "backends").glob("*/model.py")))
+
+
+def load_step(kind: str) -> ModuleType:
+    """The code of a step as a module: what the build asks is what will serve.
+
+    Raises:
+        InternalError: there is no such step.
+    """
+    model, *others = step_files(kind)
+    for file in others:
+        if file.stem not in sys.modules:
+            sys.modules[file.stem] = _load(file.stem, file)
+    return _load(f"tritonsmith_{kind}_step", model)
+
+
+def _load(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise InternalError(f"{file} is no Python module")  # pragma: no cover
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def step_files(kind: str) -> tuple[Path, ...]:

@@ -30,13 +30,17 @@ def serialise(tokenizer: HfTokenizer) -> str:
 
 
 def encode(
-    path: Path, texts: Sequence[tuple[str, ...]], max_length: int, truncation_side: str
+    path: Path,
+    texts: Sequence[tuple[str, ...]],
+    max_length: int,
+    truncation_side: str,
+    truncation: str = "longest_first",
 ) -> list[dict[str, list[int]]]:
     """As :func:`builder.tools.hf.encode`, by a ``tokenizer.json`` alone."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(max_length, strategy="longest_first", direction=truncation_side)
+    tokenizer.enable_truncation(max_length, strategy=truncation, direction=truncation_side)
     encoded = tokenizer.encode_batch([text if len(text) > 1 else text[0] for text in texts])
     return [
         {"input_ids": item.ids, "attention_mask": item.attention_mask, "token_type_ids": item.type_ids}

@@ -28,8 +28,8 @@ def export(
 
     Args:
         module: takes its inputs by position and returns a tensor or a tuple of tensors.
-        example: numpy INT64 arrays [batch, sequence], one per input, in order. Batch and sequence must differ, and
-            neither may be 0 or 1: the tracer takes these for constants.
+        example: numpy arrays, one per input, in order: INT64 [batch, sequence], or FP32 [batch, channels, H, W]. Batch
+            and sequence must differ, and neither may be 0 or 1: the tracer takes these for constants.
         outputs: names of the outputs, in order.
         opset: version of the ONNX operator set.
         shortcut: spares a second trace where it changes nothing; see :mod:`builder.tools.plain_program`.
@@ -62,14 +62,15 @@ def export(
 
 
 def trace(module: TorchModule, inputs: tuple[TorchTensor, ...]) -> TorchProgram:
-    """The program of a module whose inputs are [batch, sequence], for any batch and sequence."""
+    """The program of a module, for any batch, and where its inputs are [batch, sequence], for any sequence."""
     import torch
     import torch._dynamo
 
-    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = tuple(dict.fromkeys(range(2 if one.dim() == 2 else 1), dynamic) for one in inputs)
     # To keep what an operator gave for symbolic shapes, and to find it again, takes longer than to ask it again.
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), _no_stack_traces():
-        return torch.export.export(module, inputs, dynamic_shapes=((axes,) * len(inputs),), strict=False)
+        return torch.export.export(module, inputs, dynamic_shapes=(axes,), strict=False)
 
 
 def _convert(program: TorchProgram, opset: int, names: Mapping[str, list[str]]) -> OnnxProgram:

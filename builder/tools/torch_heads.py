@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import InternalError, ModelError
-from builder.tools.heads import Classify, Dense, LayerNorm, Normalize, Pooling, Step, Truncate
+from builder.tools.heads import Classify, Dense, LayerNorm, Normalize, Pooling, Score, Step, Truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,12 +50,13 @@ def load_step(module: TorchModule, index: int, path: Path) -> None:
 
 
 def with_head(
-    model: torch.nn.Module, steps: Sequence[Step], input_names: Sequence[str], padding_side: str
+    model: torch.nn.Module, takes: Sequence[str], steps: Sequence[Step], input_names: Sequence[str], padding_side: str
 ) -> TorchModule:
     """A module that takes the model's inputs by position, in the order of ``input_names``, and returns the outputs.
 
-    Its parameters are named ``model.<name in the transformer>`` and ``steps.<index of the step>.<name in the step>``.
-    Those of the steps are on the ``meta`` device until :func:`load_step` fills them.
+    The steps begin with the model's own outputs ``takes`` (``last_hidden_state``, ``logits``); without a step, these
+    are the outputs. Its parameters are named ``model.<name in the model>`` and ``steps.<index of the step>.<name in
+    the step>``. Those of the steps are on the ``meta`` device until :func:`load_step` fills them.
     """
     import torch
 
@@ -68,9 +69,10 @@ def with_head(
         def forward(self, *inputs: TorchTensor) -> TorchTensor:
             named = dict(zip(input_names, inputs, strict=True))
             output = self.model(**named, return_dict=True)
-            value = output.logits if isinstance(steps[0], Classify) else output.last_hidden_state
+            values = tuple(output[name] for name in takes)
+            value = values[0] if len(values) == 1 else values
             for step in self.steps:
-                value = step(value, named["attention_mask"])
+                value = step(value, named.get("attention_mask"))
             return value
 
     return WithHead().eval()
@@ -90,6 +92,8 @@ def _module(step: Step, padding_side: str) -> torch.nn.Module:
             return _stateless(lambda value: value[:, :width])
         case Classify(activation):
             return _stateless(_classify(activation))
+        case Score(activation):
+            return _score(activation)
     raise InternalError(f"no torch module for {step!r}")  # pragma: no cover
 
 
@@ -118,6 +122,21 @@ def _classify(activation: str) -> Callable[[TorchTensor], TorchTensor]:
         return (logits, torch.sigmoid(logits)) if activation == "sigmoid" else logits
 
     return classify
+
+
+def _score(activation: str) -> torch.nn.Module:
+    import torch
+
+    class ScoreModule(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.activation = getattr(torch.nn, activation)()
+
+        def forward(self, logits: TorchTensor, _: TorchTensor) -> TorchTensor:
+            # A sum and not a copy where the two are the same: one tensor of a graph cannot be two outputs.
+            return logits, logits + 0.0 if activation == "Identity" else self.activation(logits)
+
+    return ScoreModule()
 
 
 def _layer_norm(width: int) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from builder.verify.judge import FAILED, INCONCLUSIVE, PASSED, Judge
 from builder.verify.measure import Measure
 from builder.verify.proof import Proof, verify_archive
 from builder.verify.rows import load_rows
-from builder.verify.samples import DEFAULT_SAMPLES, load_samples, read_samples
+from builder.verify.samples import DEFAULT_SAMPLES, load_images, load_samples, read_samples
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -22,6 +22,7 @@ __all__ = [
     "Proof",
     "check_files",
     "from_reference",
+    "load_images",
     "load_rows",
     "load_samples",
     "read_samples",

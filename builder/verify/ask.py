@@ -13,6 +13,7 @@ from builder.errors import ServerError
 from builder.tools.tensors import array_of
 from builder.verify.parity import Answers, Failure
 from builder.verify.rows import row_of
+from builder.verify.tokens import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,7 @@ class Asker:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")
     apart: bool = False  # whether invalid requests are sent when no other is in flight
+    per_token: bool = False  # answers have an axis of tokens, as long as the longest text of a request
 
     def ask(self, indices: Sequence[int], timeout_seconds: float = _TIMEOUT_SECONDS) -> dict[str, np.ndarray]:
         """One request with these samples.
@@ -209,7 +211,7 @@ def _gather(
         answered = [answer for answer in pool.map(one, batches) if answer is not None]
     if stop:
         return Asked({}, len(batches), tuple(stop[:1]))
-    return _in_order(batches, answered)
+    return _in_order(batches, [widened(one, answered) for one in answered] if asker.per_token else answered)
 
 
 class _Progress:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import LENGTHS
 from builder.verify.parity import CRITERIA_BY_FIGURE, Answers, compare, decisions
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def make_controls(metric: str, expected: Answers, wrong: Mapping[str, Answers]) 
     for name in sorted(wrong):
         same = all(_same(expected[output], wrong[name][output]) for output in wrong[name])
         reason = "no sample is answered differently by this mistake" if same else ""
-        yield Control(name, {**expected, **wrong[name]}, reason)
+        yield Control(name, _shortest(expected, {**expected, **wrong[name]}), reason)
 
 
 def hold_against(metric: str, control: Control, answers: Mapping[str, Answers | None]) -> dict[str, Json]:
@@ -110,9 +111,18 @@ def _shuffled(metric: str, expected: Answers) -> Control:
     groups = np.unique(decided.reshape(len(decided), -1), axis=0, return_inverse=True)[1].reshape(-1)
     order = derangement(groups)
     if len(np.unique(groups)) > 1:
-        return Control(SHUFFLED, {name: values[order] for name, values in expected.items()})
+        return Control(SHUFFLED, _shortest(expected, {name: values[order] for name, values in expected.items()}))
     # One decision for every text: its answers cannot be told apart, which is a finding and not an excuse.
     return Control(SHUFFLED, {name: np.roll(values, 1, axis=0) for name, values in expected.items()})
+
+
+def _shortest(expected: Answers, wrong: Answers) -> Answers:
+    """Wrong answers, of no more tokens than the right ones have: what is not answered cannot be compared."""
+    import numpy as np
+
+    if LENGTHS not in expected:
+        return wrong
+    return {**wrong, LENGTHS: np.minimum(wrong[LENGTHS], expected[LENGTHS])}
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> bool:

@@ -28,7 +28,7 @@ class ArchiveFacts:
     expected: File  # .safetensors: as artifacts.Reference describes it
     tree_digest: str  # sha256 of the unpacked tree, 64 hex digits
     triton: str  # release of the target: 25.09
-    metric: str  # cosine | single-label | multi-label | regression | pipeline
+    metric: str  # cosine | single-label | multi-label | regression | logits | pipeline
     outputs: tuple[str, ...]
     controls: tuple[str, ...]
     max_batch_size: int  # texts in one request at most
@@ -71,6 +71,8 @@ def check_metric(facts: ArchiveFacts) -> None:
         raise ArchiveError(
             f"{place} outputs {stated}; metric {facts.metric} compares {', '.join(missing)} too", mend=_DAMAGED
         )
+    if not facts.outputs:
+        raise ArchiveError(f"{place} no outputs: there is nothing to compare", mend=_DAMAGED)
 
 
 def check_files(facts: ArchiveFacts) -> None:

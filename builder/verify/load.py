@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import Sample
 from builder.tools import perf_analyzer
 from builder.tools.perf_analyzer import Point, Windows
 from builder.tools.tensors import array_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from builder.artifacts import Json, Row, Sample
+    from builder.artifacts import Json, Row
     from builder.tools.perf_analyzer import Value
     from builder.tools.toolchain import Toolchain
     from builder.verify.ask import Asker
@@ -44,6 +45,8 @@ def typical(samples: Sequence[Sample | Row], count: int = REQUESTS) -> tuple[Sam
 def describe_load(load: Sequence[Sample | Row]) -> dict[str, float]:
     """What perf_analyzer sends, for the record: figures of speed mean nothing without it."""
     lengths = [size(sample) for sample in load]
+    if isinstance(load[0], Sample) and load[0].image_base64 is not None:
+        return {"images": len(load), "mean_bytes": round(sum(lengths) / len(load), 1), "max_bytes": max(lengths)}
     return {"texts": len(load), "mean_characters": round(sum(lengths) / len(load), 1), "max_characters": max(lengths)}
 
 

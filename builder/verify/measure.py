@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from builder.artifacts import Measurement, Row
+from builder.artifacts import LENGTHS, Measurement, Row, Sample
 from builder.core.codec import to_json
 from builder.core.digest import digest_tree
 from builder.core.versions import version
@@ -25,7 +25,7 @@ from builder.verify.samples import read_samples
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.artifacts import File, Json, Sample
+    from builder.artifacts import File, Json
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
     from builder.tools.triton_client import Client
@@ -138,6 +138,7 @@ class Measure:
                     dtypes,
                     inputs.readable,
                     inputs.apart,
+                    LENGTHS in expected.answers,
                 )
                 facts = describe_server(client, inputs, environment)
                 parity = measure_parity(asker, inputs, expected)
@@ -186,11 +187,11 @@ def read_expected(facts: ArchiveFacts) -> Expected:
     samples = (read_rows if facts.metric == PIPELINE else read_samples)(facts.samples.path)
     try:
         tensors: dict[str, Any] = load_file(facts.expected.path) | _read_texts(facts)
-        answers = {name: tensors[name] for name in facts.outputs}
+        answers = {name: tensors[name] for name in (*facts.outputs, LENGTHS) if name in {*facts.outputs, *tensors}}
         controls = {
             control: {
                 name: tensors[f"control.{control}.{name}"]
-                for name in facts.outputs
+                for name in (*facts.outputs, LENGTHS)
                 if f"control.{control}.{name}" in tensors
             }
             for control in facts.controls
@@ -313,7 +314,9 @@ def _controls(metric: str, expected: Expected, asked: Mapping[str, ask.Asked]) -
 
 
 def excerpt(sample: Sample | Row) -> str:
-    """The beginning of a sample, on one line: of its text where it has one."""
+    """The beginning of a sample, on one line: of its text where it has one; of an image, its size."""
+    if isinstance(sample, Sample) and sample.image_base64 is not None:
+        return f"an image of {len(sample.image_base64) * 3 // 4} bytes"
     whole = describe_row(sample) if isinstance(sample, Row) else sample.text
     text = " ".join(whole.split()) or repr(whole)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"

@@ -6,6 +6,7 @@
 | ``single-label`` | share of samples with the same first label; largest difference of a probability; of a logit |
 | ``multi-label`` | share of (sample, label) decisions at 0.5 that are the same; the same differences |
 | ``regression`` | largest difference of a value, relative to the largest expected value |
+| ``logits`` | the same, of all outputs; of outputs with an axis of tokens, at each sample's own tokens |
 | ``pipeline`` | largest difference of a number; share of texts that are the same (:mod:`~builder.verify.texts`) |
 """
 
@@ -16,9 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import LENGTHS
 from builder.errors import InternalError
 from builder.recipe.tasks import PIPELINE
 from builder.verify.texts import compare as texts_compared
+from builder.verify.tokens import own_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,6 +118,7 @@ CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
     "single-label": _LABELS,
     "multi-label": _LABELS,
     "regression": (Criterion("max_difference", "max_difference", at_least=False),),
+    "logits": (Criterion("max_difference", "max_difference", at_least=False),),
     PIPELINE: (
         Criterion("max_difference", "max_difference", at_least=False),
         Criterion("text_agreement", "text_agreement", at_least=True),
@@ -128,22 +132,26 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "single-label": ("LOGITS", "PROBABILITIES"),
     "multi-label": ("LOGITS", "PROBABILITIES"),
     "regression": ("LOGITS",),
+    "logits": (),
     PIPELINE: (),
 }
-"""By metric: the outputs that must be there."""
+"""By metric: outputs that must be among the compared ones. For ``logits`` and ``pipeline``, any will do."""
 
 
 def compare(metric: str, expected: Answers, actual: Answers) -> Comparison:
     """Compares served answers with expected ones.
 
     Args:
-        metric: cosine, single-label, multi-label, regression or pipeline.
+        metric: cosine, single-label, multi-label, regression, logits or pipeline.
         expected: output name → [samples, …], floating point, but for a pipeline; every one of them must be answered.
+            With ``lengths``, INT64 [samples], the second axis is one of tokens, of which each sample has so many.
         actual: what the server answered, in the order of the samples.
 
     Returns:
         Figures, or failures where an output is missing, has another shape, or holds NaN or an infinity.
     """
+    if LENGTHS in expected:
+        expected, actual = own_tokens(expected, actual)
     failures = tuple(failure for name in sorted(expected) for failure in _failures(name, expected[name], actual))
     if failures:
         return Comparison({}, {}, failures)
@@ -168,6 +176,9 @@ def decisions(metric: str, answers: Answers) -> np.ndarray:
         return np.asarray(answers["PROBABILITIES"] >= _THRESHOLD)
     if metric == PIPELINE:
         return _kinds(answers)
+    if metric == "logits":
+        values = [answers[name].reshape(len(answers[name]), -1) for name in sorted(answers) if name != LENGTHS]
+        return np.concatenate(values, axis=1)
     return answers["EMBEDDING" if metric == "cosine" else "LOGITS"]
 
 
@@ -281,6 +292,12 @@ def figures_of(metric: str, expected: Answers) -> tuple[str, ...]:
     return tuple(_measure_pipeline({name: (array, array) for name, array in flat.items()}))
 
 
+def _measure_logits(pairs: Pairs) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    return {"max_difference": np.max([_relative_difference(*pair) for pair in pairs.values()], axis=0)}
+
+
 def _relative_difference(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Per sample, the largest difference, relative to the largest expected value of all samples."""
     import numpy as np
@@ -294,6 +311,7 @@ _MEASURES: Final[Mapping[str, Callable[[Pairs], dict[str, np.ndarray]]]] = {
     "single-label": _measure_single_label,
     "multi-label": _measure_multi_label,
     "regression": _measure_regression,
+    "logits": _measure_logits,
     PIPELINE: _measure_pipeline,
 }
 

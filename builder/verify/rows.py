@@ -77,6 +77,8 @@ def row_of(sample: Sample | Row, *, text_pair: bool) -> Mapping[str, Json]:
     """The tensors of a sample."""
     if isinstance(sample, Row):
         return sample.tensors
+    if sample.image_base64 is not None:
+        return {"IMAGE": {"base64": sample.image_base64}}
     return {"TEXT": sample.text} | ({"TEXT_PAIR": sample.text_pair or ""} if text_pair else {})
 
 
@@ -84,6 +86,8 @@ def size(sample: Sample | Row) -> int:
     """How large it is: characters of its texts, bytes of what is in base64, and numbers."""
     if isinstance(sample, Row):
         return sum(map(_size, sample.tensors.values()))
+    if sample.image_base64 is not None:
+        return len(sample.image_base64) * 3 // 4
     return len(sample.text) + len(sample.text_pair or "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLES = Path(__file__).parent / "data" / "samples.jsonl"
 """Real sentences and paragraphs in some thirty languages; ``SOURCES.md`` beside it says where each comes from."""
 
-_KEYS = ("text", "text_pair", "source")
+IMAGES = Path(__file__).parent / "data" / "images"
+"""Small pictures made in code; ``SOURCES.md`` beside them says how."""
+
+_TEXT_KEYS = ("text", "text_pair", "source")
+_IMAGE_KEYS = ("image", "source")
+_WRITTEN_KEYS = ("text", "text_pair", "image_base64")  # by the reference
 
 
-def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
+def load_samples(path: Path | None, *, text_pair: bool, short_first: bool = False) -> tuple[Sample, ...]:
     """Reads samples from a ``.txt`` file (one text per line) or a ``.jsonl`` file (one object per line).
 
     An object has ``text``, and may have ``text_pair`` and ``source`` (where the text comes from: for readers only).
@@ -31,6 +37,7 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
     Args:
         path: the file; None: the samples that ship with tritonsmith.
         text_pair: whether the task takes two texts.
+        short_first: of two texts that this function has paired, the shorter one comes first, as a question does.
 
     Raises:
         UserError: the file cannot be read, has no samples, or one of them is not as it must be; with ``file:line``.
@@ -50,12 +57,47 @@ def load_samples(path: Path | None, *, text_pair: bool) -> tuple[Sample, ...]:
                 mend="remove text_pair, or set inputs.text_pair to true",
             )
         return samples
-    return tuple(_paired(samples))
+    return tuple(_paired(samples, short_first))
 
 
 @cache
 def _shipped() -> tuple[Sample, ...]:
     return tuple(_from_lines(DEFAULT_SAMPLES, read_lines(DEFAULT_SAMPLES)))
+
+
+def load_images(path: Path | None) -> tuple[Sample, ...]:
+    """Reads samples for a task that takes images: a ``.jsonl`` file with ``{"image": …}`` in each line.
+
+    Args:
+        path: the file, which names image files by paths relative to itself; None: the ones that ship with tritonsmith.
+
+    Raises:
+        UserError: the file or an image cannot be read, or a line names none; with ``file:line``.
+    """
+    if path is None:
+        return tuple(_image(str(file), file) for file in sorted(IMAGES.iterdir()))
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    samples = [_named_image(f"{path}:{number}", path.parent, line) for number, line in lines]
+    if len(samples) < 2:
+        raise UserError(
+            f"{path}: {len(samples)} samples, at least 2 are needed",
+            mend="verification tells one answer from another; give it some real images",
+        )
+    return tuple(samples)
+
+
+def _named_image(place: str, folder: Path, line: str) -> Sample:
+    data = _object(place, line, _IMAGE_KEYS)
+    if "image" not in data:
+        raise UserError(f"{place}: the key image is missing", mend='write one {"image": "cat.jpg"} per line')
+    return _image(place, folder / _text(place, "image", data["image"]))
+
+
+def _image(place: str, file: Path) -> Sample:
+    try:
+        return Sample(image_base64=base64.b64encode(file.read_bytes()).decode())
+    except OSError as error:
+        raise UserError(f"{place}: {file}: {error.strerror}", mend="name images relative to the file") from error
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
@@ -64,15 +106,16 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
     Raises:
         UserError: a line is not a sample.
     """
-    return tuple(
-        _from_json(f"{path}:{number}", line) for number, line in enumerate(read_lines(path), 1) if line.strip()
-    )
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    return tuple(_from_json(f"{path}:{number}", line, (*_WRITTEN_KEYS, "source")) for number, line in lines)
 
 
-def _paired(samples: tuple[Sample, ...]) -> Iterable[Sample]:
+def _paired(samples: tuple[Sample, ...], short_first: bool) -> Iterable[Sample]:
     following = (*samples[1:], samples[0])
     for sample, after in zip(samples, following, strict=True):
-        yield sample if sample.text_pair is not None else Sample(sample.text, after.text)
+        texts = [sample.text, after.text]
+        made = Sample(*(sorted(texts, key=len) if short_first else texts))
+        yield sample if sample.text_pair is not None else made
 
 
 def read_lines(path: Path) -> list[str]:
@@ -103,7 +146,7 @@ def _from_lines(path: Path, lines: list[str]) -> Iterable[Sample]:
             yield Sample(line) if path.suffix == ".txt" else _from_json(f"{path}:{number}", line)
 
 
-def _from_json(place: str, line: str) -> Sample:
+def _object(place: str, line: str, keys: tuple[str, ...]) -> dict[str, Json]:
     try:
         data = json.loads(line)
     except ValueError as error:
@@ -111,8 +154,15 @@ def _from_json(place: str, line: str) -> Sample:
     if not isinstance(data, dict):
         raise UserError(f"{place}: {line[:40]} is not an object", mend='write one {"text": …} per line')
     for key in data:
-        if key not in _KEYS:
-            raise UserError(f"{place}: unknown key {key!r}; allowed: {', '.join(_KEYS)}")
+        if key not in keys:
+            raise UserError(f"{place}: unknown key {key!r}; allowed: {', '.join(keys)}")
+    return data
+
+
+def _from_json(place: str, line: str, keys: tuple[str, ...] = _TEXT_KEYS) -> Sample:
+    data = _object(place, line, keys)
+    if "image_base64" in data:
+        return Sample(image_base64=_text(place, "image_base64", data["image_base64"]))
     if "text" not in data:
         raise UserError(f"{place}: the key text is missing")
     return Sample(_text(place, "text", data["text"]), _pair(place, data.get("text_pair")))

@@ -11,7 +11,9 @@ from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.export.bind import Bind
 from builder.export.check import Check
+from builder.export.processor import Processor
 from builder.export.reference import Refer
+from builder.export.reference_images import ReferImages
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.tools.safetensors_values import load_arrays
@@ -28,7 +30,7 @@ class Export:
 
     folder: Path
     source: Source
-    tokenizer: TokenizerFiles
+    tokenizer: Any  # TokenizerFiles, or ImageFiles
     graph: Graph
     model: OnnxModel
     reference: Reference
@@ -64,3 +66,13 @@ def export(folder: Path, task: str, work: Path, samples: Sequence[Sample] = (), 
     reference = refer(source, tokenizer, task, work, samples)
     checked = Executor(Store.at(work), "test").run(Check(), (model, reference))
     return Export(folder, source, tokenizer, graph, checked, reference)
+
+
+def export_images(folder: Path, task: str, work: Path, samples: Sequence[Sample]) -> Export:
+    """Runs everything from the image processor to the check."""
+    source, run = source_of(folder), Executor(Store.at(work), "test").run
+    images = run(Processor(task), source)
+    graph = run(Trace(task), (source, images))
+    model = run(Bind(task), (graph, source))
+    reference = run(ReferImages(task, batch=(1, 5)), (source, images, samples))
+    return Export(folder, source, images, graph, run(Check(), (model, reference)), reference)

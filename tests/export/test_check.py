@@ -36,7 +36,11 @@ def frozen(bert, tmp_path_factory):
 
     names = bert.tokenizer.input_names
     head = torch_heads.with_head(
-        hf.load_model(bert.folder, TASK), (Pooling(("mean",)), Normalize()), names, bert.tokenizer.padding_side
+        hf.load_model(bert.folder, TASK),
+        ("last_hidden_state",),
+        (Pooling(("mean",)), Normalize()),
+        names,
+        bert.tokenizer.padding_side,
     )
     example = tuple(torch.full((3, 7), index) for index in (5, 1, 0))
     path = tmp_path_factory.mktemp("frozen") / "model.onnx"

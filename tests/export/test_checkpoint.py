@@ -26,7 +26,9 @@ def folder(tmp_path):
 def match(folder):
     tree = describe_folder(folder)
     head = read_head(tree, TASK)
-    module = torch_heads.with_head(hf.load_model(folder, TASK), head.steps, ("input_ids", "attention_mask"), "right")
+    module = torch_heads.with_head(
+        hf.load_model(folder, TASK), head.takes, head.steps, ("input_ids", "attention_mask"), "right"
+    )
     torch_heads.load_step(module, 1, folder / "2_Dense/model.safetensors")
     return checkpoint.match(module, [*module.state_dict(), "val_7"], head, tree)
 
@@ -68,7 +70,7 @@ def test_a_parameter_that_has_other_values_than_its_name_says_is_not_matched(fol
     tree = describe_folder(folder)
     head = read_head(tree, TASK)
     module = torch_heads.with_head(
-        hf.load_model(folder, TASK), head.steps[:1], ("input_ids", "attention_mask"), "right"
+        hf.load_model(folder, TASK), head.takes, head.steps[:1], ("input_ids", "attention_mask"), "right"
     )
     weight = module.model.embeddings.LayerNorm.weight
     weight.data = weight.data + 1
@@ -109,7 +111,7 @@ class _WithBuffers(torch.nn.Module):
 def test_values_of_a_checkpoint_are_never_taken_for_the_graphs_own(folder):
     tree = describe_folder(folder)
     head = read_head(tree, TASK)
-    module = torch_heads.with_head(_WithBuffers(), head.steps[:1], ("input_ids", "attention_mask"), "right")
+    module = torch_heads.with_head(_WithBuffers(), head.takes, head.steps[:1], ("input_ids", "attention_mask"), "right")
 
     found = checkpoint.match(module, module.state_dict(), head, tree)
 

@@ -8,7 +8,17 @@ from safetensors.numpy import save_file
 from builder.artifacts import File
 from builder.export import numpy_heads
 from builder.tools import torch_heads
-from builder.tools.heads import ACTIVATIONS, POOLING_MODES, Classify, Dense, LayerNorm, Normalize, Pooling, Truncate
+from builder.tools.heads import (
+    ACTIVATIONS,
+    POOLING_MODES,
+    Classify,
+    Dense,
+    LayerNorm,
+    Normalize,
+    Pooling,
+    Score,
+    Truncate,
+)
 
 random = np.random.default_rng(0)
 TOKENS = random.normal(size=(3, 6, 8)).astype(np.float32)
@@ -27,13 +37,13 @@ def test_pooling(mode, side):
     features = {"token_embeddings": torch.from_numpy(TOKENS), "attention_mask": torch.from_numpy(MASKS[side])}
     theirs = Theirs(8, mode)(features)["sentence_embedding"].numpy()
     traced = torch_heads.pool(mode, torch.from_numpy(TOKENS), torch.from_numpy(MASKS[side]), side).numpy()
-    (reference,) = numpy_heads.apply((Pooling((mode,)),), {}, TOKENS, MASKS[side])
+    (reference,) = numpy_heads.apply((Pooling((mode,)),), {}, (TOKENS,), MASKS[side])
 
     assert np.abs(traced - theirs).max() < 1e-6
     assert np.abs(reference - theirs).max() < 1e-6
     # Control: another mode is noticed.
     wrong = POOLING_MODES[POOLING_MODES.index(mode) - 1]
-    (other,) = numpy_heads.apply((Pooling((wrong,)),), {}, TOKENS, MASKS[side])
+    (other,) = numpy_heads.apply((Pooling((wrong,)),), {}, (TOKENS,), MASKS[side])
     assert np.abs(other - theirs).max() > 0.01
 
 
@@ -51,22 +61,30 @@ def test_dense(tmp_path, activation, width, bias, residual):
 
     with torch.no_grad():
         theirs = module({"sentence_embedding": torch.from_numpy(value)})["sentence_embedding"].numpy()
-        head = torch_heads.with_head(torch.nn.Identity(), (Pooling(("cls",)), step), ("attention_mask",), "right")
+        head = torch_heads.with_head(
+            torch.nn.Identity(), ("last_hidden_state",), (Pooling(("cls",)), step), ("attention_mask",), "right"
+        )
         torch_heads.load_step(head, 1, path)
         traced = head.steps[1](torch.from_numpy(value), None).numpy()
     weights = numpy_heads.step_weights({"2_Dense/model.safetensors": File(path, "", 0)}, (step,))
-    (reference,) = numpy_heads.apply((step,), weights, value, None)
+    (reference,) = numpy_heads.apply((step,), weights, (value,), None)
 
     assert np.abs(traced - theirs).max() < 1e-6
     assert np.abs(reference - theirs).max() < 1e-6
 
 
-@pytest.mark.parametrize("step", [Normalize(), Truncate(3), Classify("softmax"), Classify("sigmoid"), Classify("")])
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(Normalize(), Truncate(3), Classify("softmax"), Classify("sigmoid"), Classify("")),
+        *(Score("Sigmoid"), Score("Identity"), Score("GELU")),
+    ],
+)
 def test_steps_without_weights(step):
     value = TOKENS[:, 0] * 5
-    head = torch_heads.with_head(torch.nn.Identity(), (step,), ("attention_mask",), "right")
+    head = torch_heads.with_head(torch.nn.Identity(), ("last_hidden_state",), (step,), ("attention_mask",), "right")
     traced = head.steps[0](torch.from_numpy(value), None)
-    reference = numpy_heads.apply((step,), {}, value, None)
+    reference = numpy_heads.apply((step,), {}, (value,), None)
 
     traced = traced if isinstance(traced, tuple) else (traced,)
     assert [item.shape for item in reference] == [tuple(item.shape) for item in traced]
@@ -78,11 +96,11 @@ def test_layer_norm(tmp_path):
     weights = {name: random.normal(size=8).astype(np.float32) for name in ("norm.weight", "norm.bias")}
     save_file(weights, tmp_path / "model.safetensors")
     step = LayerNorm("2_LayerNorm", 8)
-    head = torch_heads.with_head(torch.nn.Identity(), (step,), ("attention_mask",), "right")
+    head = torch_heads.with_head(torch.nn.Identity(), ("last_hidden_state",), (step,), ("attention_mask",), "right")
     torch_heads.load_step(head, 0, tmp_path / "model.safetensors")
 
     with torch.no_grad():
         traced = head.steps[0](torch.from_numpy(TOKENS[:, 0]), None).numpy()
-    (reference,) = numpy_heads.apply((step,), {0: weights}, TOKENS[:, 0], None)
+    (reference,) = numpy_heads.apply((step,), {0: weights}, (TOKENS[:, 0],), None)
 
     assert np.abs(traced - reference).max() < 1e-6

@@ -30,6 +30,7 @@ from builder.recipe.source import (
     PathSource,
 )
 from tests.local_hub import REVISION, LocalHub
+from tests.models import IMAGE_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -492,6 +493,24 @@ class TestArchitecture:
         assert first.files["model.safetensors"].sha256 == again.files["model.safetensors"].sha256
         assert first.files["model.safetensors"].sha256 != other.files["model.safetensors"].sha256
         assert all(file.path.is_file() for file in first.files.values())  # also after the executor moved them
+
+    def test_a_model_that_takes_images(self, tmp_path):
+        processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}}
+        config = {**IMAGE_FAMILIES["vit"][0], "model_type": "vit", "image_size": 8, "patch_size": 4}
+        (tmp_path / "p.json").write_text(json.dumps(processor), encoding="utf-8")
+        inline, file = (
+            ArchitectureSource(architecture=Architecture(config=config, processor=given))
+            for given in (processor, tmp_path / "p.json")
+        )
+        stage = Resolve("image-classification")
+        assert stage.fingerprint(inline) == stage.fingerprint(file)
+        stage.requires(file)
+        made = Executor(Store.at(tmp_path / "store"), "test").run(stage, inline)
+        assert {"config.json", "model.safetensors", "preprocessor_config.json"} == set(made.files)
+        assert json.loads(made.files["preprocessor_config.json"].path.read_text()) == processor
+        for given, message in (({}, "is no mapping of settings"), (tmp_path / "none.json", "No such file")):
+            with pytest.raises(ModelError, match=message):
+                stage.requires(ArchitectureSource(architecture=Architecture(config=config, processor=given)))
 
     def test_a_config_file_is_the_same_as_its_content(self, tmp_path):
         (tmp_path / "c.json").write_text(json.dumps(self.CONFIG), encoding="utf-8")

@@ -72,7 +72,7 @@ CASES = {
         "inputs: {text_pair: true}",
         (
             "5:21: inputs.text_pair: task (recipe.yaml:4:7) is sentence-embedding, which takes one text; "
-            "pairs: text-classification"
+            "pairs: text-classification, question-answering, text-ranking"
         ),
         "inputs: {text_pair: false}",
     ),
@@ -88,6 +88,60 @@ CASES = {
 def test_both_places_are_named_and_the_bound_itself_is_allowed(bad, good, wrong, line, right):
     assert bad(wrong + "\n") == [f"recipe.yaml:{line}"]
     assert good(right + "\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "lines", "problem"),
+    [
+        (
+            "text-ranking",
+            "inputs: {text_pair: false}",
+            "5:21: inputs.text_pair: TASK is text-ranking, which takes pairs",
+        ),
+        ("image-classification", "inputs: {max_length: 9}", "5:1: inputs: of no use with TASK {}, which takes images"),
+        (
+            "image-classification",
+            "shapes: {sequence: {max: 9}}",
+            "5:10: shapes.sequence: of no use with TASK {}, which takes images",
+        ),
+        (
+            "question-answering",
+            "verify: {parity: {cosine: 1}}",
+            "5:19: verify.parity.cosine: unknown key for TASK {}; allowed: max_difference",
+        ),
+    ],
+)
+def test_what_a_task_leaves_no_choice_in(bad, task, lines, problem):
+    line = problem.replace("TASK", "task (recipe.yaml:4:7)").replace("{}", task)
+    assert bad(lines + "\n", base=MINIMAL.replace("sentence-embedding", task)) == [f"recipe.yaml:{line}"]
+
+
+def test_tasks_of_pairs_take_pairs_without_being_told(good):
+    for task, pairs in (("question-answering", True), ("text-classification", False)):
+        assert good(base=MINIMAL.replace("sentence-embedding", task)).inputs.text_pair is pairs
+    base = MINIMAL.replace("sentence-embedding", "text-ranking")
+    assert good("inputs: {max_length: 9}\n", base=base).inputs.model_dump()["text_pair"] is True
+
+
+@pytest.mark.parametrize(
+    ("task", "made_of", "problem"),
+    [
+        ("token-classification", "tokenizer: t", None),
+        ("image-classification", "processor: {size: {height: 8}}", None),
+        ("image-classification", "seed: 1", "architecture.processor: missing; it has no default"),
+        ("token-classification", "seed: 1", "architecture.tokenizer: missing; it has no default"),
+        ("image-classification", "tokenizer: t", "architecture.tokenizer: of no use with task"),
+        ("text-ranking", "processor: p.json", "architecture.processor: of no use with task"),
+    ],
+)
+def test_random_models_are_made_of_what_their_task_takes(bad, good, task, made_of, problem):
+    base = MINIMAL.replace("sentence-embedding", task)
+    base = base.replace("{path: model}", f"{{architecture: {{config: {{model_type: x}}, {made_of}}}}}")
+    if problem is None:
+        assert good(base=base)
+        return
+    (line,) = bad(base=base)
+    assert f"source.{problem}" in line
 
 
 def test_tolerances_of_classifiers(bad, good):

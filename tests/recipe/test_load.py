@@ -210,7 +210,8 @@ class TestWrongValues:
         assert bad(base=MINIMAL.replace("embedding", "embeding")) == [
             (
                 "recipe.yaml:4:7: task: unknown task 'sentence-embeding'; allowed: sentence-embedding, "
-                "text-classification; did you mean 'sentence-embedding'?"
+                "text-classification, question-answering, token-classification, text-ranking, image-classification; "
+                "did you mean 'sentence-embedding'?"
             )
         ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -40,20 +39,7 @@ HARD = (
 
 def load_step(kind: str) -> Any:
     """The module of a step, as Triton's stub imports it: with the files beside it on the path."""
-    model, *others = templates.step_files(kind)
-    for file in others:
-        if file.stem not in sys.modules:
-            sys.modules[file.stem] = _load(file.stem, file)
-    return _load(f"{kind}_step_under_test", model)
-
-
-def _load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return templates.load_step(kind)
 
 
 class Tensor:

@@ -13,7 +13,7 @@ import pytest
 
 from builder.errors import ServerError
 from builder.settings import settings as user_settings
-from builder.tools import templates, wheels
+from builder.tools import perf_analyzer, templates, wheels
 from builder.tools.toolchain import python_minor
 from tests.bench import Bench, gathering, serve
 from tests.models import make_tokenizer
@@ -245,6 +245,25 @@ def test_entities(bench: Bench) -> None:
         [{"entity_group": "X", "score": 1.0, "word": "Müller schläft", "start": 9, "end": 23}],
     ]
     assert "TEXT, row 0: byte 0xff at position 0 is not UTF-8" in error(bad)
+
+
+def test_perf_analyzer_sends_images(bench: Bench, toolchain: Toolchain, tmp_path: Path) -> None:
+    if not (bench.repository / "image").exists():
+        pytest.skip("Pillow is not for the server's Python")
+    quick = perf_analyzer.Windows(interval_milliseconds=200, trials=3, stability_percent=500)
+    statuses = [
+        perf_analyzer.measure(
+            toolchain,
+            address=bench.server.grpc_address,
+            model="image",
+            rows=[{"IMAGE": content}],
+            concurrency=3,  # what the step waits for
+            folder=tmp_path / str(number),
+            windows=quick,
+        ).status
+        for number, content in enumerate((encode(picture()), b"no image"))
+    ]
+    assert statuses == ["stable", "failed"]
 
 
 def test_image(bench: Bench) -> None:

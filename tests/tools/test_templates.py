@@ -40,3 +40,11 @@ def test_a_step_has_its_model_and_what_it_shares() -> None:
     assert [path.name for path in templates.step_files("tokenize")] == ["model.py"]
     with pytest.raises(InternalError, match=r"no template steps/none/model\.py"):
         templates.step_files("none")
+
+
+def test_the_code_of_a_step_is_a_module() -> None:
+    step = templates.load_step("image")
+    assert step.Processor.__module__ == "tritonsmith_image_step"
+    assert step.RefusedError.__module__ == "tritonsmith_step"
+    with pytest.raises(InternalError, match=r"no template steps/none/model.py"):
+        templates.load_step("none")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from builder.artifacts import Sample
 from builder.verify import ask
+from builder.verify.measure import excerpt
 from builder.verify.parity import compare
 
 
@@ -68,6 +71,13 @@ def test_hard_texts_are_answered(ask_about, tiny):
     samples = tuple(Sample(text) for text in ("a", "🙂", "a\0b", "\u202eabc", "x" * 10_000))
     asked = ask.batched(ask_about(*samples), 8)
     assert compare("cosine", tiny.answer(samples), asked.answers).figures["cosine"] > 0.9999999
+
+
+def test_images_are_asked_as_files(asker):
+    samples = (Sample(image_base64="Y2F0"), Sample(image_base64="ZG9n"))
+    ((name, column),) = replace(asker, samples=samples)._inputs([1, 0]).items()
+    assert (name, column.tolist()) == ("IMAGE", [[b"dog"], [b"cat"]])
+    assert excerpt(samples[0]) == "an image of 3 bytes"
 
 
 def test_rows_of_another_number_than_asked_are_a_failure():

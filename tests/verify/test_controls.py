@@ -35,6 +35,18 @@ def test_shuffled_keeps_the_outputs_of_a_sample_together():
     assert {tuple(row) for row in np.hstack(list(shuffled.expected.values())).tolist()} == pairs
 
 
+def test_controls_have_no_more_tokens_than_were_asked():
+    expected = {"LOGITS": np.array([[[1.0]] * 4, [[2.0]] * 2 + [[0.0]] * 2], np.float32), "lengths": np.array([4, 2])}
+    longer = {"LOGITS": np.ones((2, 5, 1), np.float32) * 7, "lengths": np.array([3, 5])}
+    shuffled, other = make_controls("logits", expected, {"longer": longer})
+    assert shuffled.expected["lengths"].tolist() == [2, 2]
+    assert shuffled.expected["LOGITS"][:, 0, 0].tolist() == [2, 1]
+    assert other.expected["lengths"].tolist() == [3, 2]
+    for control in (shuffled, other):
+        seen = hold_against("logits", control, {"alone": expected})
+        assert seen["figures"]["max_difference"] > 0.1
+
+
 def test_one_label_everywhere_is_shuffled_too():
     same = {name: values[:2] for name, values in LABELLED.items()}
     (shuffled,) = make_controls("single-label", same, {})

@@ -44,6 +44,7 @@ def test_one_changed_bit_is_noticed(files):
         ({"metric": "best"}, r"a\.tar\.gz: its manifest says metric 'best'; known: cosine, "),
         ({"metric": "single-label", "outputs": ("LOGITS",)}, "outputs LOGITS; .* compares PROBABILITIES too"),
         ({"outputs": ()}, "outputs none; metric cosine compares EMBEDDING too"),
+        ({"metric": "logits", "outputs": ()}, "no outputs: there is nothing to compare"),
     ],
 )
 def test_answers_that_cannot_be_compared_are_refused(files, change, message):

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from builder.artifacts import Sample
@@ -40,3 +42,9 @@ def test_each_point_is_told_in_one_line():
 def test_warming_up_asks_every_text(asker, samples):
     seconds = load.warm_up(asker, load.typical(samples))
     assert 0 < seconds < 5
+
+
+def test_images_are_sent_as_they_are():
+    images = [Sample(image_base64=base64.b64encode(b"x" * size).decode()) for size in (30, 10, 20)]
+    assert load.describe_load(load.typical(images)) == {"images": 3, "mean_bytes": 20.0, "max_bytes": 30}
+    assert load._row(images[1], text_pair=False) == {"IMAGE": b"x" * 10}

@@ -97,6 +97,47 @@ def test_a_regression_is_compared_on_its_own_scale():
     assert within("regression", found, max_difference=1e-4) == {"max_difference": False}
 
 
+TOKENS = {
+    "LOGITS": np.arange(24, dtype=np.float32).reshape(2, 4, 3) * np.array([[[1]] * 4, [[1]] * 2 + [[0]] * 2]),
+    "lengths": np.array([4, 2]),
+}
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_only_a_samples_own_tokens_are_compared(width):
+    answer = np.full((2, width, 3), 99.0, np.float32)  # at padding a model may answer anything
+    answer[0, :4], answer[1, :2] = TOKENS["LOGITS"][0], TOKENS["LOGITS"][1, :2]
+    answer[1, 3:] = np.nan
+    found = compare("logits", TOKENS, {"LOGITS": answer})
+    assert (found.failures, found.figures) == ((), {"max_difference": 0.0})
+    answer[1, 1, 2] += 1.7
+    wrong = compare("logits", TOKENS, {"LOGITS": answer})
+    assert wrong.figures["max_difference"] == pytest.approx(0.1)
+    assert wrong.worst["max_difference"].sample == 1
+    assert within("logits", wrong, max_difference=1e-4) == {"max_difference": False}
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (TOKENS["LOGITS"][:, :3], "not-finite"),  # the first sample has four tokens
+        (TOKENS["LOGITS"][..., :2], "wrong-shape"),
+        (TOKENS["LOGITS"][:1], "wrong-shape"),
+        (TOKENS["LOGITS"].astype(int), "wrong-type"),
+        (None, "missing-output"),
+    ],
+)
+def test_answers_to_other_tokens_are_a_failure(answer, name):
+    (failure,) = compare("logits", TOKENS, {} if answer is None else {"LOGITS": answer}).failures
+    assert failure.name == name
+
+
+def test_all_outputs_count():
+    expected = {"START_LOGITS": np.ones((2, 1), np.float32), "END_LOGITS": np.full((2, 1), 10, np.float32)}
+    found = compare("logits", expected, {**expected, "END_LOGITS": np.array([[10], [9]], np.float32)})
+    assert found.figures == {"max_difference": pytest.approx(0.1)}
+
+
 @pytest.mark.parametrize(
     ("answers", "name", "what", "sample"),
     [

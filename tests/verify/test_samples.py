@@ -1,3 +1,4 @@
+import base64
 import json
 import unicodedata
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 
 from builder.artifacts import Sample
 from builder.errors import UserError
-from builder.verify.samples import DEFAULT_SAMPLES, load_samples, read_samples
+from builder.verify.samples import DEFAULT_SAMPLES, load_images, load_samples, read_samples
 
 HARD = Path(__file__).parent / "data" / "hard.jsonl"
 
@@ -51,6 +52,42 @@ def test_neighbours_are_paired_for_tasks_that_take_two_texts():
     assert [sample.text for sample in paired] == [sample.text for sample in alone]
     assert paired[0].text_pair == alone[1].text
     assert paired[-1].text_pair == alone[0].text
+
+
+def test_the_shorter_text_of_a_pair_is_the_question():
+    paired = load_samples(None, text_pair=True, short_first=True)
+    assert all(len(sample.text) <= len(sample.text_pair) for sample in paired)
+    assert len({sample.text for sample in paired}) > len(paired) // 2
+
+
+def test_the_default_images_are_many_small_and_all_different():
+    images = [base64.b64decode(sample.image_base64) for sample in load_images(None)]
+    assert len(set(images)) == len(images) == 20
+    assert {content[:4] for content in images} == {b"\xff\xd8\xff\xe0", b"\x89PNG"}
+    assert max(map(len, images)) < 8192
+
+
+def test_images_are_named_relative_to_the_file(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a.png").write_bytes(b"cat")
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"image": "cats/a.png"}\n\n{"image": "cats/a.png", "source": "me"}\n')
+    assert load_images(path) == (Sample(image_base64="Y2F0"),) * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"image": "b.png"}\n', "a.jsonl:1: .*b.png: No such file"),
+        ('{"text": "b.png"}\n', "a.jsonl:1: unknown key 'text'; allowed: image, source"),
+        ('{"source": "me"}\n', "a.jsonl:1: the key image is missing"),
+        ("", "0 samples, at least 2"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_its_place(tmp_path, content, message):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_images(tmp_path / "a.jsonl")
 
 
 def test_a_text_file_has_one_text_per_line(tmp_path):
