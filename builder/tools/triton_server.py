@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from builder.errors import MachineError, ServerError
 from builder.settings import environment as process_environment
@@ -39,6 +40,7 @@ _LOG_BYTES = 16 << 20  # a server that has written more than this before it is r
 _NOT_ITS_BUSINESS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # Python steps of anybody's archive would see them
 # The Python backend hands the paths of stub and model to a shell, unquoted (stub_launcher.cc).
 _SHELL_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+_ENSEMBLE: Final = re.compile(r'^\s*platform\s*:\s*"ensemble"', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ def serve(
         folders = (_speakable(repository, temporary), _speakable(backends(toolchain, environment), temporary))
         path = (log_path or temporary / "server.log").absolute()
         path.unlink(missing_ok=True)
+        at_start, later = _in_turn(repository, load)
         plan = _Plan(
-            (*_command(toolchain, folders, options), *(f"--load-model={model}" for model in load), *arguments),
+            (*_command(toolchain, folders, options), *(f"--load-model={model}" for model in at_start), *arguments),
             _environment(toolchain, environment),
             options,
             path,
@@ -134,6 +137,8 @@ def serve(
         )
         server = _start(plan)
         try:
+            for model in later:
+                _load(server, model, options.start_seconds)
             yield server
             server.check()
         except Exception:
@@ -144,6 +149,35 @@ def serve(
             raise
         finally:
             server.process.end()
+
+
+def _in_turn(repository: Path, load: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Which models the server loads while it starts, and which one by one when it has.
+
+    Seen on 2.51: ensembles that are loaded at the same time and share models may wait for each other for ever.
+    """
+    configs = (repository / model / "config.pbtxt" for model in load)
+    alone = any(config.is_file() and _ENSEMBLE.search(config.read_text(errors="replace")) for config in configs)
+    return (load[:1], load[1:]) if alone else (load, ())
+
+
+def _load(server: Server, model: str, timeout_seconds: float) -> None:
+    """Has a running server load a model.
+
+    Raises:
+        ServerError: it does not, with its reason; or not in time.
+    """
+    with closing(http.client.HTTPConnection(server.http_address, timeout=timeout_seconds)) as connection:
+        try:
+            connection.request("POST", f"/v2/repository/models/{quote(model, safe='')}/load", body="{}")
+            answer = connection.getresponse()
+            said = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(
+                f"tritonserver did not load {model}: {error}{server_log.tail(server.log_path)}"
+            ) from error
+    if answer.status != http.HTTPStatus.OK:
+        raise ServerError(f"tritonserver did not load {model}: {said}{server_log.reasons(server.log_path)}")
 
 
 def _speakable(folder: Path, temporary: Path) -> Path:
