@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine
 from benchmarks.child import Usage, cost
-from benchmarks.export import model_folder
+from benchmarks.export_models import model_folder
 from benchmarks.paths import RECIPE, scratch
 from benchmarks.progress import say
 from benchmarks.report import Comparison, Goal, Result
