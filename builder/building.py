@@ -322,7 +322,7 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
     from builder.core.workers import Workers
 
     with Workers(executor, limits.memory) as workers:
-        return graph.run(made, workers.run, limits, workers.prefers)
+        return graph.run(made, workers.run, limits, workers.prefers, executor.found)
 
 
 def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:

@@ -18,7 +18,7 @@ from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime
 from builder.core.store import Record, Store, describe_output
 from builder.core.versions import check_versions
 from builder.core.workspace import workspace
-from builder.errors import DamagedError, MachineError, disk_error
+from builder.errors import DamagedError, MachineError, TritonsmithError, disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +85,21 @@ class Executor:
         peak_bytes = ran.peak_bytes if ran else None
         self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, state, peak_bytes))
         return cast("OutT", output)
+
+    def found(self, stage: Stage[Any, OutT], inputs: object, node: str) -> OutT | None:
+        """The stage's output if the store has it, as :meth:`run` would find it; None: run it, and see what happens."""
+        began = time.monotonic()
+        try:
+            fingerprint = fingerprint_of(stage, inputs)
+            key = digest_json(fingerprint)
+            output = None if self.fresh else self.store.find(key)
+            if output is not None:
+                self.store.remember(node, key, fingerprint)
+        except (OSError, TritonsmithError):
+            return None
+        if output is not None:
+            self.reporter.finished(StageTime(node, stage.name, time.monotonic() - began, FOUND))
+        return cast("OutT | None", output)
 
     def fingerprint(self, stage: Stage[InT, Any], inputs: InT) -> dict[str, Json]:
         """As :func:`fingerprint_of`, which may read inputs.

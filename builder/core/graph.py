@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from builder.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from builder.core.stage import Stage
 
@@ -78,8 +78,16 @@ Perform: TypeAlias = Callable[["Stage[Any, Any]", Any, str], object]
 """Runs a stage on its inputs, for a node id."""
 
 
+Find: TypeAlias = Callable[["Stage[Any, Any]", Any, str], "object | None"]
+"""What a stage would give for its inputs, if that is there already; None: it has to run."""
+
+
 def _no_preference(_: Stage[Any, Any]) -> bool:
     return False
+
+
+def _not_there(*_: object) -> None:
+    return None
 
 
 def run(
@@ -87,6 +95,7 @@ def run(
     perform: Perform,
     limits: Limits = Limits(),
     prefer: Callable[[Stage[Any, Any]], bool] = _no_preference,
+    find: Find = _not_there,
 ) -> Outcome:
     """Runs all nodes, each once, after those that it needs.
 
@@ -95,23 +104,30 @@ def run(
         perform: runs one stage.
         limits: what may run side by side. One node alone may need more memory than there is: then it runs by itself.
         prefer: which of the stages that can run now are to go first, beside others; the rest goes in order.
+        find: asked of each stage before it takes a place beside others: what is there needs none.
 
     Raises:
         BaseException: what is no :class:`Exception`, such as an interruption: nothing more is started.
     """
     unique = list({node.id: node for node in nodes}.values())
-    schedule = _Schedule(unique, perform, limits, prefer)
+    schedule = _Schedule(unique, perform, limits, prefer, find)
     return schedule.one_by_one() if limits.jobs <= 1 else schedule.side_by_side()
 
 
 class _Schedule:
     def __init__(
-        self, nodes: Sequence[Node], perform: Perform, limits: Limits, prefer: Callable[[Stage[Any, Any]], bool]
+        self,
+        nodes: Sequence[Node],
+        perform: Perform,
+        limits: Limits,
+        prefer: Callable[[Stage[Any, Any]], bool],
+        find: Find,
     ) -> None:
         self._nodes = nodes
         self._perform = perform
         self._limits = limits
         self._prefer = prefer
+        self._find = find
         self._made = Outcome()
         self._wanted_by = _sinks(nodes)
         self._hopeless: set[str] = set()  # sinks that cannot be reached any more
@@ -129,7 +145,7 @@ class _Schedule:
         pool = ThreadPoolExecutor(self._limits.jobs, thread_name_prefix="job")
         try:
             while True:
-                ready += [_Job(node, *self._prepared(node)) for node in queue.take() if self._is_wanted(node)]
+                ready += self._not_found(queue)
                 ready.sort(key=lambda job: (not self._prefer(job.stage), queue.place(job.node)))
                 ready = self._start(ready, running, pool)
                 if not running:
@@ -146,6 +162,20 @@ class _Schedule:
         finally:
             pool.shutdown()
         return self._in_order()
+
+    def _not_found(self, queue: _Queue) -> Iterator[_Job]:
+        """What can run now and has to; what is there already is taken at once, and so is what that makes ready."""
+        while taken := queue.take():
+            for node in taken:
+                if not self._is_wanted(node):
+                    continue
+                job = _Job(node, *self._prepared(node))
+                known = node.act is None and not isinstance(job.stage, Exception)
+                if known and (value := self._find(job.stage, job.inputs, node.id)) is not None:
+                    self._finish(node, value)
+                    queue.made(node)
+                else:
+                    yield job
 
     def _start(
         self, ready: Sequence[_Job], running: dict[Future[object], _Job], pool: ThreadPoolExecutor

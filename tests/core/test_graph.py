@@ -8,7 +8,7 @@ from builder.core.execute import Executor
 from builder.core.graph import Limits, Node, run
 from builder.core.store import Store
 from builder.errors import InternalError, ModelError
-from tests.core.stages import Write
+from tests.core.stages import Listener, Write
 
 
 class Hall:
@@ -168,3 +168,32 @@ def test_what_is_preferred_goes_first_beside_others():
 def test_nodes_that_wait_for_one_another_are_our_own_mistake():
     with pytest.raises(InternalError, match="wait for one another: r/a, r/b"):
         run([node("a", "b"), node("b", "a")], Hall(), Limits(2))
+
+
+def test_what_is_there_takes_no_place_beside_others():
+    hall = Hall()
+    there = {f"r/{name}" for name in "abd"}
+    asked = []
+
+    def find(stage, inputs, node):
+        asked.append(node)
+        return stage.name.upper() if node in there else None
+
+    nodes = [node("a"), node("b", "a"), node("c", "b"), node("d", "c")]
+    outcome = run(nodes, hall, Limits(2), find=find)
+    assert outcome.values == {"r/a": "A", "r/b": "B", "r/c": "c", "r/d": "D"}
+    assert hall.order == ["r/c"]
+    assert asked == ["r/a", "r/b", "r/c", "r/d"], "in order, each once"
+
+
+def test_an_executor_finds_what_it_made_and_reports_it(tmp_path):
+    listener = Listener()
+    executor = Executor(Store.at(tmp_path), reporter=listener)
+    stage = Write("text")
+    assert executor.found(stage, (), "r/write") is None
+    assert listener.events == []
+    made = executor.run(stage, (), "r/write")
+    assert executor.found(stage, (), "r/again") == made
+    assert listener.events[-1] == ("found", "r/again")
+    assert executor.store.last("r/again")["key"] == executor.store.last("r/write")["key"]
+    assert Executor(executor.store, fresh=True).found(stage, (), "r/write") is None
