@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import stat
@@ -19,6 +18,7 @@ from builder.artifacts import File
 from builder.core.digest import digest_file
 from builder.core.workspace import appearing, put, remove
 from builder.errors import DamagedError
+from builder.tools.copying import copy_hashing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_ONLY: Final = 0o444
-_BLOCK_BYTES: Final = 1 << 20
-_CLONE: Final = 0x40049409  # FICLONE of linux/fs.h: both files share their blocks until one of them is written
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
 _UNREADABLE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EIO})
 """A bad disk, or a folder in a file's place, is damage like any other."""
@@ -206,36 +204,6 @@ def changed(path: Path) -> DamagedError:
         f"{path}: has changed while the build ran: it is not the file that was read before",
         mend="leave the model's files alone while they are built, and build again",
     )
-
-
-def copy_hashing(source: int, target: int) -> tuple[str, int]:
-    """Copies between two open files; sha256 and size of what was copied.
-
-    Where the file system can, the copy shares its blocks with the original until one of them is written.
-
-    Raises:
-        OSError: the source cannot be read, or the disk is full.
-    """
-    cloned = _cloned(source, target)
-    digest, size = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
-    # Of a clone the copy is hashed: the original may change meanwhile.
-    read_from = target if cloned else source
-    while length := os.preadv(read_from, [buffer], size):
-        digest.update(buffer[:length])
-        rest = buffer[:length]
-        while rest and not cloned:
-            rest = rest[os.write(target, rest) :]
-        size += length
-    return digest.hexdigest(), size
-
-
-def _cloned(source: int, target: int) -> bool:
-    try:
-        fcntl.ioctl(target, _CLONE, source)
-    except OSError:
-        return False
-    return True
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

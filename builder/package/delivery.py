@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Archive, File, Reference
-from builder.core.blobs import copy_hashing
 from builder.errors import ArchiveError, DamagedError, disk_error
 from builder.package.manifest import SUFFIX, Manifest, read_manifest, write_manifest
 from builder.package.pack import SUFFIX as ARCHIVE_SUFFIX
 from builder.tools.atomic import replacing
+from builder.tools.copying import copy_hashing
 
 if TYPE_CHECKING:
     from pathlib import Path
