@@ -18,7 +18,7 @@ from builder.tools.onnxruntime import Session
 from builder.tools.safetensors_values import load_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from builder.artifacts import Json, OnnxModel, Reference
     from builder.tools.opaque import Array
@@ -64,7 +64,7 @@ class Check:
         model, reference = inputs
         weights = sum(file.size for file in model.files.values())
         hidden = _HIDDEN_OF_A_MEGABYTE * math.sqrt(weights / 1e6)
-        shapes = [(int(batch), int(sequence)) for batch, sequence in reference.record["probes"]]
+        shapes = [(int(batch), _length(axes)) for batch, *axes in reference.record["probes"]]
         values = (batch * length * (12 * hidden + 2 * hidden / 32 * length) for batch, length in shapes)
         return LIBRARIES_BYTES + 2 * weights + int(4 * max(values, default=0))
 
@@ -80,6 +80,11 @@ class Check:
     def ensures(self, inputs: tuple[OnnxModel, Reference], output: OnnxModel) -> None:  # noqa: ARG002 - a stage's signature
         if not output.record["checks"]:
             raise ModelError("the reference has no probes: dynamic shapes are not proven")
+
+
+def _length(axes: Sequence[int]) -> int:
+    """Tokens of a text; of an image (channels, height, width) its patches of 8 by 8 pixels."""
+    return int(axes[0]) if len(axes) == 1 else math.prod(map(int, axes[1:])) // 64
 
 
 def _probe(expected: Mapping[str, Array], index: int) -> dict[str, Array]:
