@@ -87,7 +87,7 @@ def size(sample: Sample | Row) -> int:
     if isinstance(sample, Row):
         return sum(map(_size, sample.tensors.values()))
     if sample.image_base64 is not None:
-        return len(sample.image_base64) * 3 // 4
+        return _decoded(sample.image_base64)
     return len(sample.text) + len(sample.text_pair or "")
 
 
@@ -97,9 +97,14 @@ def describe_row(row: Row) -> str:
     return str(shown["TEXT"]) if list(shown) == ["TEXT"] else json.dumps(shown, ensure_ascii=False)
 
 
+def _decoded(base64: str) -> int:
+    """How many bytes a text in base64 stands for."""
+    return len(base64) * 3 // 4 - base64[-2:].count("=")
+
+
 def _size(value: Json) -> int:
     if isinstance(value, dict):
-        return len(value["base64"]) * 3 // 4
+        return _decoded(value["base64"])
     return sum(map(_size, value)) if isinstance(value, list) else len(value) if isinstance(value, str) else 1
 
 

@@ -46,7 +46,7 @@ def test_pairs_are_answered_as_by_transformers(task: str, tmp_path: Path) -> Non
     named = {node.rpartition("/")[2]: value for node, value in made.items()}
     assert named["tokenizer"].max_length == MAX_LENGTH
 
-    measured = executor.run(Measure(cache, ()), proof_of(recipe, "cpu", named))
+    measured = executor.run(Measure(cache, ()), proof_of(recipe, "cpu", named, named["reference"]))
     tolerances = gates(recipe, "cpu", "logits").tolerances
     verdict = Judge(tolerances).judge(measured)
 
@@ -62,7 +62,7 @@ def test_images_are_exported_and_need_a_pipeline_of_steps(tmp_path: Path) -> Non
     path.write_text(RECIPE.format(task="image-classification").replace("verify:", "# verify:"))
     recipe, around = load(path), Surroundings(tmp_path, store.describe)
     named, executor = dict[str, Any](), Executor(store, "test")
-    for node in pipeline._export(pipeline._Maker(recipe, pipeline.SHARED), around):
+    for node in pipeline.export_nodes(recipe, around):
         assert node.prepare is not None
         named[node.stage] = executor.run(*node.prepare({name: named[name] for name in node.needs}))
     assert list(named) == ["source", "processor", "trace", "bind", "reference", "check"]
