@@ -1,4 +1,5 @@
 import base64
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,4 +48,5 @@ def test_warming_up_asks_every_text(asker, samples):
 def test_images_are_sent_as_they_are():
     images = [Sample(image_base64=base64.b64encode(b"x" * size).decode()) for size in (30, 10, 20)]
     assert load.describe_load(load.typical(images)) == {"images": 3, "mean_bytes": 20.0, "max_bytes": 30}
-    assert load._row(images[1], text_pair=False) == {"IMAGE": b"x" * 10}
+    asker = SimpleNamespace(text_pair=False, dtypes={})
+    assert load._request(asker, images[1]) == {"IMAGE": b"x" * 10}
