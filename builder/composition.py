@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.artifacts import ModelParts
 from builder.config import ConfigureInputs
 from builder.config.composition import ComposeInputs, compose_pipeline
-from builder.config.declared import declared_dag, takes_pairs
+from builder.config.declared import declared_dag
 from builder.config.planned import plan_of
 from builder.core.graph import Node
 from builder.export.expected import Expect, ExpectedInputs
@@ -104,7 +104,7 @@ def _parts(model: Model, made: Mapping[str, Any]) -> ModelParts:
     """What the reference answers with."""
     tokenizer: TokenizerFiles | None = made.get("tokenizer")
     truncation = {"truncation": tokenizer.truncation} if tokenizer else {}
-    return ModelParts(model.task, made["source"], tokenizer, takes_pairs(model), **truncation)
+    return ModelParts(model.task, made["source"], tokenizer, model.inputs.text_pair, **truncation)
 
 
 def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
@@ -137,7 +137,7 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
             name: ConfigureInputs(part["check"], _front(part), part.get("warmup"), part["reference"].labels)
             for name, part in parts.items()
         }
-        return config, ComposeInputs(models, {name: part["source"] for name, part in parts.items()})
+        return config, ComposeInputs(models)
 
     def packaged(made: Values) -> tuple[Any, Any]:
         parts = {name: of_model(made, name) for name in recipe.models}

@@ -15,7 +15,7 @@ from builder.config import step_settings, tokenize_step
 from builder.config.agreement import check_labels, check_tokenizers
 from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
-from builder.config.declared import checked_dag, declared_dag, takes_pairs
+from builder.config.declared import checked_dag, declared_dag
 from builder.config.folder import write, write_config
 from builder.config.hardware import default_instances, instance_count, share, tokenizer_threads
 from builder.config.host import Host
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, Json, Source
+    from builder.artifacts import File, Json
     from builder.config.dag import Dag, Port, Step
     from builder.recipe.composed import Composed
     from builder.recipe.steps import AnyStep
@@ -46,7 +46,6 @@ class ComposeInputs:
     """What the stage reads: of each model, by name."""
 
     models: Mapping[str, ConfigureInputs]
-    sources: Mapping[str, Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Compose:
             "vcpus": self.vcpus,
             "release": self.release,
             "models": {name: dict(part.fingerprint(inputs.models[name])) for name, part in self.parts.items()},
-            "pairs": {name: takes_pairs(model) for name, model in self.recipe.models.items()},
+            "pairs": {name: model.inputs.text_pair for name, model in self.recipe.models.items()},
             "labels": {name: list(made.labels) for name, made in inputs.models.items()},
             "tokenizers": {
                 name: {path: file.sha256 for path, file in made.tokenizer.files.items()}
@@ -121,7 +120,7 @@ class Compose:
         return ModelPorts(
             takes=tuple(port(tensor) for tensor in order),
             gives=tuple(port(tensor) for tensor in made.model.outputs),
-            text_pair=takes_pairs(self.recipe.models[name]),
+            text_pair=self.recipe.models[name].inputs.text_pair,
             labels=len(made.labels) or ANY,
         )
 
@@ -209,7 +208,6 @@ class _Writer:
         model = next(iter(named_models(section)), None)
         return step_settings.StepFacts(
             made=self._inputs.models[model] if model else None,
-            source=self._inputs.sources[model] if model else None,
             part=self._stage.parts[model] if model else None,
             called=called,
         )

@@ -33,13 +33,8 @@ def declared(model: Model | Recipe) -> ModelPorts:
     return ModelPorts(
         takes=_PIXELS if TASKS[model.task].takes == IMAGE else _TOKENS,
         gives=tuple(Port(name, "FP32", dims) for name in TASKS[model.task].outputs),
-        text_pair=takes_pairs(model),
+        text_pair=model.inputs.text_pair,
     )
-
-
-def takes_pairs(model: Model | Recipe) -> bool:
-    """Whether requests hold a second text."""
-    return model.inputs.text_pair
 
 
 def declared_dag(recipe: Composed) -> Dag:

@@ -14,7 +14,7 @@ from builder.recipe import steps as kinds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import Json, Source
+    from builder.artifacts import Json
     from builder.config.dag import Step
     from builder.config.stage import Configure, ConfigureInputs
     from builder.recipe.steps import AnyStep
@@ -28,7 +28,6 @@ class StepFacts:
     """What is known besides the step's section: of the model that it names, and of the models that it calls."""
 
     made: ConfigureInputs | None
-    source: Source | None
     part: Configure | None
     called: Mapping[str, str]  # model of the recipe → model of the repository
 
@@ -42,7 +41,6 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
         facts: what else is known.
 
     Raises:
-        ModelError: the model's files do not say how images are to be read.
         UserError: the tokenizer's buckets do not fit.
     """
     match section:
@@ -53,7 +51,7 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
             return _select(section, step, facts)
         case kinds.PythonStep():
             return _python(section)
-    if facts.made is None or facts.part is None or facts.source is None:
+    if facts.made is None or facts.part is None:
         raise InternalError(f"step {step.name}: no model")
     match section:
         case kinds.TokenizerStep():

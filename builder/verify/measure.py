@@ -19,7 +19,7 @@ from builder.tools import hardware, toolchain
 from builder.tools.releases import release
 from builder.verify.facts import ArchiveFacts, check_files, check_metric
 from builder.verify.identity import describe_serving
-from builder.verify.rows import describe_row, read_rows
+from builder.verify.rows import describe_row, read_rows, size
 from builder.verify.samples import read_samples
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def _controls(metric: str, expected: Expected, asked: Mapping[str, ask.Asked]) -
 def excerpt(sample: Sample | Row) -> str:
     """The beginning of a sample, on one line: of its text where it has one; of an image, its size."""
     if isinstance(sample, Sample) and sample.image_base64 is not None:
-        return f"an image of {len(sample.image_base64) * 3 // 4} bytes"
+        return f"an image of {size(sample)} bytes"
     whole = describe_row(sample) if isinstance(sample, Row) else sample.text
     text = " ".join(whole.split()) or repr(whole)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
