@@ -84,6 +84,27 @@ class OnnxModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """An optimisation profile of an engine: least, optimal and largest size of each axis that is dynamic."""
+
+    batch: tuple[int, int, int]
+    sequence: tuple[int, int, int] | None = None  # tokens; None: the inputs have no such axis
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model compiled for GPUs. ``plans`` tells, by compute capability (``7.5``), which of its files is for that."""
+
+    files: dict[str, File]  # model.plan; sm75.plan, sm86.plan, … where there are several
+    runtime: str  # tensorrt | tensorrt-rtx
+    inputs: tuple[Tensor, ...]  # as the engine states them: the batch axis first, -1 is dynamic
+    outputs: tuple[Tensor, ...]
+    profiles: tuple[Profile, ...]
+    plans: dict[str, str]
+    record: dict[str, Json]  # versions, flags, build time, timing cache
+
+
+@dataclass(frozen=True, slots=True)
 class TokenizerFiles:
     """The tokenizer for serving: ``tokenizer.json`` (padding and truncation cleared) and what is not in that file."""
 
