@@ -11,7 +11,8 @@ Two roots, because they mean different things to the reader:
     └── MachineError       (3)  a tool or the machine failed: disk, network, process
         ├── NetworkError        … a download or a hub
         ├── DamagedError        … a file is not what its digest says
-        └── ServerError         … tritonserver did not start, did not load, or died
+        ├── ServerError         … tritonserver did not start, did not load, or died
+        └── BlockedError   (4)  … this machine lacks what another one has: a GPU, a library
     InternalError          (70) a bug of ours: keeps its traceback
 
 A message says where, which value, what is allowed; ``mend`` says what to do about it.
@@ -104,6 +105,15 @@ class DamagedError(MachineError):
 
 class ServerError(MachineError):
     """The tritonserver did not start, did not load a model, or died."""
+
+
+class BlockedError(MachineError):
+    """This machine lacks what a stage needs: a GPU, a library. The rest of a build goes on without it.
+
+    Another machine that has it goes on from the same store, for the keys of stages are declared facts.
+    """
+
+    exit_code = EXIT_UNVERIFIED
 
 
 class InternalError(Exception):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def target_vcpus(recipe: Recipe | Composed, target: str) -> int:
     """Virtual CPUs of the machine that will serve; this one's where the recipe does not say."""
-    return recipe.targets[target].hardware.vcpus or len(os.sched_getaffinity(0))
+    return recipe.targets[target].hardware.declared_vcpus or len(os.sched_getaffinity(0))
 
 
 def default_instances(vcpus: int) -> int:

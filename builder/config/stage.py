@@ -16,6 +16,7 @@ from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
 from builder.config.shipped import shipped_files
+from builder.config.stated import stated_profiles
 from builder.config.warmup import entries
 from builder.config.written import Written
 from builder.core.codec import to_json
@@ -50,8 +51,7 @@ class Configure:
         release: the Triton release that will serve, ``25.09``.
         files: what the section names of the user's files, by the paths in the model's folder.
         runtime: of the target.
-        profiles: of the engine, as the recipe states them; empty: not known before it is built. No part of the key,
-            which holds those of the engine itself.
+        profiles: of the engine, as far as the recipe states them; no part of the key, which holds the engine's own.
         root: the recipe as written, for the places in errors; no part of the key.
         section: where the serving section stands in it; no part of the key.
     """
@@ -280,6 +280,7 @@ def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: i
         release=recipe.targets[target].triton,
         files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, section),
         runtime=recipe.targets[target].runtime,
+        profiles=stated_profiles(recipe) if recipe.targets[target].runs_plans else (),
         root=recipe.root,
         section=section,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from builder.recipe.document import Problem, dotted, find, place_of
 from builder.recipe.serving import Serving
 from builder.recipe.suggest import did_you_mean
+from builder.recipe.target_checks import check_targets
 from builder.recipe.tasks import IMAGE, REQUIRED, TASKS, tolerance_keys
 from builder.recipe.triton_checks import check_serving
 
@@ -55,7 +57,7 @@ class View:
             return None
         value = self.data
         for part in whole:
-            value = value.get(part) if isinstance(value, dict) else None
+            value = _child(value, part)
         return _DEFAULTS.get(path) if value is None else value
 
     def find(self, path: Keys) -> Node | None:
@@ -76,17 +78,24 @@ class View:
         return Problem(place_of(self.root, whole, key=True), message, whole)
 
 
+def _child(value: Json, part: str | int) -> Json:
+    if isinstance(value, list):
+        return value[part] if isinstance(part, int) and part < len(value) else None
+    return value.get(part) if isinstance(value, dict) else None
+
+
 def check(view: View) -> list[Problem]:
     """All problems that span several keys."""
     models = view.get(("models",))
     if not isinstance(models, dict):
-        return [problem for rule in _RULES for problem in rule(view)]
+        return [problem for rule in (*_RULES, check_targets, _profiles) for problem in rule(view)]
     views = [replace(view, below=("models", name)) for name, model in models.items() if isinstance(model, dict)]
     return [*(problem for view in views for rule in _RULES for problem in rule(view)), *_composed(view)]
 
 
 def _composed(view: View) -> Iterator[Problem]:
     """What a recipe of several models says of the whole, and of its steps."""
+    yield from check_targets(view, several=True)
     serving, steps = view.get(("serving",)), view.get(("pipeline", "steps"))
     for key in serving if isinstance(serving, dict) else ():
         if key in Serving.model_fields and key not in _OF_THE_WHOLE:
@@ -143,6 +152,19 @@ def _lengths(view: View) -> Iterator[Problem]:
         yield view.problem((*buckets_path, len(buckets) - 1), words)
     if longest is not None and longest != limit:
         yield view.problem(longest_path, f"must be {view.named(limit_path)}, which is {limit}; got {longest}")
+
+
+def _profiles(view: View) -> Iterator[Problem]:
+    """That each profile is in order, and within the shapes."""
+    profiles = view.get((_SHAPES, "profiles"))
+    for index in range(len(profiles) if isinstance(profiles, list) else 0):
+        for axis in ("batch", "sequence"):
+            place = (_SHAPES, "profiles", index, axis)
+            bounds = (*((*place, bound) for bound in ("min", "opt", "max")), (_SHAPES, axis, "max"))
+            known = [(path, size) for path in bounds if isinstance(size := view.get(path), int)]
+            for (low, least), (high, most) in pairwise(known):
+                if least > most:
+                    yield view.problem(low, f"{least} is more than {view.named(high)}, which is {most}")
 
 
 def _pairs(view: View) -> Iterator[Problem]:

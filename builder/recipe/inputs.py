@@ -18,10 +18,10 @@ class Inputs(Section):
 
     padding: Literal["longest", "buckets"] | None = None
     """How the texts of a batch get one length: that of the longest, or the next of fixed lengths, so that batches form.
-    Left out: longest on the CPU."""
+    Left out: longest on the CPU, buckets on a GPU."""
 
     buckets: Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(ascending)] | None = None
-    """The fixed lengths in tokens, ascending; the last is max_length."""
+    """The fixed lengths in tokens, ascending; the last is max_length. Left out: 16, 32, 64, … up to max_length."""
 
     text_pair: bool = False
     """Whether a request also holds TEXT_PAIR, a second text, such as the premise of a hypothesis. Left out: true for
@@ -59,6 +59,16 @@ class BatchRange(Section):
     """The batch size to be fast at. Left out: 8, but within min and max."""
 
 
+class ProfileRange(Section):
+    """The shapes that an optimisation profile of an engine takes, and those that it is fast at."""
+
+    batch: BatchRange = BatchRange()
+    """Texts per batch."""
+
+    sequence: Range | None = None
+    """Tokens per text. Left out: as in shapes."""
+
+
 class Shapes(Section):
     """The shapes that the exported model is checked at, and the optimisation profiles of engines."""
 
@@ -67,3 +77,6 @@ class Shapes(Section):
 
     sequence: Range | None = None
     """Tokens per text. Left out: from 2 to the model's max_length, 64 to be fast at."""
+
+    profiles: Annotated[tuple[ProfileRange, ...], Field(min_length=1, max_length=16)] | None = None
+    """Optimisation profiles of engines. Left out: one, from batch and sequence."""

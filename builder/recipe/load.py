@@ -55,7 +55,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
     folder = path.absolute().parent
     recipe = _validate(root, data, folder, problems, {problem.path for problem in unfit})
     problems += check(View(root, data, frozenset(problem.path for problem in problems)))
-    problems += _check_samples(root, folder)
+    for place in (_SAMPLES, *_calibrations(data)):
+        problems += _check_samples(root, folder, place)
     if problems or recipe is None:
         raise refuse(problems)
     return recipe.placed(path.absolute(), tuple(overrides), root)
@@ -91,19 +92,24 @@ def _completed(data: Mapping[str, Json]) -> Json:
     return made
 
 
-def _check_samples(root: Node, folder: Path) -> list[Problem]:
+def _calibrations(data: Mapping[str, Json]) -> list[Keys]:
+    targets = data.get("targets")
+    return [("targets", name, "calibration", "samples") for name in (targets if isinstance(targets, dict) else ())]
+
+
+def _check_samples(root: Node, folder: Path, place: Keys) -> list[Problem]:
     """That the file of samples is there and is text: found now, and not when the model is built."""
-    node = find(root, _SAMPLES)
+    node = find(root, place)
     if node is None or not isinstance(node.value, str) or not node.value.strip():
         return []
     try:
         path = locate(folder, node.value)
         text = read_text(path, limit_bytes=SAMPLES_LIMIT_BYTES)
     except RecipeError as error:
-        return [Problem(place_of(root, _SAMPLES), error.message, _SAMPLES)]
+        return [Problem(place_of(root, place), error.message, place)]
     except RuntimeError:  # no such user: the schema says so
         return []
-    return [] if text.strip() else [Problem(node.place, f"{path}: holds no samples", _SAMPLES)]
+    return [] if text.strip() else [Problem(node.place, f"{path}: holds no samples", place)]
 
 
 def _no_mapping(data: Json) -> str:
