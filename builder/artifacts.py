@@ -103,6 +103,19 @@ class Engine:
     plans: dict[str, str]
     record: dict[str, Json]  # versions, flags, build time, timing cache
 
+    @property
+    def backend(self) -> str:
+        """What serves it in Triton."""
+        return backend_of(self.runtime)
+
+
+def backend_of(runtime: str) -> str:
+    """The backend of Triton for a runtime of a recipe: ``tensorrt_rtx`` for ``tensorrt-rtx``.
+
+    A plan of TensorRT-RTX is never served as ``tensorrt``: TensorRT does not read it.
+    """
+    return runtime.replace("-", "_")
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:

@@ -17,13 +17,13 @@ from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
 from builder.config.declared import checked_dag, declared_dag
 from builder.config.folder import write, write_config
-from builder.config.hardware import default_instances, instance_count, share, tokenizer_threads
+from builder.config.hardware import default_instances, instance_count, share, target_vcpus, tokenizer_threads
 from builder.config.host import Host
 from builder.config.ports import ANY, ModelPorts, port
 from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
-from builder.config.stage import Configure, ConfigureInputs, configure, target_vcpus
+from builder.config.stage import Configure, configure
 from builder.core.digest import describe_folder
 from builder.errors import InternalError, RecipeError
 from builder.recipe.composed import named_models
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import File, Json
     from builder.config.dag import Dag, Port, Step
+    from builder.config.stage_inputs import ConfigureInputs
     from builder.recipe.composed import Composed
     from builder.recipe.steps import AnyStep
 
@@ -115,11 +116,11 @@ class Compose:
 
     def _ports(self, name: str, made: ConfigureInputs) -> ModelPorts:
         """A model as its graph states it."""
-        by_name = {tensor.name: tensor for tensor in made.model.inputs}
+        by_name = {tensor.name: tensor for tensor in made.served.inputs}
         order = [by_name[tensor] for tensor in made.tokenizer.input_names if tensor in by_name] or by_name.values()
         return ModelPorts(
             takes=tuple(port(tensor) for tensor in order),
-            gives=tuple(port(tensor) for tensor in made.model.outputs),
+            gives=tuple(port(tensor) for tensor in made.served.outputs),
             text_pair=self.recipe.models[name].inputs.text_pair,
             labels=len(made.labels) or ANY,
         )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.artifacts import Json
+    from builder.recipe import Recipe
+    from builder.recipe.composed import Composed
+
+
+def target_vcpus(recipe: Recipe | Composed, target: str) -> int:
+    """Virtual CPUs of the machine that will serve; this one's where the recipe does not say."""
+    return recipe.targets[target].hardware.declared_vcpus or len(os.sched_getaffinity(0))
 
 
 def default_instances(vcpus: int) -> int:
@@ -25,13 +33,14 @@ def threads_per_instance(vcpus: int, instances: int) -> int:
     return max(1, vcpus // instances)
 
 
-def tokenizer_threads(vcpus: int) -> int:
-    """Threads of the tokenizer step: one for each four virtual CPUs, at least one.
+def tokenizer_threads(vcpus: int, *, gpu: bool = False) -> int:
+    """Threads of the tokenizer step: one for each four virtual CPUs, at least one; beside a GPU, for each two.
 
     A text takes it a hundredth of the model's time, so it needs few; and on a small machine, threads of its own would
-    fight with the model's.
+    fight with the model's. A model on a GPU leaves the CPUs alone, and takes texts many times as fast: half of the CPUs
+    are then for the tokenizer, the others for the server and its copies.
     """
-    return max(1, vcpus // 4)
+    return max(1, vcpus // (2 if gpu else 4))
 
 
 def instance_count(groups: Sequence[Json]) -> int:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from builder.artifacts import Json
+    from builder.config.engines import EngineFacts
 
 Keys: TypeAlias = "tuple[str | int, ...]"
 """Keys and indexes from the root of a ModelConfig to a value."""
@@ -30,6 +31,7 @@ class Host:
     versions: tuple[int, ...] = (1,)  # version folders of the repository
     model_files: frozenset[str] | None = None  # names in a version folder; None: not known
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of warmup/… and initial_state/… that are shipped
+    engine: EngineFacts | None = None  # of a model that is one
 
 
 def backend(config: Mapping[str, Json]) -> str:
@@ -38,5 +40,5 @@ def backend(config: Mapping[str, Json]) -> str:
 
 
 def tensorrt(config: Mapping[str, Json]) -> bool:
-    """Whether the model is a TensorRT engine."""
-    return backend(config) in {"tensorrt", "tensorrt_rtx"}
+    """Whether the model is served by Triton's own TensorRT backend: a few fields are for that alone."""
+    return backend(config) == "tensorrt"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import Tensor
+from builder.config import engines
 from builder.config.compose import ModelFacts, compose, server_inputs, strings, variant
 from builder.config.hardware import default_instances, instance_count, threads_per_instance, tokenizer_threads
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from builder.artifacts import Json
+    from builder.config.engines import EngineFacts
     from builder.config.host import Problem
 
 TEXT: Final = "TEXT"
@@ -31,6 +33,7 @@ class Facts:
     max_batch_size: int
     vcpus: int  # of the machine that will serve
     serving: Mapping[str, Json]  # the recipe's section
+    engine: EngineFacts | None = None  # of a target with a GPU
 
     @property
     def tokenize_name(self) -> str:
@@ -67,21 +70,26 @@ def tokenize(facts: Facts) -> dict[str, Json]:
         "version_policy": facts.serving.get("version_policy"),
         "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
         "dynamic_batching": {} if gathers else False,
-        "parameters": {"tokenizer_threads": str(tokenizer_threads(facts.vcpus))},
+        "parameters": {"tokenizer_threads": str(tokenizer_threads(facts.vcpus, gpu=facts.engine is not None))},
     }
     return compose(known, said)
 
 
 def model(facts: Facts, warmup: Sequence[Json] = ()) -> dict[str, Json]:
-    """``<name>-model``: the graph on onnxruntime, with all that ``serving`` says."""
-    groups = _instance_groups(facts)
+    """``<name>-model``: the graph on onnxruntime, or its engine, with all that ``serving`` says."""
+    warmed = {"model_warmup": list(warmup)} if warmup else {}
+    said = {**facts.serving, "response_cache": None}
+    if facts.engine is not None:
+        said["instance_group"] = engines.instance_groups(facts.engine, facts.serving.get("instance_group"))
+        made = {"dynamic_batching": {}, **engines.defaults(facts.engine), **warmed}
+        return engines.with_graphs(compose(facts_of_model(facts), said, made), facts.engine)
+    said["instance_group"] = groups = _instance_groups(facts)
     threads = threads_per_instance(facts.vcpus, instance_count(facts.serving["config"].get("instance_group") or groups))
     defaults = {
         "dynamic_batching": {},
         "parameters": strings({"intra_op_thread_count": str(threads), "inter_op_thread_count": "1"}),
-        **({"model_warmup": list(warmup)} if warmup else {}),
+        **warmed,
     }
-    said = {**facts.serving, "instance_group": groups, "response_cache": None}
     return compose(facts_of_model(facts), said, defaults)
 
 
@@ -92,8 +100,8 @@ def facts_of_model(facts: Facts) -> ModelFacts:
         facts.inputs,
         facts.outputs,
         facts.max_batch_size,
-        backend="onnxruntime",
-        model_filename=MODEL_FILE,
+        backend=facts.engine.backend if facts.engine else engines.ONNXRUNTIME,
+        model_filename=facts.engine.model_file if facts.engine else MODEL_FILE,
     )
 
 

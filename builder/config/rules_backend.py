@@ -1,7 +1,7 @@
 """What single backends refuse, or silently ignore.
 
-Sources: ``src/onnxruntime.cc`` of triton-inference-server/onnxruntime_backend (00fd3e8), ``src/model_state.cc`` of
-triton-inference-server/tensorrt_backend (e2ef6d7).
+Source: ``src/onnxruntime.cc`` of triton-inference-server/onnxruntime_backend (00fd3e8). What concerns TensorRT engines
+is in :mod:`builder.config.rules_engine`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Final
 
+from builder.config import rules_engine
 from builder.config.host import Host, Problem, Rule, backend
 
 if TYPE_CHECKING:
@@ -85,12 +86,6 @@ def _accelerators(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
                 yield (*place, field, index), words
 
 
-def _engine_kinds(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
-    for index, group in enumerate(config.get("instance_group", ())):
-        if group.get("kind") == "KIND_CPU":
-            yield ("instance_group", index, "kind"), "is KIND_CPU; a TensorRT engine runs on a GPU alone"
-
-
 def _optional_inputs(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
     for index, tensor in enumerate(config["input"]):
         if tensor.get("optional") and config["max_batch_size"]:
@@ -108,11 +103,21 @@ def _token_ids(config: Mapping[str, Json], _: Host) -> Iterator[Problem]:
                 yield ("model_warmup", index, "inputs", name, "random_data"), words
 
 
+_ENGINE_RULES: Final = (
+    rules_engine.kinds,
+    rules_engine.parameters,
+    rules_engine.optimization,
+    rules_engine.named_profiles,
+    rules_engine.shapes,
+    rules_engine.graph_specs,
+)
 _RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "onnxruntime": (_decoupled, _parameters, _accelerators),
-    "tensorrt": (_decoupled, _engine_kinds),
+    "tensorrt": (_decoupled, *_ENGINE_RULES),
+    "tensorrt_rtx": (_decoupled, *_ENGINE_RULES),
 }
 _TENSOR_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "onnxruntime": (_optional_inputs, _token_ids),
     "tensorrt": (_token_ids,),
+    "tensorrt_rtx": (_token_ids,),
 }

@@ -2,68 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from builder.artifacts import ModelConfigs, TokenizerFiles
-from builder.config import models, tokenize_step
+from builder.artifacts import ModelConfigs, TokenizerFiles, backend_of
+from builder.config import engine_warmup, engines, models, tokenize_step
 from builder.config.compose import tensor_problems
 from builder.config.folder import write, write_config
-from builder.config.hardware import instance_count
+from builder.config.hardware import target_vcpus
 from builder.config.host import Host
 from builder.config.labels import label_files, label_problems, labelled
 from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
 from builder.config.shipped import shipped_files
+from builder.config.stated import stated_profiles
 from builder.config.warmup import entries
+from builder.config.written import Written
 from builder.core.codec import to_json
 from builder.core.digest import describe_folder
-from builder.errors import InternalError, ModelError
+from builder.errors import InternalError
 from builder.tools import triton_proto, wheels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.artifacts import File, ImageFiles, Json, OnnxModel, Tensor, WarmupData
+    from builder.artifacts import File, Json, Profile, Tensor
     from builder.config.host import Keys
+    from builder.config.stage_inputs import ConfigureInputs
     from builder.recipe import Recipe
-    from builder.recipe.composed import Composed
     from builder.recipe.document import Node
 
 _SECTION: Final = ("serving",)
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigureInputs:
-    """What the stage reads."""
-
-    model: OnnxModel
-    tokenizer: TokenizerFiles | ImageFiles  # what turns a request into the model's inputs
-    warmup: WarmupData | None = None  # None: the model is not warmed up, or the recipe says with what
-    labels: tuple[str, ...] = ()  # the model's, for outputs with a label_filename
-
-    @property
-    def text_tokenizer(self) -> TokenizerFiles:
-        """The tokenizer.
-
-        Raises:
-            InternalError: the model takes images: no recipe that was checked asks for it.
-        """
-        if not isinstance(self.tokenizer, TokenizerFiles):
-            raise InternalError(f"{', '.join(self.tokenizer.input_names)} come from images, not from a tokenizer")
-        return self.tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What was written: configs by the names of their models, in order; files that are only referred to, by path."""
-
-    configs: Mapping[str, Mapping[str, Json]]
-    referred: Mapping[str, File]
-    settings: Mapping[str, Json]  # of the tokenizer step
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +50,8 @@ class Configure:
         vcpus: virtual CPUs of the machine that will serve.
         release: the Triton release that will serve, ``25.09``.
         files: what the section names of the user's files, by the paths in the model's folder.
+        runtime: of the target.
+        profiles: of the engine, as far as the recipe states them; no part of the key, which holds the engine's own.
         root: the recipe as written, for the places in errors; no part of the key.
         section: where the serving section stands in it; no part of the key.
     """
@@ -91,6 +64,8 @@ class Configure:
     vcpus: int
     release: str
     files: Mapping[str, File] = field(default_factory=dict)
+    runtime: str = engines.ONNXRUNTIME
+    profiles: tuple[Profile, ...] = ()
     root: Node | None = field(default=None, compare=False, repr=False)
     section: Keys = field(default=_SECTION, compare=False)
     name: ClassVar[str] = "config"
@@ -107,24 +82,23 @@ class Configure:
             "release": self.release,
             **({"files": {path: file.sha256 for path, file in self.files.items()}} if self.files else {}),
             **({"labels": list(inputs.labels)} if labelled(self.serving) else {}),
-            "tensors": [to_json(tensor) for tensor in (*inputs.model.inputs, *inputs.model.outputs)],
+            **({"engine": engines.fingerprint(inputs.engine)} if inputs.engine else {}),
+            "tensors": [to_json(tensor) for tensor in (*inputs.served.inputs, *inputs.served.outputs)],
             "tokenizer": tokenize_step.facts(inputs.tokenizer),
             "warmup": inputs.warmup and {name: file.sha256 for name, file in inputs.warmup.files.items()},
             "versions": {name: wheels.installed_version(name) for name in ("protobuf", "tritonclient")},
         }
 
     def requires(self, inputs: ConfigureInputs) -> None:
+        if (inputs.engine.runtime if inputs.engine else engines.ONNXRUNTIME) != self.runtime:
+            raise InternalError(f"no engine of {self.runtime}, which the target is served with")
         self.check()
-        taken = [tensor.name for tensor in inputs.model.inputs]
-        if set(taken) != set(inputs.tokenizer.input_names):
-            made = ", ".join(inputs.tokenizer.input_names)
-            raise InternalError(f"the graph takes {', '.join(taken)}, but the tokenizer makes {made}")
-        for tensor in (*inputs.model.inputs, *inputs.model.outputs):
-            _check_tensor(tensor)
+        inputs.check()
 
-    def reads(self, inputs: ConfigureInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
-        """The user's files: of the model, only facts; warm-up data is referred to."""
-        return list(self.files.values())
+    def reads(self, inputs: ConfigureInputs) -> list[File]:
+        """The user's files: of the model, only facts; warm-up data is referred to, but for engines, that pad it."""
+        padded = inputs.warmup.files.values() if inputs.warmup and inputs.engine else ()
+        return [*self.files.values(), *padded]
 
     def check(self) -> None:
         """Checks what the section says together: all that can be known before anything is built.
@@ -132,18 +106,19 @@ class Configure:
         Raises:
             UserError: Triton would refuse it.
         """
-        facts = self._facts_of((), ())
+        facts = self._facts_of((), (), self._stated())
         known = models.model(facts)
         sizes = {path: file.size for path, file in self.files.items()}
-        refuse_all(problems(known, Host(sizes=sizes), tensors=False), self.root, self.section)
+        host = Host(gpu=facts.engine is not None, sizes=sizes, engine=facts.engine)
+        refuse_all(problems(known, host, tensors=False), self.root, self.section)
         for name, config in models.variants(facts, known).items():
-            host = Host(gpu=True, sizes=sizes)
-            refuse_all(problems(config, host, tensors=False), self.root, self.section, variant=name)
+            found = problems(config, replace(host, gpu=True), tensors=False)
+            refuse_all(found, self.root, self.section, variant=name)
 
     def run(self, inputs: ConfigureInputs, out: Path) -> ModelConfigs:
         written = self.write(inputs, out)
         in_order = sorted({**describe_folder(out), **written.referred}.items(), key=lambda item: item[0].split("/"))
-        return ModelConfigs(self.model_name, dict(in_order), _record(self._facts(inputs), written))
+        return ModelConfigs(self.model_name, dict(in_order), written.record(self._facts(inputs)))
 
     def write(self, inputs: ConfigureInputs, out: Path) -> Written:
         """Writes the folders of the ensemble, of its tokenizer step and of its model.
@@ -152,7 +127,7 @@ class Configure:
             UserError: Triton would refuse a config.
         """
         facts = self._facts(inputs)
-        values = tokenize_step.settings(inputs.text_tokenizer, self.inputs, self.minimum_length)
+        values = self.tokenizer_settings(inputs)
         config, referred = self.write_model(inputs, out, facts.model_name)
         others = {facts.name: models.ensemble(facts, config), facts.tokenize_name: models.tokenize(facts)}
         configs = {**others, facts.model_name: config}
@@ -172,37 +147,58 @@ class Configure:
             UserError: Triton would refuse the config.
         """
         facts = self._facts(inputs)
-        warmup = entries(inputs.warmup, facts.max_batch_size) if inputs.warmup else ()
-        config = {**models.model(facts, warmup), "name": name}
+        warmed = self._warmed(inputs, facts)
+        made = inputs.warmup.files if inputs.warmup and facts.engine is None else {}
+        config = {**models.model(facts, warmed.entries), "name": name}
         variants = models.variants(facts, config)
-        made = inputs.warmup.files if inputs.warmup else {}
-        warmed = {f"warmup/{data}": file for data, file in made.items()}
-        self._check(inputs, config, variants, {**self.files, **warmed})
+        sizes = {path: file.size for path, file in self.files.items()}
+        sizes |= {f"warmup/{data}": file.size for data, file in made.items()}
+        sizes |= {f"warmup/{data}": len(content) for data, content in warmed.files.items()}
+        self._check(inputs, config, variants, sizes)
         write_config(config, out / name / "config.pbtxt", self.release)
         for variant, one in variants.items():
             write_config(one, out / name / "configs" / f"{variant}.pbtxt", self.release)
         # The user's files are copied: they may be gone when the archive is packed.
         copied = {path: file.path.read_bytes() for path, file in self.files.items()}
-        for path, content in {**copied, **label_files(self.serving, inputs.labels)}.items():
+        padded = {f"warmup/{data}": content for data, content in warmed.files.items()}
+        for path, content in {**copied, **padded, **label_files(self.serving, inputs.labels)}.items():
             write(out / name / path, content)
-        return config, {f"{name}/{path}": file for path, file in warmed.items()}
+        return config, {f"{name}/warmup/{data}": file for data, file in made.items()}
+
+    def tokenizer_settings(self, inputs: ConfigureInputs) -> dict[str, Json]:
+        """The settings of the step that makes the model's inputs of texts.
+
+        Raises:
+            UserError: the buckets do not end at the greatest length.
+        """
+        gpu = self.runtime != engines.ONNXRUNTIME
+        return tokenize_step.settings(inputs.text_tokenizer, self.inputs, self.minimum_length, gpu=gpu)
+
+    def _warmed(self, inputs: ConfigureInputs, facts: models.Facts) -> engine_warmup.Warmed:
+        if inputs.warmup is None:
+            return engine_warmup.Warmed((), {})
+        if facts.engine is None:
+            return engine_warmup.Warmed(entries(inputs.warmup, facts.max_batch_size), {})
+        return engine_warmup.warmed(inputs.warmup, inputs.text_tokenizer, facts.engine, facts.max_batch_size)
 
     def _check(
         self,
         inputs: ConfigureInputs,
         config: Mapping[str, Json],
         variants: Mapping[str, Json],
-        shipped: Mapping[str, File],
+        sizes: Mapping[str, int],
     ) -> None:
         """Checks all that the graph decides.
 
         Raises:
             UserError: Triton would refuse a config, or the section speaks of what the model does not have.
         """
-        facts, outputs = self._facts(inputs), inputs.model.outputs
+        facts, outputs = self._facts(inputs), inputs.served.outputs
         host = Host(
-            model_files=frozenset(inputs.model.files),
-            sizes={path: file.size for path, file in shipped.items()},
+            gpu=facts.engine is not None,
+            model_files=frozenset(inputs.served.files),
+            sizes=sizes,
+            engine=facts.engine,
         )
         found = [
             *tensor_problems(models.facts_of_model(facts), self.serving),
@@ -222,23 +218,44 @@ class Configure:
             if message.name != path.split("/")[0] or triton_proto.to_text(message) != text:
                 raise InternalError(f"{path}: does not survive a round trip")
         clients = [tensor["name"] for tensor in output.record["outputs"]]
-        if clients != [tensor.name for tensor in inputs.model.outputs]:
+        if clients != [tensor.name for tensor in inputs.served.outputs]:
             raise InternalError(f"the ensemble's outputs are {clients}, not the graph's")
 
     def _facts(self, inputs: ConfigureInputs) -> models.Facts:
-        order = {tensor.name: tensor for tensor in inputs.model.inputs}
-        return self._facts_of(tuple(order[name] for name in inputs.tokenizer.input_names), inputs.model.outputs)
+        order = {tensor.name: tensor for tensor in inputs.served.inputs}
+        tensors = tuple(order[name] for name in inputs.tokenizer.input_names)
+        return self._facts_of(tensors, inputs.served.outputs, self._engine(inputs))
 
-    def _facts_of(self, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> models.Facts:
+    def _facts_of(
+        self, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], engine: engines.EngineFacts | None
+    ) -> models.Facts:
+        most = self.max_batch_size
+        if engine is not None and engine.profiles:
+            most = max(1, min(most, engine.largest_batch))
         return models.Facts(
             name=self.model_name,
             inputs=inputs,
             outputs=outputs,
             text_pair=self.inputs["text_pair"],
-            max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
+            max_batch_size=self.serving["max_batch_size"] or most,
             vcpus=self.vcpus,
             serving=self.serving,
+            engine=engine,
         )
+
+    def _engine(self, inputs: ConfigureInputs) -> engines.EngineFacts | None:
+        """The engine, and the shapes that it will get."""
+        if inputs.engine is None:
+            return None
+        texts = isinstance(inputs.tokenizer, TokenizerFiles)
+        return engines.facts_of(inputs.engine, self.tokenizer_settings(inputs) if texts else None, self.release)
+
+    def _stated(self) -> engines.EngineFacts | None:
+        """What the recipe alone says of the engine and its shapes."""
+        if self.runtime == engines.ONNXRUNTIME:
+            return None
+        lengths = tuple(bucket for bucket in self.inputs["buckets"] or () if bucket >= self.minimum_length)
+        return engines.EngineFacts(backend_of(self.runtime), self.profiles, lengths=lengths, release=self.release)
 
 
 def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: int | None = None) -> Configure:
@@ -262,37 +279,10 @@ def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: i
         vcpus=vcpus or target_vcpus(recipe, target),
         release=recipe.targets[target].triton,
         files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, section),
+        runtime=recipe.targets[target].runtime,
+        profiles=stated_profiles(recipe) if recipe.targets[target].runs_plans else (),
         root=recipe.root,
         section=section,
     )
     stage.check()
     return stage
-
-
-def target_vcpus(recipe: Recipe | Composed, target: str) -> int:
-    """Virtual CPUs of the machine that will serve; this one's where the recipe does not say."""
-    return recipe.targets[target].hardware.declared_vcpus or len(os.sched_getaffinity(0))
-
-
-def _check_tensor(tensor: Tensor) -> None:
-    """Triton batches along the first axis, of all inputs and all outputs."""
-    if not tensor.shape or tensor.shape[0] != -1:
-        raise ModelError(
-            f"{tensor.name} has the shape {list(tensor.shape)}: its first axis is not a dynamic batch axis"
-        )
-
-
-def _record(facts: models.Facts, written: Written) -> dict[str, Json]:
-    configs, values = written.configs, written.settings
-    config = configs[facts.model_name]
-    return {
-        "models": [facts.name, facts.tokenize_name, facts.model_name],
-        "inputs": configs[facts.name]["input"],
-        "outputs": configs[facts.name]["output"],
-        "text_pair": facts.text_pair,
-        "max_batch_size": facts.max_batch_size,
-        "instances": instance_count(config["instance_group"]),
-        "parameters": {key: value.get("string_value") for key, value in config["parameters"].items()},
-        "padding": values["padding"],
-        "max_length": values["max_length"],
-    }

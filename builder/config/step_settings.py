@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.config import tokenize_step
 from builder.config.ports import TOKEN_PLACES
 from builder.errors import InternalError
 from builder.recipe import steps as kinds
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.config.dag import Step
-    from builder.config.stage import Configure, ConfigureInputs
+    from builder.config.stage import Configure
+    from builder.config.stage_inputs import ConfigureInputs
     from builder.recipe.steps import AnyStep
 
 SCHEMA: Final = 1
@@ -71,7 +71,7 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
 def _tokenizer(step: Step, made: ConfigureInputs, part: Configure) -> dict[str, Json]:
     places = {port.name for port in TOKEN_PLACES}
     extra = [port.name for port in step.gives if port.name in places]
-    values = tokenize_step.settings(made.text_tokenizer, part.inputs, part.minimum_length)
+    values = part.tokenizer_settings(made)
     values["text_pair"] = any(port.name == "TEXT_PAIR" for port in step.takes)
     return {**values, "extra_outputs": extra} if extra else values
 

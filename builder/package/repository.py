@@ -12,13 +12,14 @@ from builder import __version__
 from builder.artifacts import File, Repository
 from builder.core.digest import describe_file, describe_folder, digest_file, digest_json
 from builder.errors import InternalError
+from builder.package.served import check_served, host_needs, tell_engine
 from builder.tools import templates, wheels
 from builder.tools.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
+    from builder.artifacts import Engine, Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
     from builder.recipe import Recipe
 
 BUILD_FILE: Final = "1/build.json"
@@ -39,6 +40,12 @@ class PackageInputs:
     tokenizer: TokenizerFiles
     configs: ModelConfigs
     labels: tuple[str, ...] = ()
+    engine: Engine | None = None  # shipped instead of the model
+
+    @property
+    def served(self) -> OnnxModel | Engine:
+        """What the server loads."""
+        return self.engine or self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,11 @@ class Package:
             "step": digest_file(templates.path(STEP)),
             "source": [inputs.source.kind, inputs.source.model_id, inputs.source.revision, inputs.source.licence],
             "labels": list(inputs.labels),
+            **({"engine": tell_engine(inputs.engine)} if inputs.engine else {}),
             "files": {
                 group: {name: file.sha256 for name, file in files.items()}
                 for group, files in (
-                    ("model", inputs.model.files),
+                    ("model", inputs.served.files),
                     ("tokenizer", inputs.tokenizer.files),
                     ("configs", inputs.configs.files),
                 )
@@ -82,8 +90,7 @@ class Package:
         }
 
     def requires(self, inputs: PackageInputs) -> None:
-        if "model.onnx" not in inputs.model.files:
-            raise InternalError(f"the model has no model.onnx, only {', '.join(inputs.model.files)}")
+        check_served(inputs.served)
 
     def reads(self, inputs: PackageInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
         """Nothing: files are referred to."""
@@ -95,7 +102,7 @@ class Package:
         wheel = self._write_step(out / step)
         files: dict[str, File] = dict(inputs.configs.files)
         files |= {str(step / path): file for path, file in inputs.tokenizer.files.items()}
-        files |= {str(model / path): file for path, file in inputs.model.files.items()}
+        files |= {str(model / path): file for path, file in inputs.served.files.items()}
         files |= describe_folder(out)
         build = out / name / BUILD_FILE
         build.parent.mkdir(parents=True)
@@ -104,7 +111,12 @@ class Package:
         return Repository(
             name=name,
             files=dict(sorted(files.items())),
-            record={**inputs.configs.record, "labels": list(inputs.labels), "wheels": {wheel.path.name: wheel.sha256}},
+            record={
+                **inputs.configs.record,
+                "labels": list(inputs.labels),
+                "wheels": {wheel.path.name: wheel.sha256},
+                **({"host": host_needs(inputs.engine)} if inputs.engine else {}),
+            },
         )
 
     def ensures(self, inputs: PackageInputs, output: Repository) -> None:
@@ -132,6 +144,7 @@ class Package:
             "source": origin(inputs.source),
             "recipe": digest_json(dict(self.recipe)),
             "labels": list(inputs.labels),
+            **({"engines": {f"{inputs.configs.name}-model": tell_engine(inputs.engine)}} if inputs.engine else {}),
             "files": {path: file.sha256 for path, file in files.items()},
             "tritonsmith": __version__,
         }

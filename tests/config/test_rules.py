@@ -262,7 +262,7 @@ def test_a_decoupled_model_is_not_cached() -> None:
 
 def test_a_gpu_takes_gpus() -> None:
     group = {"kind": "KIND_GPU", "gpus": [0], "profile": ["0"]}
-    config = changed(backend="tensorrt", parameters={}, instance_group=[group])
+    config = {**changed(backend="tensorrt", instance_group=[group]), "parameters": {}}
     assert list(rules.problems(config, Host(gpu=True))) == []
     for fields, message in (
         ({"kind": "KIND_CPU"}, "gpus: is set, but kind is KIND_CPU, which has none"),
