@@ -8,13 +8,18 @@ a Python-based backend of ours brings it, so no Triton release is in its way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import UserError
 from builder.tools.releases import RELEASES, Release, inference_amis, least_driver, release
 
 if TYPE_CHECKING:
     from builder.artifacts import Json
+
+
+TENSORRT_RTX_VERSION: Final = "1.7.1.116"
+"""The TensorRT for RTX that compiles plans, and that the backend which loads them has to have: a plan is loaded by the
+version that made it."""
 
 
 def engine_version(triton: str, stated: str | None, *, version_compatible: bool = False) -> str:
