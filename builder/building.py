@@ -7,10 +7,11 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from builder import pipeline
+from builder import pipeline, targeting
+from builder.artifacts import Verdict
 from builder.core import graph
 from builder.core.execute import Executor
-from builder.core.plan import BLOCKED, HIT, PlannedNode
+from builder.core.plan import PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import RAN, Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
@@ -18,6 +19,7 @@ from builder.errors import (
     EXIT_DONE,
     EXIT_GATE_FAILED,
     EXIT_UNVERIFIED,
+    BlockedError,
     DamagedError,
     MachineError,
     RecipeError,
@@ -58,8 +60,8 @@ UNVERIFIED: Final = "unverified"
 REJECTED: Final = "rejected"
 """Folder below ``--out`` for archives that failed their gate: never beside the good ones."""
 
-_SERVED: Final = frozenset({"measure", "judge"})
-"""Stages that need a machine that can run the server."""
+_PROOF: Final = ("measure", "judge")
+"""Stages that are left out where this machine cannot run what they serve."""
 
 _COSMETIC: Final = frozenset({"description"})
 
@@ -127,6 +129,16 @@ class Built:
     results: tuple[BuildResult, ...]
     errors: Mapping[str, Exception]
 
+    @property
+    def blocked(self) -> Mapping[str, BlockedError]:
+        """What this machine lacks something for, by node id."""
+        return {node: error for node, error in self.errors.items() if isinstance(error, BlockedError)}
+
+    @property
+    def failed(self) -> Mapping[str, Exception]:
+        """What failed, by node id."""
+        return {node: error for node, error in self.errors.items() if not isinstance(error, BlockedError)}
+
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
@@ -149,6 +161,9 @@ class _Clock:
     def failed(self, node: str, seconds: float) -> None:
         self.reporter.failed(node, seconds)
 
+    def blocked(self, node: str) -> None:
+        self.reporter.blocked(node)
+
 
 class Order(Protocol):
     """What :mod:`builder.pipeline` and :mod:`builder.composition` have: nodes, and what their end is made of."""
@@ -170,6 +185,7 @@ class _Destination:
 
     out: Path
     verify: bool
+    unverified: str = ""  # why not, where it was asked for
 
 
 def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
@@ -182,12 +198,23 @@ def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[Pla
     cache = settings().cache
     store = _store(cache)
     around = Surroundings(cache, store.describe)
-    planned = plan_nodes([node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)], store)
+    nodes = [node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)]
+    return plan_nodes(nodes, store, _lacking(recipes, targets))
+
+
+def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, str]:
+    """Node id → what this machine lacks to run it."""
     try:
         _check_machine()
+        unserved: dict[str, str] = {}
     except MachineError as error:
-        return tuple(_unserved(node, error.message) for node in planned)
-    return planned
+        unserved = {"measure": error.message}
+    return {
+        _order(recipe).node_id(recipe, target, stage): why
+        for recipe in recipes
+        for target in selected_targets(recipe, targets)
+        for stage, why in (unserved | targeting.lacking(recipe, target)).items()
+    }
 
 
 def _check_machine() -> None:
@@ -198,13 +225,6 @@ def _check_machine() -> None:
     """
     toolchain.check_machine()
     toolchain.find_interpreter()
-
-
-def _unserved(node: PlannedNode, why: str) -> PlannedNode:
-    """A line of the plan on a machine that cannot serve."""
-    if node.state == HIT or node.stage not in _SERVED:
-        return node
-    return replace(node, state=BLOCKED, why=why if node.stage == "measure" else "needs measure", changes=())
 
 
 def build(
@@ -256,12 +276,18 @@ def build_all(
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
-    made = []
+    made: list[Node] = []
+    proven = False
     for recipe in recipes:
-        made += _order(recipe).nodes(recipe, targets, around, verify=verify)
+        order, unproven = _order(recipe), set[str]()
+        nodes = order.nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
-            made.append(_delivery(recipe, target, store, _Destination(out, verify), clock))
-    if verify:
+            why = targeting.lacking(recipe, target).get("measure", "") if verify else ""
+            unproven |= {order.node_id(recipe, target, stage) for stage in _PROOF if why}
+            proven |= verify and not why
+            nodes.append(_delivery(recipe, target, store, _Destination(out, verify and not why, why), clock))
+        made += [node for node in nodes if node.id not in unproven]
+    if proven:
         _check_machine()
     executor = Executor(store, reporter=clock)
     with store.lease():
@@ -335,6 +361,8 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
         if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
+        elif destination.unverified:
+            manifest = with_verdict(manifest, None, Verdict(UNVERIFIED, (destination.unverified,)))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
@@ -394,9 +422,10 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
     return with_verdict(manifest, measurement, verdict)
 
 
-def exit_code(results: Sequence[BuildResult], *, asked_unverified: bool = False) -> int:
-    """The command's exit code: a failed gate counts more than something unverified."""
+def exit_code(results: Sequence[BuildResult], *, asked_unverified: bool = False, blocked: bool = False) -> int:
+    """The command's exit code: a failed gate counts more than something unverified or blocked."""
     statuses = {result.status for result in results}
     if statuses - {PASSED, UNVERIFIED}:
         return EXIT_GATE_FAILED
-    return EXIT_UNVERIFIED if UNVERIFIED in statuses and not asked_unverified else EXIT_DONE
+    unverified = UNVERIFIED in statuses and not asked_unverified
+    return EXIT_UNVERIFIED if unverified or blocked else EXIT_DONE

@@ -46,17 +46,20 @@ def build(  # noqa: PLR0913 - the options of the command
             loaded, target or (), out=out, verify=not no_verify, limits=_limits(jobs), reporter=shown
         )
     if as_json:
-        print_json({"archives": [result.as_json() for result in built.results], "failed": _failures(built.errors)})
+        told = {"failed": _failures(built.failed), "blocked": _failures(built.blocked)}
+        print_json({"archives": [result.as_json() for result in built.results], **told})
     else:
         for result in built.results:
             render(result)
-    if built.errors:
-        gravest = max(built.errors, key=lambda node: getattr(built.errors[node], "exit_code", EXIT_INTERNAL_ERROR))
-        for node, error in built.errors.items():
+    for node, error in built.blocked.items():
+        typer.echo(f"tritonsmith: blocked: {node}: {error}", err=True)
+    if built.failed:
+        gravest = max(built.failed, key=lambda node: getattr(built.failed[node], "exit_code", EXIT_INTERNAL_ERROR))
+        for node, failure in built.failed.items():
             if node != gravest:
-                typer.echo(f"tritonsmith: {node}: {error}", err=True)
-        raise built.errors[gravest]
-    raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify))
+                typer.echo(f"tritonsmith: {node}: {failure}", err=True)
+        raise built.failed[gravest]
+    raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify, blocked=bool(built.blocked)))
 
 
 def _limits(jobs: int | None) -> Limits:

@@ -78,6 +78,9 @@ class Console:
     def failed(self, node: str, seconds: float) -> None:
         self._end(node, f"{_stage(node):<10} {seconds:6.1f} s  failed")
 
+    def blocked(self, node: str) -> None:
+        self._end(node, f"{_stage(node):<10}           blocked")
+
     def _end(self, node: str, text: str) -> None:
         with self._lock:
             self._running.pop(node, None)

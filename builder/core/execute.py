@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from builder.core.codec import files_in, from_json, to_json
 from builder.core.digest import digest_json
-from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime
+from builder.core.report import FOUND, RAN, Reporter, Silent, StageTime, ended
 from builder.core.store import Record, Store, describe_output
 from builder.core.versions import check_versions
 from builder.core.workspace import workspace
@@ -125,8 +125,8 @@ class Executor:
             began = time.monotonic()
             try:
                 return RAN, self._guarded(inputs, lambda: self._run(stage, inputs, fingerprint))
-            except BaseException:
-                self.reporter.failed(node, time.monotonic() - began)
+            except BaseException as error:
+                ended(self.reporter, node, time.monotonic() - began, error)
                 raise
 
     def _run(self, stage: Stage[Any, Any], inputs: object, fingerprint: dict[str, Json]) -> object:

@@ -13,7 +13,7 @@ from builder.core.versions import FIELD
 from builder.errors import MachineError, disk_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from builder.artifacts import Json
     from builder.core.graph import Node
@@ -48,10 +48,17 @@ class PlannedNode:
 @dataclass(slots=True)
 class _Planner:
     store: Store
+    lacking: Mapping[str, str]
     values: dict[str, Any] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
 
     def plan(self, node: Node) -> PlannedNode:
+        found, why = self._plan(node), self.lacking.get(node.id)
+        if why is None or found.state not in {RUN, DEPENDS}:
+            return found
+        return PlannedNode(node.id, node.stage, BLOCKED, why, found.key)
+
+    def _plan(self, node: Node) -> PlannedNode:
         for state in (BLOCKED, DEPENDS):
             wanting = BLOCKED if state == BLOCKED else RUN
             for needed in node.needs.values():
@@ -85,13 +92,18 @@ class _Planner:
         return ", ".join(changes[:_MOST]) + more, changes
 
 
-def plan(nodes: Sequence[Node], store: Store) -> tuple[PlannedNode, ...]:
+def plan(nodes: Sequence[Node], store: Store, lacking: Mapping[str, str] | None = None) -> tuple[PlannedNode, ...]:
     """The state of each stage, in order. Nodes that only act are left out.
+
+    Args:
+        nodes: each after those that it needs.
+        store: where outputs are kept.
+        lacking: node id → what this machine lacks to run it. What another machine made is found all the same.
 
     Raises:
         UserError: what the user gave is wrong.
     """
-    planner, planned = _Planner(store), []
+    planner, planned = _Planner(store, lacking or {}), []
     for node in {node.id: node for node in nodes}.values():
         found = planner.plan(node)
         planner.states[node.id] = found.state

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from builder.errors import BlockedError
+
 RAN: Final = "ran"
 FOUND: Final = "found"
 
@@ -35,6 +37,9 @@ class Reporter(Protocol):
     def failed(self, node: str, seconds: float) -> None:
         """A node raised; nothing of it is published."""
 
+    def blocked(self, node: str) -> None:
+        """A node cannot run on this machine."""
+
 
 class Silent:
     """A reporter that says nothing, for tests and library use."""
@@ -47,3 +52,14 @@ class Silent:
 
     def failed(self, node: str, seconds: float) -> None:
         pass
+
+    def blocked(self, node: str) -> None:
+        pass
+
+
+def ended(reporter: Reporter, node: str, seconds: float, error: BaseException) -> None:
+    """Tells of a node that began and did not end well."""
+    if isinstance(error, BlockedError):
+        reporter.blocked(node)
+    else:
+        reporter.failed(node, seconds)

@@ -20,6 +20,7 @@ from builder import errors
 from builder.core.digest import digest_json
 from builder.core.execute import Elsewhere, Executor
 from builder.core.graph import memory_of
+from builder.core.report import ended
 from builder.errors import DamagedError, InternalError, MachineError, TritonsmithError
 from builder.settings import environment
 from builder.tools import memory
@@ -75,8 +76,8 @@ class Workers:
         reporter.started(node)
         try:
             answer = self._send(stage, inputs, node, fingerprint)
-        except BaseException:
-            reporter.failed(node, time.monotonic() - began)
+        except BaseException as error:
+            ended(reporter, node, time.monotonic() - began, error)
             raise
         return self.executor.run(stage, inputs, node, Elsewhere(began, answer["peak_bytes"], answer["state"]))
 

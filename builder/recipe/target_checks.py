@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from builder.recipe.targets import GPU_RUNTIMES, Hardware
-from builder.tools import gpus
+from builder.errors import UserError
+from builder.recipe.targets import GPU_RUNTIMES, Hardware, Target
+from builder.tools import gpus, releases
+from builder.tools.compatibility import engine_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,6 +96,7 @@ def _gpu(view: View, place: Keys, runtime: str, precision: str) -> Iterator[Prob
         named = view.named((*place, "precision"))
         yield view.key_problem((*place, "tf32"), f"of no use with {named} {precision}; for: fp32")
     yield from _options(view, place, runtime, hardware)
+    yield from _version(view, place, runtime)
 
 
 def _options(view: View, place: Keys, runtime: str, hardware: Hardware | None) -> Iterator[Problem]:
@@ -106,6 +109,24 @@ def _options(view: View, place: Keys, runtime: str, hardware: Hardware | None) -
     for capability in hardware.capabilities if hardware and level == "ampere_plus" else ():
         if gpus.ordinal(capability) < (8, 0):
             yield view.problem(key, f"'ampere_plus' begins at compute capability 8.0; the target has {capability}")
+
+
+def _version(view: View, place: Keys, runtime: str) -> Iterator[Problem]:
+    """That the Triton release can load what its TensorRT, or the stated one, compiles."""
+    key = (*place, "engine", "tensorrt")
+    stated = view.get(key)
+    if runtime == gpus.TENSORRT_RTX:
+        if stated is not None:
+            yield view.key_problem(key, f"of no use with {runtime}, which brings a library of its own")
+        return
+    triton = view.get((*place, "triton")) or Target.model_fields["triton"].default
+    if triton not in releases.names() or (*place, "triton") in view.bad or key in view.bad:
+        return
+    compatible = view.get((*place, "engine", "version_compatible")) is True
+    try:
+        engine_version(triton, stated, version_compatible=compatible)
+    except UserError as error:
+        yield view.problem(key if stated else (*place, "triton"), f"{error.message}; {error.mend}")
 
 
 def _unable(runtime: str, capability: str, precision: str) -> str:

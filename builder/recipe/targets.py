@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import (
@@ -155,8 +156,24 @@ class Calibration(Section):
     """Real texts, as for verify.samples, but others: .txt with one per line, or .jsonl."""
 
 
+_VERSION: Final = r"^[0-9]{1,3}(\.[0-9]{1,4}){2,3}$"
+
+
+def _check_version(value: str) -> str:
+    if re.fullmatch(_VERSION, value) is None:
+        raise wrong(f'must be a version of TensorRT, such as "10.13.3.9"; got {show(value)}')
+    return value
+
+
+TensorRTVersion = Annotated[str, AfterValidator(_check_version), Field(json_schema_extra={"pattern": _VERSION})]
+
+
 class EngineOptions(Section):
     """How TensorRT compiles a plan, in TensorRT's own words."""
+
+    tensorrt: TensorRTVersion | None = None
+    """The TensorRT that compiles the plan and will load it, such as "10.13.3.9", in quotes. Left out: that of the
+    Triton release, where it is known."""
 
     workspace_mib: Count | None = None
     """The most memory that a layer may use while it runs, in MiB. Left out: all of the GPU's."""

@@ -141,6 +141,9 @@ class Listener:
     def failed(self, node, seconds):
         self.events.append(("failed", node))
 
+    def blocked(self, node):
+        self.events.append(("blocked", node))
+
 
 def outside(folder: Path, text: str = "weights") -> File:
     """A file of the user's."""
