@@ -155,8 +155,8 @@ def test_one_profile_needs_no_memory_strategy(run: Callable[..., Made]) -> None:
 
 
 def test_older_tritons_do_not_know_the_strategy(run: Callable[..., Made]) -> None:
-    overrides = "targets.t4.triton='25.04'"
-    assert "parameters" not in run(overrides, profiles=(SHORT, LONG)).config()
+    older = "targets.t4.triton='25.04'", "targets.t4.engine={tensorrt: '10.9.0.34'}"
+    assert "parameters" not in run(*older, profiles=(SHORT, LONG)).config()
 
 
 def test_a_plan_of_tensorrt_rtx_has_a_backend_of_its_own(run: Callable[..., Made]) -> None:

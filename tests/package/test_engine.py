@@ -13,7 +13,7 @@ import pytest
 from builder.artifacts import Profile
 from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.digest import digest_json
-from builder.errors import InternalError, ServerError
+from builder.errors import InternalError, RecipeError, ServerError
 from builder.package import PackageInputs, package
 from builder.settings import settings
 from builder.tools import toolchain as toolchains
@@ -49,9 +49,9 @@ class TritonPythonModel:
 class Shipped:
     """A stage, what it read and what it made."""
 
-    def __init__(self, folder: Path, runtime: str, plans: dict[str, str], *overrides: str) -> None:
-        target = f"targets={{gpu: {{runtime: {runtime}, precision: fp16, hardware: {{compute_capability: '8.6'}}}}}}"
-        self.recipe = load_recipe(folder, target, *overrides)
+    def __init__(self, folder: Path, runtime: str, plans: dict[str, str], *overrides: str, engine: str = "{}") -> None:
+        target = f"runtime: {runtime}, precision: fp16, hardware: {{compute_capability: '8.6'}}, engine: {engine}"
+        self.recipe = load_recipe(folder, f"targets={{gpu: {{{target}}}}}", *overrides)
         parts = make_parts(folder / "parts")
         self.engine: Engine = make_engine(folder / "engine", parts.model, PROFILES, runtime=runtime, plans=plans)
         warm = warm_up(self.recipe)
@@ -107,8 +107,18 @@ def test_build_json_tells_what_is_in_the_plans(shipped: Shipped) -> None:
 
 def test_the_record_tells_what_a_host_needs(shipped: Shipped, tmp_path: Path) -> None:
     assert shipped.repository.record["host"] == {"compute_capabilities": ["7.5", "8.6"]}
-    own = Shipped(tmp_path, "tensorrt-rtx", {"8.6": "model.plan"}).repository.record["host"]
+    own = Shipped(tmp_path / "own", "tensorrt-rtx", {"8.6": "model.plan"}).repository.record["host"]
     assert own == {"compute_capabilities": ["8.6"], "backends": ["tensorrt_rtx"]}
+    later = Shipped(tmp_path / "later", "tensorrt", {"8.6": "model.plan"}, engine="{version_compatible: true}")
+    assert later.repository.record["host"]["arguments"] == ["--backend-config=tensorrt,version-compatible=true"]
+
+
+def test_a_plan_without_weights_has_the_graph_beside_it(tmp_path: Path) -> None:
+    stripped = Shipped(tmp_path, "tensorrt-rtx", {"8.6": "model.plan"}, engine="{strip_weights: true}")
+    held = [path.rpartition("/")[2] for path in stripped.repository.files if path.startswith("tiny-model/1/")]
+    assert held == ["model.data", "model.onnx", "model.plan"]
+    with pytest.raises(RecipeError, match="NVIDIA's backend does not put the weights back into a plan"):
+        Shipped(tmp_path / "stock", "tensorrt", PLANS, engine="{strip_weights: true}")
 
 
 def test_the_key_follows_the_plans_and_not_the_graph(shipped: Shipped) -> None:
