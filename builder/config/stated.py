@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder.artifacts import Profile
+from builder.config.refuse import refused
 from builder.config.tokenize_step import minimum_length
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ def stated_profiles(recipe: Recipe) -> tuple[Profile, ...]:
     if shapes.profiles is None:
         return (Profile(_batch(recipe)),)
     return tuple(_profile(recipe, profile) for profile in shapes.profiles)
+
+
+def check_served(recipe: Recipe, target: str) -> None:
+    """Checks that the backend of a target can load what is built for it.
+
+    Raises:
+        RecipeError: it cannot.
+    """
+    options = recipe.targets[target].engine
+    if options is not None and options.strip_weights and recipe.targets[target].runtime == "tensorrt":
+        # There is no refitter in triton-inference-server/tensorrt_backend (e2ef6d7).
+        words = "NVIDIA's backend does not put the weights back into a plan; allowed: false, or runtime tensorrt-rtx"
+        raise refused(recipe.root, ("targets", target, "engine", "strip_weights"), words)
 
 
 def _profile(recipe: Recipe, profile: ProfileRange) -> Profile:
