@@ -1,4 +1,4 @@
-"""What our Python-based backends share: the requests of one ``execute`` call run as batches, and each gets its own part.
+"""What our Python-based backends share: requests of one ``execute`` call run as batches, and each gets its own part.
 
 One ``execute`` call brings all requests that Triton's scheduler put into one batch. Running them one by one would throw
 dynamic batching away. One bad request does not spoil the others.
