@@ -282,7 +282,7 @@ def _engine(made: Values) -> Engine | None:
     engines = [value for stage, value in made.items() if stage.partition("-")[0] == "engine"]
     if not engines:
         return None
-    from builder.engine.joined import join
+    from builder.engine import join
 
     return join(engines)
 

@@ -82,7 +82,7 @@ def compile_for(recipe: Recipe, name: str, capability: str, max_length: int) -> 
         BlockedError: the target is this machine, which has no GPU.
         UserError: profiles are wrong, or the Triton release could not load the plan.
     """
-    from builder.engine.stage import Compile, EngineOptions
+    from builder.engine import Compile, EngineOptions
 
     target = recipe.targets[name]
     said = target.engine.model_dump(exclude={"tensorrt"}) if target.engine else {}
@@ -122,9 +122,10 @@ def profiles(recipe: Recipe, max_length: int) -> tuple[Profile, ...]:
     Raises:
         ModelError: the stated profiles leave out shapes that requests may have.
     """
-    from builder.engine.profiles import plan_profiles
+    from builder.engine import plan_profiles
 
-    shapes, lengths = recipe.shapes, ()
+    shapes = recipe.shapes
+    lengths: tuple[int, ...] = ()
     least = min((shapes.sequence and shapes.sequence.min) or SHORTEST, max_length)
     if padding(recipe.inputs.model_dump(), gpu=True) == "buckets":
         known = buckets(recipe.inputs.buckets, max_length, DOUBLING)
