@@ -362,7 +362,8 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         elif destination.unverified:
-            manifest = with_verdict(manifest, None, Verdict(UNVERIFIED, (destination.unverified,)))
+            figures = {"ledger": manifest.precision["ledger"]} if "ledger" in manifest.precision else {}
+            manifest = with_verdict(manifest, None, Verdict(UNVERIFIED, (destination.unverified,), figures))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
@@ -389,9 +390,13 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
 
     Raises:
         ArchiveError: the archive, or a file beside it, is missing or damaged.
+        BlockedError: it holds plans for GPUs that are not here.
         MachineError: the server, or this machine, failed.
     """
     delivery = collect(path)
+    engine = delivery.manifest.engine
+    if engine is not None and (missing := targeting.missing_gpu(tuple(engine.plans))):
+        raise BlockedError(f"{path}: a plan of {engine.runtime} needs {missing}", mend="verify it where that is")
     cache, clock = settings().cache, _Clock(reporter)
     executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
     manifest = _proven(delivery, executor, cache)

@@ -10,7 +10,7 @@ from builder.config.tokenize_step import minimum_length
 
 if TYPE_CHECKING:
     from builder.recipe import Recipe
-    from builder.recipe.inputs import BatchRange, ProfileRange
+    from builder.recipe.inputs import ProfileRange, Range
 
 
 def stated_profiles(recipe: Recipe) -> tuple[Profile, ...]:
@@ -20,7 +20,7 @@ def stated_profiles(recipe: Recipe) -> tuple[Profile, ...]:
     """
     shapes = recipe.shapes
     if shapes.profiles is None:
-        return (Profile(_sizes(shapes.batch)),)
+        return (Profile(_batch(recipe)),)
     return tuple(_profile(recipe, profile) for profile in shapes.profiles)
 
 
@@ -38,13 +38,18 @@ def check_served(recipe: Recipe, target: str) -> None:
 
 
 def _profile(recipe: Recipe, profile: ProfileRange) -> Profile:
-    stated, whole = profile.sequence, recipe.shapes.sequence
+    stated, whole, batch = profile.sequence, recipe.shapes.sequence, _batch(recipe, profile.batch)
     least = (stated.min if stated else None) or minimum_length(recipe)
     longest = (stated.max if stated else None) or (whole.max if whole else None)
     if longest is None:
-        return Profile(_sizes(profile.batch))
-    return Profile(_sizes(profile.batch), (least, (stated.opt if stated else None) or longest, longest))
+        return Profile(batch)
+    return Profile(batch, (least, (stated.opt if stated else None) or longest, longest))
 
 
-def _sizes(batch: BatchRange) -> tuple[int, int, int]:
-    return batch.min, batch.opt, batch.max
+def _batch(recipe: Recipe, stated: Range | None = None) -> tuple[int, int, int]:
+    """Batch sizes, as far as a profile states them; the rest is that of the whole."""
+    whole = recipe.shapes.batch
+    if stated is None:
+        return whole.min, whole.opt, whole.max
+    least, most = stated.min or whole.min, stated.max or whole.max
+    return least, stated.opt or max(least, min(whole.opt, most)), most
