@@ -96,7 +96,7 @@ def plan_version_exact(model: Model, world: World) -> Problems:
     "V9",
     HOSTING_ERROR,
     "a model's backend is in the host's image",
-    why="Triton looks for Python-based backends in the server's folder of backends alone; SageMaker's image has no such "
+    why="Triton looks for Python-based backends in the server's folder of backends alone: SageMaker's image has none "
     "for TensorRT-RTX",
     source="core src/backend_model.cc:428",
     hosts=HOSTS,
