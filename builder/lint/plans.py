@@ -52,8 +52,12 @@ def plans(model: Model) -> Iterator[Plan]:
 def of_other_versions(model: Model, world: World) -> Iterator[tuple[Plan, str]]:
     """Plans of another TensorRT than the release's, and that; none where either is not known."""
     serving = next((one.tensorrt for one in RELEASES if one.name == world.options.release), None)
-    for plan in plans(model) if serving is not None else ():
-        if plan.head.version and not loads(str(serving), plan.head.version, version_compatible=False):
+    for plan in plans(model) if serving is not None and backend(model) == TENSORRT else ():
+        if (
+            plan.head.kind == TENSORRT
+            and plan.head.version
+            and not loads(str(serving), plan.head.version, version_compatible=False)
+        ):
             yield plan, str(serving)
 
 
