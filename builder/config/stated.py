@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 
 
 def stated_profiles(recipe: Recipe) -> tuple[Profile, ...]:
-    """The optimisation profiles, in order.
+    """The optimisation profiles that a recipe states, in order; none: they are made when its lengths are known.
 
     A profile without a largest length takes texts of any: the tokenizer, which is not read yet, tells the largest.
     """
-    shapes = recipe.shapes
-    if shapes.profiles is None:
-        return (Profile(_batch(recipe)),)
-    return tuple(_profile(recipe, profile) for profile in shapes.profiles)
+    return tuple(_profile(recipe, profile) for profile in recipe.shapes.profiles or ())
 
 
 def check_served(recipe: Recipe, target: str) -> None:
@@ -30,11 +27,14 @@ def check_served(recipe: Recipe, target: str) -> None:
     Raises:
         RecipeError: it cannot.
     """
-    options = recipe.targets[target].engine
-    if options is not None and options.strip_weights and recipe.targets[target].runtime == "tensorrt":
+    asked, batch = recipe.targets[target], recipe.shapes.batch
+    if asked.runtime == "tensorrt" and asked.engine is not None and asked.engine.strip_weights:
         # There is no refitter in triton-inference-server/tensorrt_backend (e2ef6d7).
         words = "NVIDIA's backend does not put the weights back into a plan; allowed: false, or runtime tensorrt-rtx"
         raise refused(recipe.root, ("targets", target, "engine", "strip_weights"), words)
+    if asked.runs_plans and recipe.shapes.profiles is None and batch.min > 1:
+        words = f"is {batch.min}, but requests of 1 text come, too, and no profile of the engine would take them"
+        raise refused(recipe.root, ("shapes", "batch", "min"), words)
 
 
 def _profile(recipe: Recipe, profile: ProfileRange) -> Profile:

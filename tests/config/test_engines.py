@@ -240,7 +240,7 @@ def test_own_specs_are_kept(run: Callable[..., Made]) -> None:
             "serving.max_batch_size=9",
             r"max_batch_size: is 9, but no profile .* takes a batch of 9 with 48 tokens; the ",
         ),
-        ("serving.instance_group=[{profile: ['2']}]", r"profile\.0: the engine has no profile '2'; it has '0'"),
+        ("serving.instance_group=[{profile: ['2']}]", r"profile\.0: the engine has no profile '2'; it has '0', '1'"),
         ("serving.instance_group=[{profile: ['0']}]", r"none of these profiles takes a batch of 1 with 48 tokens"),
         ("serving.config={instance_group: [{kind: KIND_GPU}]}", "none of these profiles takes"),  # profile 0 alone
         ("serving.dynamic_batching={preferred_batch_size: [16]}", r"is 16; allowed: 1 to max_batch_size, which is 8"),
@@ -291,8 +291,9 @@ def test_a_bucket_outside_every_profile(run: Callable[..., Made]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["shapes.batch={min: 2, max: 8}"], "no profile of the engine takes a batch of 1; the nearest"),
-        (["serving.instance_group=[{profile: ['1']}]"], "the engine has no profile '1'"),
+        (["shapes.batch={min: 2, max: 8}"], r"shapes\.batch\.min: is 2, but requests of 1 text come, too"),
+        (["shapes.profiles=[{batch: {min: 2}}]"], "no profile of the engine takes a batch of 1; the nearest"),
+        (["shapes.profiles=[{}]", "serving.instance_group=[{profile: ['1']}]"], "the engine has no profile '1'"),
         (
             [f"inputs.buckets=[16, {MAX_LENGTH}]", "shapes.profiles=[{sequence: {max: 32}}]"],
             f"no profile of the engine takes a batch of 1 with {MAX_LENGTH} tokens; the nearest is profile 0",
@@ -351,7 +352,10 @@ def test_long_texts_have_buckets_too(
 
 
 def test_passive_copies_need_no_profile(make_stage: Callable[..., Configure]) -> None:
-    make_stage("serving.instance_group=[{count: 1}, {count: 1, passive: true, profile: ['0']}]")
+    make_stage(
+        "shapes.profiles=[{sequence: {max: 32}}, {sequence: {min: 33}}]",
+        "serving.instance_group=[{count: 1}, {count: 1, passive: true, profile: ['0']}]",
+    )
 
 
 def test_nothing_is_said_of_an_engine_that_is_not_known() -> None:

@@ -13,11 +13,13 @@ import pytest
 from builder.artifacts import Profile
 from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.digest import digest_json
+from builder.engine import Compile
 from builder.errors import InternalError, RecipeError, ServerError
 from builder.package import PackageInputs, package
 from builder.settings import settings
 from builder.tools import toolchain as toolchains
 from builder.tools import triton_client, triton_proto, triton_server
+from builder.tools.compatibility import TENSORRT_RTX_VERSION
 from builder.tools.files import materialise
 from tests.models import MAX_LENGTH
 from tests.package.conftest import load_recipe
@@ -26,7 +28,7 @@ from tests.parts import DIMENSIONS, make_engine, make_parts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.artifacts import Engine, Repository
+    from builder.artifacts import Engine, OnnxModel, Repository
     from builder.package import Package
     from builder.tools.toolchain import Toolchain
 
@@ -49,11 +51,17 @@ class TritonPythonModel:
 class Shipped:
     """A stage, what it read and what it made."""
 
-    def __init__(self, folder: Path, runtime: str, plans: dict[str, str], *overrides: str, engine: str = "{}") -> None:
+    def __init__(
+        self, folder: Path, runtime: str, plans: dict[str, str], *overrides: str, engine: str = "{}", real: bool = False
+    ) -> None:
         target = f"runtime: {runtime}, precision: fp16, hardware: {{compute_capability: '8.6'}}, engine: {engine}"
         self.recipe = load_recipe(folder, f"targets={{gpu: {{{target}}}}}", *overrides)
         parts = make_parts(folder / "parts")
-        self.engine: Engine = make_engine(folder / "engine", parts.model, PROFILES, runtime=runtime, plans=plans)
+        self.engine: Engine = (
+            compiled(folder / "engine", parts.model)
+            if real
+            else make_engine(folder / "engine", parts.model, PROFILES, runtime=runtime, plans=plans)
+        )
         warm = warm_up(self.recipe)
         assert warm
         (folder / "warmup").mkdir()
@@ -65,6 +73,17 @@ class Shipped:
         self.stage.requires(self.inputs)
         self.repository: Repository = self.stage.run(self.inputs, folder / "out")
         self.stage.ensures(self.inputs, self.repository)
+
+
+def compiled(folder: Path, model: OnnxModel) -> Engine:
+    """A real plan, of TensorRT for RTX, which needs no GPU to make one."""
+    folder.mkdir()
+    stage = Compile("tensorrt-rtx", TENSORRT_RTX_VERSION, "8.6", PROFILES)
+    in_order = replace(model, inputs=model.inputs[::-1])  # as the file has them
+    stage.requires(in_order)
+    made = stage.run(in_order, folder)
+    stage.ensures(in_order, made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +161,7 @@ def test_a_plan_that_is_missing_is_a_bug(shipped: Shipped) -> None:
 
 
 @pytest.mark.triton
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library that compiles
 def test_the_core_takes_all_but_the_gpu(toolchain: Toolchain, server_environment: Path, tmp_path: Path) -> None:
     """Both kinds of engines, behind a stand-in for their backends: without a GPU, instances are the one difference."""
     backends = shutil.copytree(toolchains.backends(toolchain, server_environment), tmp_path / "backends")
@@ -152,7 +172,8 @@ def test_the_core_takes_all_but_the_gpu(toolchain: Toolchain, server_environment
     repository = tmp_path / "repository"
     graphs = "serving.optimization={cuda: {graphs: true}}"
     materialise(Shipped(tmp_path / "a", "tensorrt", PLANS, graphs).repository.files, repository)
-    materialise(Shipped(tmp_path / "b", "tensorrt-rtx", {"8.6": "model.plan"}, "name=own").repository.files, repository)
+    own = Shipped(tmp_path / "b", "tensorrt-rtx", {}, "name=own", real=True)
+    materialise(own.repository.files, repository)
     server = triton_server.serve(
         repository,
         toolchain=toolchain,
