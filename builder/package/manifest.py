@@ -469,8 +469,9 @@ def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
 
 def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
+    asked = recipe.targets[target]
     return Gates(
-        tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},
+        tolerances={**tolerances(metric, asked.precision, tf32=asked.tf32), **recipe.verify.parity},
         constraints=recipe.verify.constraints.model_dump(exclude_none=True),
         concurrency=recipe.verify.sweep.concurrency,
     )
