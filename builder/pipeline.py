@@ -1,6 +1,10 @@
 """THE ORDER of the stages: read this first.
 
-    recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ warmup ─ config ─ package ─ pack ─ measure ─ judge
+    recipe ─ source ─ tokenizer ─ trace ─ bind ─ reference ─ check ─ warmup
+    and for each target ─ [optimise ─ [engine]] ─ config ─ package ─ pack ─ measure ─ judge
+
+``optimise`` is there where a target asks for more than what the author published: another precision, or an engine;
+``engine`` where it runs a plan, compiled for its GPUs. What these are told is made in :mod:`builder.targeting`.
 
 Of a recipe with several models, each goes the way up to ``warmup``; what follows is in :mod:`builder.composition`.
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from builder import targeting
 from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.graph import Node
 from builder.errors import RecipeError
@@ -27,6 +32,7 @@ from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, package
 from builder.recipe.tasks import IMAGE, TASKS
+from builder.targeting import SHORTEST
 from builder.tools.wheels import needed_python
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
 
@@ -34,16 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, File, Reference, Repository
+    from builder.artifacts import Archive, Engine, File, Reference, Repository
     from builder.core.graph import Values
     from builder.package import Manifest
     from builder.recipe import AnyRecipe, Recipe
 
 SHARED: Final = "-"
 """Stands for target and format in the ids of nodes that know nothing of them."""
-
-SHORTEST: Final = 2
-"""Tokens of an empty text, where the tokenizer adds a first and a last one: the default of shapes.sequence.min."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
 
 def needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
     """What the delivery of a target waits for: stage → node id."""
-    stages = ("config", "package", "pack", *(("measure", "judge") if verify else ()))
+    stages = (*_compiled(recipe, target), "config", "package", "pack", *(("measure", "judge") if verify else ()))
     return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
 
 
@@ -103,7 +106,7 @@ def described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Refe
         recipe,
         target,
         source=made["source"],
-        exported=(made["check"], made["tokenizer"]),
+        exported=(made.get("optimise", made["check"]), made["tokenizer"], _engine(made)),
         repository=made["package"],
         archive=made["pack"],
         reference=reference,
@@ -122,10 +125,19 @@ class _Maker:
         return Node(self.id(stage), {name: self.id(name) for name in needs}, prepare)
 
     def id(self, stage: str) -> str:
-        return node_id(self.recipe, self.target if stage in _OF_A_TARGET else SHARED, stage)
+        return node_id(self.recipe, SHARED if stage in _OF_ALL else self.target, stage)
 
 
-_OF_A_TARGET: Final = frozenset({"config", "package", "pack", "measure", "judge", "deliver"})
+_OF_ALL: Final = frozenset(
+    {"source", "tokenizer", "processor", "trace", "bind", "reference", "check", "warmup"},
+)
+"""Stages that know nothing of the target."""
+
+
+def _compiled(recipe: Recipe, target: str) -> tuple[str, ...]:
+    """The stages between the model that its author published and the one that a target serves."""
+    asked = recipe.targets[target]
+    return (*(["optimise"] if targeting.needs_optimise(asked) else []), *targeting.engine_stages(asked))
 
 
 def exported(recipe: Recipe) -> dict[str, str]:
@@ -204,15 +216,18 @@ def _sequence(recipe: Recipe, max_length: int) -> tuple[int, int]:
 def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bool) -> list[Node]:
     """The half of the pipeline that is done for each target."""
     recipe = make.recipe
+    compiled = _compiled(recipe, target)
+    model = "optimise" if "optimise" in compiled else "check"
+    served = (model, *(stage for stage in compiled if stage != "optimise"))
     config, layout = configure(recipe, target), package(recipe, target, surroundings.cache)
 
     def packaged(made: Values) -> tuple[Any, Any]:
-        parts = (made["source"], made["check"], made["tokenizer"], made["config"], made["reference"].labels)
-        return layout, PackageInputs(*parts)
+        parts = (made["source"], made[model], made["tokenizer"], made["config"], made["reference"].labels)
+        return layout, PackageInputs(*parts, _engine(made))
 
     def configured(made: Values) -> tuple[Any, Any]:
         labels = made["reference"].labels
-        return config, ConfigureInputs(made["check"], made["tokenizer"], made.get("warmup"), labels)
+        return config, ConfigureInputs(made[model], made["tokenizer"], made.get("warmup"), labels, _engine(made))
 
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
@@ -223,14 +238,53 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         return Judge(held.tolerances, held.constraints), made["measure"]
 
     made = [
-        make.node("config", configured, "check", "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
-        make.node("package", packaged, "source", "check", "tokenizer", "config", "reference"),
+        *_compiling(make, compiled),
+        make.node("config", configured, *served, "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
+        make.node("package", packaged, "source", *served, "tokenizer", "config", "reference"),
         make.node("pack", lambda made: (Pack(target), made["package"]), "package"),
     ]
     if verify:
         made.append(make.node("measure", measured, "pack", "package", "reference"))
         made.append(make.node("judge", judged, "measure", "reference"))
     return made
+
+
+def _compiling(make: _Maker, stages: Sequence[str]) -> list[Node]:
+    """From the model that its author published to what a target runs."""
+    if not stages:
+        return []
+    from builder.optimise.stage import OptimiseInputs  # for such targets alone
+
+    recipe, target = make.recipe, make.recipe.targets[make.target]
+    samples = targeting.calibration(recipe, make.target)
+
+    def optimised(made: Values) -> tuple[Any, Any]:
+        held = gates(recipe, make.target, made["reference"].metric).tolerances
+        inputs = OptimiseInputs(made["check"], made["reference"], made["tokenizer"], samples)
+        return targeting.optimise(target, held), inputs
+
+    def compiled(capability: str) -> Callable[[Values], tuple[Any, Any]]:
+        def prepare(made: Values) -> tuple[Any, Any]:
+            longest = made["tokenizer"].max_length
+            return targeting.compile_for(recipe, make.target, capability, longest), made["optimise"]
+
+        return prepare
+
+    engines = targeting.engine_stages(target)
+    return [
+        make.node("optimise", optimised, "check", "reference", "tokenizer"),
+        *(make.node(stage, compiled(capability), "optimise", "tokenizer") for stage, capability in engines.items()),
+    ]
+
+
+def _engine(made: Values) -> Engine | None:
+    """What was compiled, for all GPUs of a target; None where it runs no plans."""
+    engines = [value for stage, value in made.items() if stage.partition("-")[0] == "engine"]
+    if not engines:
+        return None
+    from builder.engine import join
+
+    return join(engines)
 
 
 def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference) -> ArchiveFacts:

@@ -5,27 +5,33 @@ Nothing of this machine gets into a key by this, but for ``hardware: local``, wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from builder.artifacts import Profile
 from builder.config.tokenize_step import DOUBLING, buckets, padding
 from builder.errors import BlockedError
-from builder.tools import gpus, hardware, installed
-from builder.tools.compatibility import TENSORRT_RTX_VERSION, engine_version, loads
+from builder.recipe.tasks import TASKS
+from builder.tools import gpus, hardware
+from builder.tools.compatibility import TENSORRT_RTX_VERSION, engine_version
+from builder.verify import load_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.artifacts import Engine, OnnxModel, Sample
+    from builder.core.stage import Stage
     from builder.recipe import AnyRecipe, Recipe
-    from builder.recipe.inputs import BatchRange, ProfileRange, Range, Shapes
+    from builder.recipe.inputs import Range
     from builder.recipe.targets import Target
+
+Sizes: TypeAlias = tuple[int, int, int]
+"""Least, optimal, largest."""
 
 SHORTEST: Final = 2
 """Tokens of an empty text, where the tokenizer adds a first and a last one: the default of shapes.sequence.min."""
 
 _FAST_AT: Final = 64
 """Tokens that an engine is fastest at, where the recipe does not say: shapes.sequence.opt."""
-
-_LIBRARIES: Final = ("tensorrt-cu13-libs", "tensorrt-cu12-libs", "tensorrt-libs", "tensorrt")
-"""Distributions that bring TensorRT."""
 
 
 def needs_optimise(target: Target) -> bool:
@@ -34,19 +40,63 @@ def needs_optimise(target: Target) -> bool:
 
 
 def capabilities(target: Target) -> tuple[str, ...]:
-    """The compute capabilities of a target that runs plans.
-
-    Raises:
-        BlockedError: it is this machine, which has no GPU.
-    """
+    """The compute capabilities that a target's plans are compiled for; none: it is this machine, which has no GPU."""
     if not target.hardware.local:
         return target.hardware.capabilities
-    found = {gpu.compute_capability for gpu in hardware.gpus()}
-    if not found:
-        raise BlockedError(
-            "hardware: local is this machine, which has no GPU", mend="build where the GPU is, or name it: {gpu: L4}"
-        )
-    return tuple(sorted(found, key=gpus.ordinal))
+    return tuple(sorted({gpu.compute_capability for gpu in hardware.gpus()}, key=gpus.ordinal))
+
+
+def engine_stages(target: Target) -> dict[str, str]:
+    """The stages that compile a target's plans → compute capability: one for each, so that each may run elsewhere.
+
+    A single one is ``engine``; several are ``engine-7.5``, ``engine-8.6``, …. Empty for the capability: there is none.
+    """
+    if not target.runs_plans:
+        return {}
+    found = capabilities(target)
+    return {"engine": "".join(found)} if len(found) < 2 else {f"engine-{one}": one for one in found}
+
+
+def optimise(target: Target, tolerances: Mapping[str, float]) -> Stage[Any, OnnxModel]:
+    """The stage that makes a model what a target computes.
+
+    Raises:
+        BlockedError: the target is this machine, which has no GPU.
+    """
+    from builder.optimise.stage import Optimise
+
+    able = _some(capabilities(target)) if target.runs_plans else ()
+    return Optimise(target.precision, target.runtime, able, target.tf32, target.precision_fallback, dict(tolerances))
+
+
+def compile_for(recipe: Recipe, name: str, capability: str, max_length: int) -> Stage[OnnxModel, Engine]:
+    """The stage that compiles a target's plan for one compute capability.
+
+    Args:
+        recipe: of one model.
+        name: of the target.
+        capability: one of :func:`capabilities`; empty: there is none.
+        max_length: tokens of the longest text.
+
+    Raises:
+        BlockedError: the target is this machine, which has no GPU.
+        UserError: profiles are wrong, or the Triton release could not load the plan.
+    """
+    from builder.engine import Compile, EngineOptions
+
+    target = recipe.targets[name]
+    said = target.engine.model_dump(exclude={"tensorrt"}) if target.engine else {}
+    (capability,) = _some((capability,) if capability else ())
+    options = EngineOptions(**said, tf32=target.tf32)
+    return Compile(target.runtime, library_version(target), capability, profiles(recipe, max_length), options)
+
+
+def _some(found: tuple[str, ...]) -> tuple[str, ...]:
+    if found:
+        return found
+    raise BlockedError(
+        "hardware: local is this machine, which has no GPU", mend="build where the GPU is, or name it: {gpu: L4}"
+    )
 
 
 def library_version(target: Target) -> str:
@@ -62,63 +112,67 @@ def library_version(target: Target) -> str:
     return engine_version(target.triton, said.tensorrt if said else None, version_compatible=compatible)
 
 
-def profiles(recipe: Recipe, max_length: int | None) -> tuple[Profile, ...]:
-    """The optimisation profiles of a recipe's engines: those that it states, or one for all that the tokenizer makes.
+def profiles(recipe: Recipe, max_length: int) -> tuple[Profile, ...]:
+    """The optimisation profiles of a recipe's engines: what it states, or what suits the lengths of its texts.
 
     Args:
-        recipe: of one model.
-        max_length: tokens of the longest text; None: the model takes no texts.
+        recipe: of one model that takes texts.
+        max_length: tokens of the longest text.
+
+    Raises:
+        ModelError: the stated profiles leave out shapes that requests may have.
     """
+    from builder.engine import plan_profiles
+
     shapes = recipe.shapes
-    if max_length is None:
-        return tuple(Profile(_batch(one.batch)) for one in shapes.profiles or (shapes,))
-    stated = shapes.sequence
-    least = (stated.min if stated else None) or SHORTEST
-    if padding(recipe.inputs.model_dump(), gpu=True) == "buckets":  # shorter texts are padded to the first
-        lengths = buckets(recipe.inputs.buckets, max_length, DOUBLING)
-        least = next(length for length in lengths if length >= min(least, max_length))
-    longest = (stated.max if stated else None) or max_length
-    return tuple(_profile(one, stated, least, longest) for one in shapes.profiles or (shapes,))
+    lengths: tuple[int, ...] = ()
+    least = min((shapes.sequence and shapes.sequence.min) or SHORTEST, max_length)
+    if padding(recipe.inputs.model_dump(), gpu=True) == "buckets":
+        known = buckets(recipe.inputs.buckets, max_length, DOUBLING)
+        lengths = tuple(length for length in known if length >= least)  # shorter texts are padded to the first
+        least = lengths[0]
+    batch = (shapes.batch.min, shapes.batch.opt, shapes.batch.max)
+    sequence = _within(shapes.sequence, (least, min(max(least, _FAST_AT), max_length), max_length))
+    given = [Profile(_within(one.batch, batch), _within(one.sequence, sequence)) for one in shapes.profiles or ()]
+    return plan_profiles(batch, sequence, lengths, given)
 
 
-def _profile(one: ProfileRange | Shapes, whole: Range | None, least: int, longest: int) -> Profile:
-    said = one.sequence
-    first, last = (said and said.min) or least, (said and said.max) or longest
-    best = (said and said.opt) or (whole and whole.opt) or _FAST_AT
-    return Profile(_batch(one.batch), (first, max(first, min(best, last)), last))
+def _within(stated: Range | None, whole: Sizes) -> Sizes:
+    """Least, optimal and largest size, as far as they are stated; the rest is that of the whole."""
+    if stated is None:
+        return whole
+    least, most = stated.min or whole[0], stated.max or whole[2]
+    return least, stated.opt or max(least, min(whole[1], most)), most
 
 
-def _batch(sizes: BatchRange) -> tuple[int, int, int]:
-    return sizes.min, sizes.opt, sizes.max
+def calibration(recipe: Recipe, name: str) -> tuple[Sample, ...]:
+    """The texts that a target's numbers are calibrated on; none where it needs none, or takes the stage's own.
+
+    Raises:
+        RecipeError: the file holds no samples, or others than the task takes.
+    """
+    said = recipe.targets[name].calibration
+    if said is None:
+        return ()
+    short_first = TASKS[recipe.task].truncation == "only_second"
+    return load_samples(said.samples, text_pair=recipe.inputs.text_pair, short_first=short_first)
 
 
 def lacking(recipe: AnyRecipe, name: str) -> dict[str, str]:
-    """What this machine lacks for a target, by the stage that needs it: ``engine``, ``measure``."""
+    """What this machine lacks for a target, by the stage that needs it: :func:`engine_stages`, ``measure``."""
     target = recipe.targets[name]
     if not target.runs_plans:
         return {}
-    gpu = _missing_gpu(target)
-    if target.runtime == gpus.TENSORRT:  # it times kernels on the GPU that will run them
-        missing = " and ".join(filter(None, (gpu, _missing_library(target))))
-        return {stage: f"{target.runtime} needs {missing}" for stage in ("engine", "measure") if missing}
-    return {"measure": f"a plan of {target.runtime} runs on its GPU alone: needs {gpu}"} if gpu else {}
+    from builder.tools import tensorrt
 
-
-def _missing_gpu(target: Target) -> str:
-    """The GPUs of a target that are not here, in words; empty: all are."""
-    here = [gpu.compute_capability for gpu in hardware.gpus()]
-    wanted = target.hardware.capabilities
-    absent = [capability for capability in wanted if capability not in here]
-    if (target.hardware.local and here) or not (absent or target.hardware.local):
-        return ""
-    named = f" ({', '.join(target.hardware.gpu_names)})" if target.hardware.gpu_names else ""
-    what = f"a GPU of compute capability {' and one of '.join(absent)}{named}" if absent else "a GPU"
-    return f"{what}; this machine has {', '.join(here) or 'none'}"
-
-
-def _missing_library(target: Target) -> str:
-    wanted = library_version(target)
-    found = next((version for name in _LIBRARIES if (version := installed.version(name))), None)
-    if found is not None and loads(found, wanted, version_compatible=False):
-        return ""
-    return f"TensorRT {wanted}; installed is {found or 'none'}"
+    wanted, version = capabilities(target), library_version(target)
+    unmet = {one: tensorrt.blocked(target.runtime, version, one) for one in wanted}
+    missing = gpus.missing(wanted, target.hardware.gpu_names)
+    found = {stage: error.message for stage, one in engine_stages(target).items() if (error := unmet.get(one))}
+    if target.runtime == gpus.TENSORRT and missing:  # its compiler times kernels on the GPU that will run them
+        for stage, one in engine_stages(target).items():
+            alone = gpus.missing((one,) if one else ())
+            found[stage] = "; ".join(filter(None, (found.get(stage), f"it needs {alone}" if alone else "")))
+    if missing:
+        found["measure"] = f"a plan of {target.runtime} runs on its GPU alone: it needs {missing}"
+    return found

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.artifacts import OnnxModel, Reference, Source, Tensor, TokenizerFiles
+from builder.artifacts import Engine, OnnxModel, Profile, Reference, Source, Tensor, TokenizerFiles
 from builder.core.digest import describe_file, describe_folder
 from builder.tools import hf
 from tests.models import MAX_LENGTH, TEXTS, VOCABULARY, make_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 DIMENSIONS = 8
@@ -141,3 +141,19 @@ def make_onnx(folder: Path) -> OnnxModel:
         opset=18,
         record={},
     )
+
+
+def make_engine(
+    folder: Path,
+    model: OnnxModel,
+    profiles: Sequence[Profile] = (Profile((1, 8, 32), (2, 16, MAX_LENGTH)),),
+    *,
+    runtime: str = "tensorrt",
+    plans: Mapping[str, str] | None = None,
+) -> Engine:
+    """What a compiler would hand on for a model: files that begin as plans do, and nothing behind."""
+    made = dict(plans or {"7.5": "model.plan"})
+    folder.mkdir()
+    for name in set(made.values()):
+        (folder / name).write_bytes((b"vtrt" if "rtx" in runtime else b"ftrt") + name.encode().ljust(60, b"\0"))
+    return Engine(describe_folder(folder), runtime, model.inputs, model.outputs, tuple(profiles), made, record={})

@@ -20,9 +20,11 @@ _MEGABYTE = 1_000_000
 def render(result: BuildResult) -> None:
     """Prints one archive's stages, parity, speed and identity to stdout."""
     manifest = result.manifest
-    typer.echo(f"\n{manifest.name} for {manifest.target.name}: {result.status}")
+    plan = f" (a plan of {manifest.engine.runtime})" if manifest.engine else ""
+    typer.echo(f"\n{manifest.name} for {manifest.target.name}{plan}: {result.status}")
     for reason in manifest.measured.reasons:
         typer.echo(f"  {reason}")
+    _render_precision(manifest.model_dump(mode="json")["precision"])
     rows = [(stage, f"{seconds:.1f}") for stage, seconds in result.seconds.items()]
     print_table("\nstages", ("stage", "seconds"), [*rows, ("all", f"{sum(result.seconds.values()):.1f}")])
     measured = manifest.measured.model_dump(mode="json")
@@ -31,6 +33,22 @@ def render(result: BuildResult) -> None:
     if measured["perf"]:
         _render_perf(measured["perf"])
     _render_archive(result)
+
+
+def _render_precision(precision: Mapping[str, Json]) -> None:
+    """What the model is computed in, and how its answers changed on the way, as far as they can be asked for here."""
+    if not precision:
+        return
+    kept = len(precision.get("kept_fp32", ()))
+    more = f", {kept} operations kept in fp32" if kept else ""
+    typer.echo(f"\nprecision: {precision['used']} (asked for: {precision['asked']}){more}")
+    names = list(dict.fromkeys(name for line in precision["ledger"] for name in line["figures"]))
+    rows = [
+        (line["after"], *_cells(line["figures"], names), "" if line["within"] else "out of tolerance")
+        for line in precision["ledger"]
+    ]
+    head = ("after", *(name.replace("_", " ") for name in names), "")
+    print_table("answers of the model against the Hugging Face model's, before it is served", head, rows)
 
 
 def _render_parity(parity: Mapping[str, Json], tolerances: Mapping[str, float]) -> None:

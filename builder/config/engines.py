@@ -31,7 +31,7 @@ GRAPH_BATCHES: Final = (1, 2, 3, 4, 6, 8, 12, 16)
 """Batch sizes that CUDA graphs are made for: the backend's own list (``src/instance_state.cc:3722``)."""
 
 _STRATEGY: Final = "execution_context_allocation_strategy"
-_STRATEGY_SINCE: Final = "25.05"  # the first branch of tensorrt_backend that reads it is r25.05
+_STRATEGY_SINCE: Final = "25.05"  # the first branch of tensorrt_backend that reads it; our own backend always does
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ def defaults(facts: EngineFacts) -> dict[str, Json]:
     made: dict[str, Json] = {}
     if facts.plans and not facts.model_file:
         made["cc_model_filenames"] = dict(facts.plans)
-    if facts.backend == "tensorrt" and len(facts.profiles) > 1 and facts.release >= _STRATEGY_SINCE:
+    known = facts.backend != "tensorrt" or facts.release >= _STRATEGY_SINCE
+    if known and len(facts.profiles) > 1:
         # There is a context for each profile (src/instance_state.cc:2154): each needs the memory of its own alone.
         made["parameters"] = strings({_STRATEGY: "ON_PROFILE_CHANGE"})
     return made

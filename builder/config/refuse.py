@@ -68,8 +68,8 @@ def _path(line: str) -> Keys:
     return ("pipeline", "steps", match["step"], *below)
 
 
-def unreadable(root: Node, path: Keys, message: str) -> RecipeError:
-    """The error for a file that a recipe names at a path."""
+def refused(root: Node, path: Keys, message: str) -> RecipeError:
+    """The error for what a recipe says at a path."""
     return refuse([Written(place_of(root, path), message, path)])
 
 

@@ -129,7 +129,7 @@ def _instances(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
 def _profiles(config: Mapping[str, Json], group: Mapping[str, Json], place: Keys) -> Iterator[Problem]:
     for field in ("profile", "secondary_devices"):
         if group.get(field) and not tensorrt(config):
-            yield (*place, field), "is set, but only TensorRT engines have such"
+            yield (*place, field), "is set, but only the tensorrt backend takes it"
     for number, profile in enumerate(group.get("profile", ())):
         if not (profile.isascii() and profile.isdecimal()):
             yield (*place, "profile", number), f"is {profile!r}; allowed: the index of a profile, in quotes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.config.refuse import unreadable
+from builder.config.refuse import refused
 from builder.core.digest import describe_file
 from builder.recipe.base import locate
 
@@ -36,10 +36,10 @@ def shipped_files(serving: Mapping[str, Json], folder: Path, root: Node, section
             file = describe_file(locate(folder, name))
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise unreadable(root, here, f"{name}: cannot be read: {reason}") from error
+            raise refused(root, here, f"{name}: cannot be read: {reason}") from error
         target = f"{place}/{file.path.name}"
         if found.setdefault(target, file).sha256 != file.sha256:
-            raise unreadable(root, here, f"{name}: another file of the same name goes to {target}; rename one of them")
+            raise refused(root, here, f"{name}: another file of the same name goes to {target}; rename one of them")
     return found
 
 

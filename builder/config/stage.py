@@ -16,7 +16,7 @@ from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
 from builder.config.shipped import shipped_files
-from builder.config.stated import stated_profiles
+from builder.config.stated import check_served, stated_profiles
 from builder.config.warmup import entries
 from builder.config.written import Written
 from builder.core.codec import to_json
@@ -270,6 +270,7 @@ def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: i
     Raises:
         UserError: Triton would refuse what ``serving`` says, or a file that it names cannot be read.
     """
+    check_served(recipe, target)
     stage = Configure(
         model_name=recipe.name,
         serving=recipe.serving.model_dump(mode="json"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from builder.errors import ModelError
 from builder.lint.archive_tree import ArchiveTree
 from builder.lint.backend import ENSEMBLE, completed, is_ensemble
-from builder.tools import engine_header, onnx_header
+from builder.tools import onnx_header
 
 if TYPE_CHECKING:
     from builder.lint.model import Model
@@ -76,20 +76,6 @@ def graphs(model: Model) -> tuple[Graph, ...]:
 def headers(model: Model) -> tuple[tuple[Graph, OnnxHeader], ...]:
     """The graphs whose header could be read, each with it."""
     return tuple((graph, graph.header) for graph in graphs(model) if graph.header is not None)
-
-
-def engines(model: Model) -> tuple[tuple[int, str, engine_header.Engine], ...]:
-    """Version, path and header of the TensorRT plans that are loaded."""
-    if backend(model) != TENSORRT:
-        return ()
-    name = model_file(model)
-    paths = [(version, model.path(f"{version}/{name}")) for version in model.loaded_versions]
-    heads = [
-        (version, path, model.tree.head(path, engine_header.HEAD_BYTES))
-        for version, path in paths
-        if model.tree.is_file(path)
-    ]
-    return tuple((version, path, engine_header.read_engine_head(head)) for version, path, head in heads)
 
 
 def _graphs(model: Model) -> tuple[Graph, ...]:

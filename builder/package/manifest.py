@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from builder import __version__
+from builder.core.codec import to_json
 from builder.core.digest import canonical_json
-from builder.errors import ArchiveError, disk_error
+from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.recipe.tasks import tolerances
-from builder.tools import installed
+from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
+from builder.tools.compatibility import serving_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import (
         Archive,
+        Engine,
         File,
         ImageFiles,
         Json,
@@ -95,6 +98,18 @@ class TargetFacts(_Part):
     precision: str
     triton: str  # release: 25.09
     vcpus: int | None  # None: those of the machine that built it
+
+
+class EngineFacts(_Part):
+    """What was compiled for the target's GPUs, and what a machine needs to run it."""
+
+    runtime: str  # tensorrt | tensorrt-rtx
+    plans: dict[str, FileFacts]  # by compute capability
+    profiles: tuple[Facts, ...]
+    inputs: tuple[Facts, ...]
+    outputs: tuple[Facts, ...]
+    record: Facts  # versions, flags, build time, timing cache
+    serving: Facts  # of the Triton release: its CUDA and TensorRT, the least driver
 
 
 class Gates(_Part):
@@ -186,6 +201,8 @@ class Manifest(_Part):
     recipe: RecipeFacts
     source: SourceFacts | None = None  # None: of each of the models
     export: ExportFacts | None = None
+    precision: Facts = {}  # asked, used, what was kept in fp32, and the ledger of answers after each pass
+    engine: EngineFacts | None = None
     models: dict[str, ModelFacts] = {}  # of a pipeline
     archive: ArchiveFacts
     repository: Facts  # models, tensors, instances, labels, wheels
@@ -205,6 +222,15 @@ class Manifest(_Part):
         """Whether a request holds two texts."""
         return self.repository["text_pair"] is True
 
+    def check_gpus(self, path: Path) -> None:
+        """Checks that this machine has the GPUs that the archive's plans are for.
+
+        Raises:
+            BlockedError: it has not.
+        """
+        if self.engine is not None and (missing := gpus.missing(tuple(self.engine.plans))):
+            raise BlockedError(f"{path}: a plan of {self.engine.runtime} needs {missing}", mend="go where that is")
+
     @property
     def wheels(self) -> tuple[str, ...]:
         """File names of the packages that its Python steps have."""
@@ -223,13 +249,14 @@ def describe(
     target: str,
     *,
     source: Source,
-    exported: tuple[OnnxModel, TokenizerFiles],
+    exported: tuple[OnnxModel, TokenizerFiles, Engine | None],
     repository: Repository,
     archive: Archive,
     reference: Reference,
 ) -> Manifest:
     """The manifest of an archive that nobody has verified yet."""
-    made = describe_model(recipe.task, source, *exported)
+    model, tokenizer, engine = exported
+    made = describe_model(recipe.task, source, model, tokenizer)
     return Manifest(
         name=recipe.name,
         task=recipe.task,
@@ -237,6 +264,8 @@ def describe(
         recipe=_recipe(recipe),
         source=made.source,
         export=made.export,
+        precision=_plain(model.record.get("precision", {})),
+        engine=describe_engine(engine, recipe.targets[target].triton) if engine else None,
         archive=_archive(archive, repository),
         repository=_plain(repository.record),
         reference=describe_reference(reference),
@@ -282,9 +311,22 @@ def describe_model(task: str, source: Source, model: OnnxModel, tokenizer: Token
         ),
         export=ExportFacts(
             opset=model.opset,
-            model=_plain(model.record),
+            model=_plain({key: value for key, value in model.record.items() if key != "precision"}),
             tokenizer=_plain(tokenizer.record),
         ),
+    )
+
+
+def describe_engine(engine: Engine, triton: str) -> EngineFacts:
+    """What the manifest says of an engine for a Triton release."""
+    plain = _plain(to_json({name: getattr(engine, name) for name in ("profiles", "inputs", "outputs", "record")}))
+    tuples = {name: tuple(plain[name]) for name in ("profiles", "inputs", "outputs")}
+    return EngineFacts(
+        runtime=engine.runtime,
+        plans={capability: _file(engine.files[name]) for capability, name in sorted(engine.plans.items())},
+        record={key: value for key, value in plain["record"].items() if key != "precision"},  # which is told above
+        serving=serving_facts(triton, engine.runtime),
+        **tuples,
     )
 
 
@@ -427,8 +469,9 @@ def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
 
 def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
+    asked = recipe.targets[target]
     return Gates(
-        tolerances={**tolerances(metric, recipe.targets[target].precision), **recipe.verify.parity},
+        tolerances={**tolerances(metric, asked.precision, tf32=asked.tf32), **recipe.verify.parity},
         constraints=recipe.verify.constraints.model_dump(exclude_none=True),
         concurrency=recipe.verify.sweep.concurrency,
     )

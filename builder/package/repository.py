@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -12,7 +12,7 @@ from builder import __version__
 from builder.artifacts import File, Repository
 from builder.core.digest import describe_file, describe_folder, digest_file, digest_json
 from builder.errors import InternalError
-from builder.package.served import check_served, host_needs, tell_engine
+from builder.package.served import check_served, host_needs, shipped, tell_engine
 from builder.tools import templates, wheels
 from builder.tools.releases import release
 
@@ -42,11 +42,6 @@ class PackageInputs:
     labels: tuple[str, ...] = ()
     engine: Engine | None = None  # shipped instead of the model
 
-    @property
-    def served(self) -> OnnxModel | Engine:
-        """What the server loads."""
-        return self.engine or self.model
-
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -58,6 +53,7 @@ class Package:
         recipe: what the recipe says of this repository, as JSON data.
         python: minor version of the Python in the serving container.
         cache: the user's cache folder, where wheels are kept; no part of the key.
+        engine_options: the recipe's, of the target's engine.
     """
 
     target: str
@@ -65,6 +61,7 @@ class Package:
     recipe: Mapping[str, Json]
     python: tuple[int, int]
     cache: Path
+    engine_options: Mapping[str, Json] = field(default_factory=dict)
     name: ClassVar[str] = "package"
     version: ClassVar[int] = 1
 
@@ -82,7 +79,7 @@ class Package:
             "files": {
                 group: {name: file.sha256 for name, file in files.items()}
                 for group, files in (
-                    ("model", inputs.served.files),
+                    ("model", self._shipped(inputs)),
                     ("tokenizer", inputs.tokenizer.files),
                     ("configs", inputs.configs.files),
                 )
@@ -90,7 +87,7 @@ class Package:
         }
 
     def requires(self, inputs: PackageInputs) -> None:
-        check_served(inputs.served)
+        check_served(inputs.engine or inputs.model)
 
     def reads(self, inputs: PackageInputs) -> list[File]:  # noqa: ARG002 - a stage's signature
         """Nothing: files are referred to."""
@@ -102,7 +99,7 @@ class Package:
         wheel = self._write_step(out / step)
         files: dict[str, File] = dict(inputs.configs.files)
         files |= {str(step / path): file for path, file in inputs.tokenizer.files.items()}
-        files |= {str(model / path): file for path, file in inputs.served.files.items()}
+        files |= {str(model / path): file for path, file in self._shipped(inputs).items()}
         files |= describe_folder(out)
         build = out / name / BUILD_FILE
         build.parent.mkdir(parents=True)
@@ -115,7 +112,7 @@ class Package:
                 **inputs.configs.record,
                 "labels": list(inputs.labels),
                 "wheels": {wheel.path.name: wheel.sha256},
-                **({"host": host_needs(inputs.engine)} if inputs.engine else {}),
+                **({"host": host_needs(inputs.engine, self.engine_options)} if inputs.engine else {}),
             },
         )
 
@@ -124,6 +121,9 @@ class Package:
         names = inputs.configs.record["models"]
         if problem := layout_problem(list(output.files), names):
             raise InternalError(f"repository {output.name}: {problem}")
+
+    def _shipped(self, inputs: PackageInputs) -> Mapping[str, File]:
+        return shipped(inputs.model, inputs.engine, self.engine_options)
 
     def _write_step(self, folder: Path) -> File:
         """The step's code, and the package that it needs."""
@@ -166,6 +166,7 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
         recipe=view,
         python=serving_python(recipe.targets[target].triton),
         cache=cache,
+        engine_options=view["targets"][target].get("engine") or {},
     )
 
 

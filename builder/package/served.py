@@ -9,11 +9,18 @@ from builder.core.codec import to_json
 from builder.errors import InternalError
 
 if TYPE_CHECKING:
-    from builder.artifacts import Json, OnnxModel
+    from collections.abc import Mapping
+
+    from builder.artifacts import File, Json, OnnxModel
 
 STOCK_BACKENDS: Final = ("tensorrt",)
 """Backends of engines that NVIDIA's image has. Ours has to be put into the server's folder of backends: in a model's
 folder Triton looks for no Python-based one (``src/backend_model.cc:428`` of triton-inference-server/core 73aad7c)."""
+
+
+VERSION_COMPATIBLE: Final = "--backend-config=tensorrt,version-compatible=true"
+"""Without it the backend loads no plan of another version (``src/tensorrt.cc:168`` of
+triton-inference-server/tensorrt_backend e2ef6d7): such a plan brings code of its own, which the server then runs."""
 
 
 def check_served(made: OnnxModel | Engine) -> None:
@@ -39,7 +46,25 @@ def tell_engine(engine: Engine) -> dict[str, Json]:
     }
 
 
-def host_needs(engine: Engine) -> dict[str, Json]:
-    """What a host must have besides Triton's own image: for the manifest."""
-    own = {} if engine.backend in STOCK_BACKENDS else {"backends": [engine.backend]}
-    return {"compute_capabilities": list(engine.plans), **own}
+def shipped(model: OnnxModel, engine: Engine | None, options: Mapping[str, Json]) -> dict[str, File]:
+    """What the server finds in the model's version folder.
+
+    Args:
+        model: the graph.
+        engine: compiled from it; None: the graph is served itself.
+        options: the recipe's, of the engine: a plan without weights gets them from the graph beside it.
+    """
+    if engine is None:
+        return model.files
+    return {**engine.files, **model.files} if options.get("strip_weights") else engine.files
+
+
+def host_needs(engine: Engine, options: Mapping[str, Json]) -> dict[str, Json]:
+    """What a host must have besides Triton's own image, and be told: for the manifest."""
+    own = engine.backend not in STOCK_BACKENDS
+    told = [] if own or not options.get("version_compatible") else [VERSION_COMPATIBLE]
+    return {
+        "compute_capabilities": list(engine.plans),
+        **({"backends": [engine.backend]} if own else {}),
+        **({"arguments": told} if told else {}),
+    }

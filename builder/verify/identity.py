@@ -29,7 +29,7 @@ def describe_serving(triton: str, minor: tuple[int, int] | None = None) -> dict[
         "backends": {
             f"{folder.name}/{file.name}": digest_file(file)
             for folder in templates.backends()
-            for file in sorted(folder.glob("*.py"))
+            for file in templates.backend_files(folder)
         },
         "python": _python(minor),
         "numpy": python_env.NUMPY_VERSION,

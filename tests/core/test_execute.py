@@ -9,7 +9,7 @@ from builder.artifacts import Repository
 from builder.core.codec import files_in
 from builder.core.execute import Executor
 from builder.core.store import Store
-from builder.errors import DamagedError, MachineError, ModelError
+from builder.errors import BlockedError, DamagedError, MachineError, ModelError
 from tests.core.stages import PIECES, Listener, Write, outside
 
 
@@ -60,6 +60,19 @@ def test_key_follows_options_inputs_and_version(store, monkeypatch):
     run(Write("hello"), "good")
     assert len(records(store)) == 5
     assert len({record["key"] for record in records(store)}) == 5
+
+
+def test_what_the_machine_lacks_is_blocked_and_not_failed(store, tmp_path):
+    listener = Listener()
+    lacking = Write("hello", fail=BlockedError("needs a GPU"))
+    with pytest.raises(BlockedError, match="needs a GPU") as caught:
+        Executor(store, "r", listener).run(lacking, "good")
+    assert listener.events == [("started", "r/write"), ("blocked", "r/write")]
+    assert caught.value.exit_code == 4
+    # Another machine that uses the same store has what is needed: the key is the same, and both find what it made.
+    made = Executor(store, "r").run(Write("hello"), "good")
+    assert Executor(store, "r", listener).run(lacking, "good") == made
+    assert listener.events[-1] == ("found", "r/write")
 
 
 @pytest.mark.parametrize(

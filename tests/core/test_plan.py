@@ -84,6 +84,22 @@ def test_blocked_says_what_is_missing_and_so_does_all_behind_it(store):
     assert found["apart"][0] == "run"
 
 
+def test_what_the_machine_lacks_blocks_a_node_that_was_not_made_elsewhere(store):
+    lacking = {"r/second": "needs a GPU"}
+
+    def states():
+        return {one.stage: (one.state, one.why) for one in plan(nodes(), store, lacking)}
+
+    assert states() == {
+        "first": ("run", "never built"),
+        "second": ("blocked", "needs a GPU"),  # said before it is known what it would run on
+        "third": ("blocked", "needs second"),
+        "apart": ("run", "never built"),
+    }
+    build(store, nodes())
+    assert {state for state, _ in states().values()} == {"hit"}
+
+
 def test_what_the_user_did_wrong_is_raised(store):
     def wrong(_):
         raise ModelError("no such model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from dataclasses import dataclass
 from functools import cache
@@ -91,6 +92,22 @@ def plan(more: str = "", *, head: bytes = b"ftrt", **files: str | bytes) -> File
     return {"m/config.pbtxt": text, "m/1/model.plan": head + bytes(60)} | {
         f"m/1/{key}": value for key, value in files.items()
     }
+
+
+def made_by(*version: int) -> bytes:
+    """The head of a plan that tells its TensorRT."""
+    return b"ftrt".ljust(24, b"\0") + bytes(version)
+
+
+def told(more: str, *profiles: tuple[int, int, int]) -> Files:
+    """A plan of ours: least length, largest length and largest batch of each profile are in ``build.json``."""
+    ranges = [{"batch": [1, 1, most], "sequence": [least, least, longest]} for least, longest, most in profiles]
+    return plan(more, **{"build.json": json.dumps({"engines": {"m": {"profiles": ranges}}})})
+
+
+def rtx() -> Files:
+    return {name: content.replace('"tensorrt"', '"tensorrt_rtx"') if isinstance(content, str) else content
+            for name, content in plan(head=b"vtrt").items()}  # fmt: skip
 
 
 def accelerator(name: str, parameters: str = "", kind: str = "gpu") -> Files:
@@ -248,6 +265,10 @@ CASES: dict[str, Case] = {
     "C6": Case(onnx(config("onnxruntime", ADD_IN, {"C": "FP32 -1 -1"})), onnx()),
     "C7": Case(accelerator("tensorrt", 'parameters { key: "trt_profile_max_shapes" value: "A:4x9,B:8x9" }'),
                accelerator("tensorrt", 'parameters { key: "trt_profile_max_shapes" value: "A:8x9,B:8x9" }')),
+    "C8": Case(told('instance_group { profile: "1" }', (2, 9, 8)), told('instance_group { profile: "0" }', (2, 9, 8))),
+    "C46": Case(told("", (2, 9, 7)), told("", (2, 9, 8))),
+    "C47": Case(told("instance_group { }", (2, 9, 8), (10, 20, 8)),
+                told('instance_group { profile: [ "0", "1" ] }', (2, 9, 8), (10, 20, 8))),
     "C10": Case(onnx(), onnx(config("onnxruntime", {"A": "FP32 4", "B": "FP32 4"}, ADD_OUT, more=BATCHING))),
     "C11": Case(onnx(config("onnxruntime", ADD_IN, ADD_OUT)), onnx()),
     "O15": Case(plan("instance_group { kind: KIND_CPU }"), plan("instance_group { kind: KIND_GPU }")),
@@ -316,5 +337,8 @@ CASES: dict[str, Case] = {
         {name.replace("model.plan", "t4.plan"): content for name, content in plan(T4).items()},
         plan(T4, **{"t4.plan": b"ftrt"}),
     ),
+    "V7": Case(plan(head=made_by(10, 14, 1)), plan(head=made_by(10, 13, 3))),
+    "V8": Case(plan(head=made_by(10, 9, 0)), plan(head=made_by(10, 13, 3))),
+    "V9": Case(rtx(), plan(), SINGLE),
     "V6": Case(plan(head=b"\x08\x07\x12\x00"), plan()),
 }  # fmt: skip

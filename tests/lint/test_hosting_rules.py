@@ -6,7 +6,7 @@ import pytest
 
 from builder.lint import Options, lint
 from builder.lint.rule import RULES
-from tests.lint.hosting_cases import ANY, CASES, MULTI, SINGLE, make, onnx
+from tests.lint.hosting_cases import ANY, CASES, MULTI, SINGLE, make, onnx, plan, rtx, told
 
 MODULES = {
     "advice",
@@ -58,3 +58,29 @@ def test_no_rule_stumbles_over_a_config(text, options, tmp_path):
 def test_no_rule_is_without_a_case():
     mine = {rule.id for rule in RULES.values() if rule.module in MODULES}
     assert mine == set(CASES)
+
+
+def test_a_plan_for_each_compute_capability_is_looked_at(tmp_path):
+    text = plan('cc_model_filenames { key: "8.6" value: "l4.plan" }', **{"l4.plan": b"vtrt" + bytes(40)})
+    found = [one for one in lint(make(text, tmp_path), ANY).findings if one.rule == "V2"]
+    assert [one.path for one in found] == ["m/1/l4.plan"]
+
+
+def test_a_plan_of_tensorrt_is_not_for_the_backend_of_tensorrt_rtx(tmp_path):
+    files = {**rtx(), "m/1/model.plan": b"ftrt" + bytes(40)}
+    [found] = [one for one in lint(make(files, tmp_path), ANY).findings if one.rule == "V2"]
+    assert found.message == "is a plan of TensorRT, but the backend is tensorrt_rtx"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"engines": 1}', '{"engines": {"m": {"profiles": [{"batch": [1]}]}}}']
+)
+def test_what_is_no_build_json_tells_nothing(text, tmp_path):
+    files = plan('instance_group { profile: [ "7" ] }', **{"build.json": text})
+    assert not {"C8", "C46", "C47"} & {one.rule for one in lint(make(files, tmp_path), ANY).findings}
+
+
+def test_nobody_refuses_a_batch_where_configs_are_not_completed(tmp_path):
+    path = make(told("", (2, 9, 7)), tmp_path)
+    rules = [{one.rule for one in lint(path, options).findings} for options in (ANY, Options(mode="strict"))]
+    assert ["C46" in found for found in rules] == [True, False]

@@ -24,7 +24,7 @@ def hand_out(built: Built, folder: Path) -> Delivery:
         built.recipe,
         "cpu",
         source=built.parts.source,
-        exported=(built.parts.model, built.parts.tokenizer),
+        exported=(built.parts.model, built.parts.tokenizer, None),
         repository=built.repository,
         archive=built.archive,
         reference=built.parts.reference,

@@ -41,7 +41,7 @@ def make(built: Built) -> Manifest:
         built.recipe,
         "cpu",
         source=built.parts.source,
-        exported=(built.parts.model, built.parts.tokenizer),
+        exported=(built.parts.model, built.parts.tokenizer, None),
         repository=built.repository,
         archive=built.archive,
         reference=built.parts.reference,

@@ -1,17 +1,22 @@
 """TensorRT models, as far as a config and the head of a plan tell.
 
 Sources are files and lines of github.com/triton-inference-server/tensorrt_backend at e2ef6d7. A plan's profiles and
-tensors cannot be read without TensorRT: what depends on them is not checked.
+tensors cannot be read without TensorRT: of anybody's plan, what depends on them is not checked. tritonsmith's own
+repositories tell the profiles in their ``build.json``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.lint.finding import ADVICE, LOAD_ERROR
-from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, engines, model_file, parameter
+from builder.config import profiles
+from builder.lint.finding import ADVICE, HOSTING_ERROR, LOAD_ERROR
+from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, model_file, parameter
+from builder.lint.plans import RUNTIMES, TENSORRT_RTX, of_other_versions, plans, told_profiles
 from builder.lint.rule import Problem, model_rule
+from builder.lint.rules.hosts import HOSTS
 from builder.tools import engine_header
+from builder.tools.compatibility import loads
 
 if TYPE_CHECKING:
     from builder.lint.model import Model, World
@@ -22,16 +27,16 @@ if TYPE_CHECKING:
     "V2",
     LOAD_ERROR,
     "a plan is of the runtime that loads it",
-    why="TensorRT does not read the plans of TensorRT-RTX",
+    why="TensorRT does not read the plans of TensorRT-RTX, nor that those of TensorRT",
     source="tensorrt_backend src/loader.cc:79 (deserializeCudaEngine); the plan's first four bytes",
 )
 def plan_kind(model: Model, _: World) -> Problems:
-    for _version, path, engine in engines(model):
-        if engine.kind == engine_header.TENSORRT_RTX:
+    for plan in plans(model):
+        if plan.head.kind in RUNTIMES and plan.head.kind != backend(model):
             yield Problem(
-                "is a plan of TensorRT-RTX, but the backend is tensorrt",
-                "build it with TensorRT, on the GPU that is to serve it",
-                path=path,
+                f"is a plan of {RUNTIMES[plan.head.kind]}, but the backend is {backend(model)}",
+                f"build it with {RUNTIMES[backend(model)]}, for the GPU that is to serve it",
+                path=plan.path,
             )
 
 
@@ -43,12 +48,133 @@ def plan_kind(model: Model, _: World) -> Problems:
     source="TensorRT#1384, TensorRT#2915 (magic tag does not match)",
 )
 def plan_known(model: Model, _: World) -> Problems:
-    for _version, path, engine in engines(model):
-        if engine.kind == engine_header.UNKNOWN:
+    for plan in plans(model):
+        if plan.head.kind == engine_header.UNKNOWN:
             yield Problem(
-                f"begins with {engine.magic!r}, which is no plan that lint knows of",
+                f"begins with {plan.head.magic!r}, which is no plan that lint knows of",
                 "check that it is a TensorRT plan",
-                path=path,
+                path=plan.path,
+            )
+
+
+@model_rule(
+    "V7",
+    LOAD_ERROR,
+    "a plan is not of a newer TensorRT than the server's, nor of another major version",
+    why="TensorRT loads a plan of its own version, and of an older one of its major version if that was made for it",
+    source="docs.nvidia.com/deeplearning/tensorrt, Version Compatibility; server#317, server#6064",
+)
+def plan_version(model: Model, world: World) -> Problems:
+    for plan, serving in of_other_versions(model, world):
+        if not loads(serving, plan.head.version, version_compatible=True):
+            yield Problem(
+                f"is a plan of TensorRT {plan.head.version}; Triton {world.options.release} has {serving}",
+                f"build it with TensorRT {serving}, or serve it with a Triton release that has {plan.head.version}",
+                path=plan.path,
+            )
+
+
+@model_rule(
+    "V8",
+    ADVICE,
+    "a plan is of the server's own TensorRT",
+    why="one of an older version loads only if it was made version compatible, and the server is told to take such",
+    source="tensorrt_backend src/tensorrt.cc:168 (version-compatible); a plan does not tell whether it is",
+)
+def plan_version_exact(model: Model, world: World) -> Problems:
+    for plan, serving in of_other_versions(model, world):
+        if loads(serving, plan.head.version, version_compatible=True):
+            yield Problem(
+                f"is a plan of TensorRT {plan.head.version}; Triton {world.options.release} has {serving}",
+                "if it is version compatible, start the server with "
+                "--backend-config=tensorrt,version-compatible=true; else build it anew",
+                path=plan.path,
+            )
+
+
+@model_rule(
+    "V9",
+    HOSTING_ERROR,
+    "a model's backend is in the host's image",
+    why="Triton looks for Python-based backends in the server's folder of backends alone: SageMaker's image has none "
+    "for TensorRT-RTX",
+    source="core src/backend_model.cc:428",
+    hosts=HOSTS,
+)
+def backend_there(model: Model, _: World) -> Problems:
+    if backend(model) == TENSORRT_RTX:
+        yield Problem(
+            "the backend tensorrt_rtx is not in SageMaker's image",
+            "build for runtime tensorrt, or serve it in an image of your own: docs/how-to/tensorrt-rtx.md",
+            "backend",
+        )
+
+
+@model_rule(
+    "C8",
+    LOAD_ERROR,
+    "the profiles of an instance group are in the engine",
+    why='the backend answers "configuration specified invalid profile", or cannot set it (of engines that build.json '
+    "tells of)",
+    source="tensorrt_backend src/model_state.cc:786, src/instance_state.cc:2183; server#4384 #4445 #3014",
+)
+def profiles_there(model: Model, world: World) -> Problems:
+    known = told_profiles(model, world)
+    for index, group in enumerate(model.config.instance_group if known else ()):
+        for number, name in enumerate(group.profile):
+            if name.isdecimal() and int(name) >= len(known):
+                yield Problem(
+                    f"there is no profile {name}; the engine has {len(known)}, from 0",
+                    "name profiles of the engine, or none for the first",
+                    f"instance_group[{index}].profile[{number}]",
+                )
+
+
+@model_rule(
+    "C46",
+    LOAD_ERROR,
+    "max_batch_size lies within the engine's profiles",
+    why='where configs are completed, the backend answers "configuration specified max-batch 9 but TensorRT engine '
+    'only supports max-batch 8" (of engines that build.json tells of)',
+    source="tensorrt_backend src/model_state.cc:689,749; server#7056 #5013",
+)
+def batch_within(model: Model, world: World) -> Problems:
+    known = told_profiles(model, world)
+    if not known or world.options.strict:
+        return
+    used = {int(name) for group in model.config.instance_group for name in group.profile if name.isdecimal()} or {0}
+    most = max((known[index].batch[2] for index in used if index < len(known)), default=0)
+    if 0 < most < model.config.max_batch_size:
+        yield Problem(
+            f"is {model.config.max_batch_size}, but the engine's profiles take {most} rows at most",
+            f"write {most}, or build the engine for larger batches",
+            "max_batch_size",
+        )
+
+
+@model_rule(
+    "C47",
+    ADVICE,
+    "every batch that can form lies inside a profile of each instance group",
+    why="Triton gives a batch to any instance; where no profile holds it, all of its requests fail (of engines that "
+    "build.json tells of)",
+    source="tensorrt_backend src/instance_state.cc:1832,4287",
+)
+def batches_fit(model: Model, world: World) -> Problems:
+    known = told_profiles(model, world)
+    lengths = sorted({edge for profile in known if profile.sequence for edge in profile.sequence[::2]})
+    for index, group in enumerate(model.config.instance_group if known else ()):
+        named = [int(name) for name in group.profile if name.isdecimal() and int(name) < len(known)]
+        own = known if backend(model) == TENSORRT_RTX else known[:1]
+        chosen = [known[number] for number in named] or own
+        most, length = profiles.largest_batch(chosen, lengths), profiles.narrowest(chosen, lengths)
+        if not group.passive and most < model.config.max_batch_size:
+            tokens = "" if length is None else f" with {length} tokens"
+            yield Problem(
+                f"no profile of the group takes a batch of {most + 1}{tokens}; max_batch_size is "
+                f"{model.config.max_batch_size}",
+                "lower max_batch_size, or name more profiles",
+                f"instance_group[{index}]",
             )
 
 

@@ -5,9 +5,6 @@ As a Python-based backend (``<backend-directory>/onnxruntime/model.py``) it serv
 is what the C++ backend does (onnxruntime_backend 00fd3e8, ``src/onnxruntime.cc``): the parameters of
 ``ModelState::ModelState``, the checks of ``ValidateInputs``/``ValidateOutputs``, the completion of ``AutoComplete…``.
 Parameters that the C++ backend does not know are ignored, here as there.
-
-One ``execute`` call brings all requests that Triton's scheduler put into one batch. They run as one batch, and one bad
-request does not spoil the others.
 """
 
 from __future__ import annotations
@@ -18,9 +15,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
-Arrays = dict[str, np.ndarray]
-Config = dict[str, Any]  # the model's config, as JSON data with the protobuf's field names
+from tritonsmith_batches import Arrays, BatchedModel, Config, dims_agree, parameter, stated_dims
 
 # onnxruntime's names of element types → Triton's. BF16 has no numpy type, so a Python backend cannot carry it.
 TYPES = {
@@ -41,8 +36,10 @@ TYPES = {
 DEFAULT_MAX_BATCH_SIZE = 4  # the server's default for --backend-config=default-max-batch-size
 
 
-class TritonPythonModel:
+class TritonPythonModel(BatchedModel):
     """One instance of one model: one process, one onnxruntime session."""
+
+    runtime = "onnx runtime"
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
@@ -68,25 +65,9 @@ class TritonPythonModel:
         self.output_names = [tensor["name"] for tensor in config["output"]]
         self.text_inputs = {tensor["name"] for tensor in config["input"] if tensor["data_type"] == "TYPE_STRING"}
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers the requests of one batch, in order."""
-        responses = [None] * len(requests)
-        groups = {}  # names and shapes without the batch axis → [(index, arrays)]
-        for index, request in enumerate(requests):
-            try:
-                arrays = self.read(request)
-            except ValueError as error:
-                responses[index] = failure(error)
-                continue
-            key = tuple((name, array.shape[1:]) for name, array in arrays.items()) if self.batched else index
-            groups.setdefault(key, []).append((index, arrays))
-        for group in groups.values():
-            self.answer(group, responses)
-        return responses
-
     def read(self, request: Any) -> Arrays:
         """The request's inputs by name. Text comes as bytes, and onnxruntime wants str."""
-        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        arrays = super().read(request)
         for name in self.text_inputs & arrays.keys():
             try:
                 arrays[name] = decode(arrays[name])
@@ -94,57 +75,16 @@ class TritonPythonModel:
                 raise ValueError(f"input '{name}' is not UTF-8: {error}") from None
         return arrays
 
-    def answer(self, group: list[tuple[int, Arrays]], responses: list[Any]) -> None:
-        """Runs a group of requests with equal item shapes as one batch and writes their responses."""
-        try:
-            if len(group) == 1:
-                inputs = group[0][1]
-            else:
-                members = [arrays for _, arrays in group]
-                inputs = {name: np.concatenate([arrays[name] for arrays in members]) for name in members[0]}
-            outputs = self.session.run(self.output_names, inputs, self.run_options)
-            # Only now is anything written: a failure in the middle would answer a request twice.
-            answered = self.split(group, outputs)
-        except Exception as error:  # onnxruntime has no common base class; nothing may escape from execute
-            if len(group) == 1:
-                responses[group[0][0]] = failure(error)
-                return
-            # Somebody in the batch is guilty: asked one by one, only that one gets the error.
-            for member in group:
-                self.answer([member], responses)
-            return
-        for (index, _), response in zip(group, answered, strict=True):
-            responses[index] = response
-
-    def split(self, group: list[tuple[int, Arrays]], outputs: list[np.ndarray]) -> list[Any]:
-        """One response for each request of the group, from the outputs of the whole batch."""
-        if not self.batched:
-            return [self.respond(outputs)]
-        sizes = [next(iter(arrays.values())).shape[0] for _, arrays in group]
-        for name, output in zip(self.output_names, outputs, strict=True):
-            if output.shape[:1] != (sum(sizes),):
-                raise ValueError(f"output '{name}' has the shape {list(output.shape)} for a batch of {sum(sizes)}")
-        if len(group) == 1:
-            return [self.respond(outputs)]
-        stops = np.cumsum(sizes).tolist()
-        return [
-            self.respond([output[stop - size : stop] for output in outputs])
-            for size, stop in zip(sizes, stops, strict=True)
-        ]
-
-    def respond(self, outputs: list[np.ndarray]) -> Any:
-        """The response that carries these outputs."""
-        tensors = [pb_utils.Tensor(name, output) for name, output in zip(self.output_names, outputs, strict=True)]
-        return pb_utils.InferenceResponse(tensors)
+    def run(self, members: list[Arrays], *, last: bool) -> list[np.ndarray]:  # noqa: ARG002 - the outputs are new ones
+        """Runs requests of equal item shapes as one batch."""
+        inputs = members[0]
+        if len(members) > 1:
+            inputs = {name: np.concatenate([arrays[name] for arrays in members]) for name in members[0]}
+        return self.session.run(self.output_names, inputs, self.run_options)
 
     def finalize(self) -> None:
         """Gives the session's memory back before the process ends."""
         self.session = None
-
-
-def failure(error: Exception) -> Any:
-    """The response that carries an error to one client."""
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnx runtime error: {error}"))
 
 
 def decode(array: np.ndarray) -> np.ndarray:
@@ -224,11 +164,6 @@ def check_accelerators(config: Config) -> None:
         raise pb_utils.TritonModelException(f"execution accelerators {names} are not available in this backend")
 
 
-def parameter(config: Config, key: str) -> str | None:
-    """A string of the config's ``parameters``, or None."""
-    return config.get("parameters", {}).get(key, {}).get("string_value")
-
-
 def integer(config: Config, key: str) -> int:
     """An integer parameter; 0 where it is not given."""
     value = parameter(config, key)
@@ -276,19 +211,11 @@ def check_tensors(config: Config, kind: str, tensors: list[Any], *, batched: boo
             raise pb_utils.TritonModelException(
                 f"{kind} '{name}': data_type is {tensor['data_type']}, the model has {graph_type(graph[name])}"
             )
-        dims = tensor.get("reshape", {}).get("shape", tensor["dims"])
-        dims = [*([-1] if batched else []), *(int(size) for size in dims)]
+        dims = stated_dims(tensor, batched=batched)
         if not dims_agree(dims, graph_dims(graph[name])):
             raise pb_utils.TritonModelException(
                 f"{kind} '{name}': the model expects the shape {graph_dims(graph[name])}, the config says {dims}"
             )
-
-
-def dims_agree(stated: list[int], graph: list[int]) -> bool:
-    """Whether a shape of the config fits one of the graph; -1 fits all. The config shows a scalar as [1]."""
-    if not graph:
-        return stated in ([], [1])
-    return len(stated) == len(graph) and all(-1 in (a, b) or a == b for a, b in zip(stated, graph, strict=True))
 
 
 def complete(config: Any, session: Any) -> None:

@@ -1,0 +1,16 @@
+"""Triton's ``tensorrt`` backend, in Python: stands in for NVIDIA's C++ one where that is not installed.
+
+The engine is loaded once for each instance, with an execution context for each profile that the instance group names.
+The requests of a batch are written straight into pinned memory and run with one enqueue.
+"""
+
+from __future__ import annotations
+
+from tritonsmith_engine_model import EngineModel
+from tritonsmith_plans import TENSORRT
+
+
+class TritonPythonModel(EngineModel):
+    """One instance of one model: one process, one engine."""
+
+    library = TENSORRT
