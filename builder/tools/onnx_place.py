@@ -5,7 +5,6 @@ Nodes have numbers for names (``node_MatMul_91``); parameters keep those of the 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -49,20 +48,6 @@ def _parameter(value: str, makers: Mapping[str, Any], parameters: Collection[str
     while value in makers and makers[value].op_type in _FORMS:
         value = makers[value].input[0]
     return value if value in parameters else ""
-
-
-def duplicates(path: Path) -> tuple[str, ...]:
-    """Names that several values of the graph have: onnxruntime takes some such files, TensorRT none."""
-    graph = _graph(path)
-    names = Counter(
-        [
-            *{one.name for one in graph.input},
-            *(output for node in graph.node for output in node.output if output),
-            *(one.name for one in graph.initializer if one.name not in {given.name for given in graph.input}),
-        ]
-    )
-    outputs = Counter(one.name for one in graph.output)
-    return tuple(name for counted in (names, outputs) for name, count in counted.items() if count > 1)
 
 
 def _graph(path: Path) -> Any:  # noqa: ANN401 - onnx.GraphProto

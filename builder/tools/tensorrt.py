@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from builder.errors import BlockedError
 from builder.tools import hardware, installed
@@ -32,6 +32,7 @@ class Library(Protocol):
     __version__: str
     Builder: type[trt.Builder]
     BuilderFlag: type[trt.BuilderFlag]
+    ComputeCapability: Any  # of TensorRT-RTX alone
     Dims: type[trt.Dims]
     HardwareCompatibilityLevel: type[trt.HardwareCompatibilityLevel]
     ILogger: type[trt.ILogger]
@@ -74,13 +75,14 @@ def cuda(runtime: str) -> str | None:
     return None
 
 
-def blocked(runtime: str, wanted: str, capability: str) -> BlockedError | None:
+def blocked(runtime: str, wanted: str, capability: str, *, strip_weights: bool = False) -> BlockedError | None:
     """What is missing here to compile for a GPU; None: nothing. It imports no library.
 
     Args:
         runtime: tensorrt | tensorrt-rtx.
         wanted: version of the library, ``10.13.2`` or ``1.7.1.116``: as many numbers as must be the same.
         capability: the GPU's compute capability, ``7.5``.
+        strip_weights: a plan without weights: TensorRT-RTX loads kernels while it makes one, which takes a driver.
     """
     found = version(runtime)
     if found is None:
@@ -90,18 +92,20 @@ def blocked(runtime: str, wanted: str, capability: str) -> BlockedError | None:
             f"{runtime} {wanted} is needed, and {found} is installed: a plan runs in the version that made it alone",
             mend=f"install {wanted}, or take a Triton release that has {found}",
         )
-    return None if runtime == TENSORRT_RTX else _without_gpu(capability)
+    if runtime == TENSORRT:
+        return _without_gpu(capability)
+    if strip_weights and not hardware.gpus():
+        return BlockedError(
+            f"engine.strip_weights: {runtime} needs a GPU to make a plan without weights; this machine has none",
+            mend="leave engine.strip_weights out, or build on a machine with a GPU",
+        )
+    return None
 
 
 def is_version(found: str, wanted: str) -> bool:
     """Whether a version is the wanted one, as far as that is stated: ``10.13.2.6`` is ``10.13.2``."""
     count = min(len(wanted.split(".")), len(found.split(".")))
     return found.split(".")[:count] == wanted.split(".")[:count]
-
-
-def gpu_here() -> hardware.Gpu | None:
-    """The GPU that TensorRT compiles on: the first that CUDA sees."""
-    return next(iter(hardware.gpus()), None)
 
 
 def _without_gpu(capability: str) -> BlockedError | None:

@@ -1,41 +1,34 @@
 """From an ONNX file to a plan for one compute capability, with any of the libraries of :mod:`builder.tools.tensorrt`.
 
-Networks are strongly typed, always: precision is decided in the graph, and TensorRT 11 knows no other way.
+Each plan is made by a process of its own (:mod:`builder.tools.tensorrt_child`). TensorRT-RTX 1.7 makes another plan
+than it should after one has failed in the same process; what the libraries print past their logger stays off the
+terminal; an interruption ends them at once, and a crash of theirs is none of ours.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+from builder import errors
 from builder.artifacts import Tensor
-from builder.errors import ModelError
-from builder.tools import tensorrt_cache
-from builder.tools.gpus import TENSORRT_RTX
-from builder.tools.tensorrt import load
+from builder.errors import MachineError, TritonsmithError
+from builder.settings import environment
+from builder.tools import process
 from builder.tools.tensorrt_errors import Failure, explain
-from builder.tools.tensorrt_log import Log, Progress, monitor, spilled, watched
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from builder.artifacts import Json, Profile
 
-    import tensorrt as trt
+log = logging.getLogger(__name__)
 
-    from builder.artifacts import Profile
-    from builder.tools.tensorrt import Library
-
-_DTYPES: Final = {
-    "FLOAT": "FP32",
-    "HALF": "FP16",
-    "BF16": "BF16",
-    "INT64": "INT64",
-    "INT32": "INT32",
-    "INT8": "INT8",
-    "UINT8": "UINT8",
-    "BOOL": "BOOL",
-}
-"""TensorRT's name of a type → Triton's; the others cannot be a model's input or output there."""
+_ENTRY: Final = "builder.tools.tensorrt_child"
+_TIMEOUT_SECONDS: Final = 6 * 3600.0  # TensorRT may time kernels for an hour; this only ends what hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class EngineOptions:
         optimization_level: 0 to 5: how long it looks for faster kernels.
         version_compatible: later releases of the same major version may load the plan (TensorRT alone).
         hardware_compatibility: none | ampere_plus | same_compute_capability (TensorRT alone).
-        strip_weights: the plan is written without weights: :mod:`builder.tools.tensorrt_refit` puts them back.
+        strip_weights: the plan is written without weights: :func:`builder.tools.tensorrt_plan.refit` puts them back.
         tf32: fp32 matrices may be multiplied in TF32; TensorRT itself would, unless it is told not to.
     """
 
@@ -69,7 +62,8 @@ class Order:
         capability: compute capability of the GPU, ``7.5``.
         profiles: at least one.
         options: for the builder.
-        cache: file of the timing cache.
+        cache: file of the timing cache; None: none. In TensorRT-RTX it has no effect on the plan, and will go (its
+            release notes, 1.0).
     """
 
     model: Path
@@ -77,21 +71,30 @@ class Order:
     capability: str
     profiles: tuple[Profile, ...]
     options: EngineOptions
-    cache: Path
+    cache: Path | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Built:
-    """What came of it, besides the plan."""
+    """What came of it, besides the plan.
 
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
-    version: str = ""  # that the library says of itself
-    flags: tuple[str, ...] = ()  # TensorRT's names of the builder flags that were set
-    layers: int = 0  # of the network, before fusion
-    seconds: dict[str, float] = field(default_factory=dict)  # parse, build
-    timing_cache: dict[str, str | int] = field(default_factory=dict)
-    warnings: int = 0
+    Args:
+        inputs: as the engine states them.
+        outputs: likewise.
+        version: that the library says of itself.
+        flags: TensorRT's names of the builder flags that were set.
+        layers: of the network, before they were fused.
+        seconds: by part: import, parse, build.
+        timing_cache: sha256 (``digest``) and size in bytes; None: there was none.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    version: str
+    flags: tuple[str, ...]
+    layers: int
+    seconds: dict[str, float]
+    timing_cache: dict[str, Json] | None
 
 
 def build(order: Order, plan: Path) -> Built:
@@ -100,120 +103,45 @@ def build(order: Order, plan: Path) -> Built:
     Raises:
         BlockedError: the library, or a GPU that it needs, is not here.
         ModelError: TensorRT cannot compile the model, or not as the recipe asks.
-        MachineError: there was not enough memory.
+        MachineError: there was not enough memory, or the library crashed.
     """
-    library = load(order.runtime)
-    built, progress, log = Built(version=library.__version__), Progress(), Log(library)
+    what = f"engine for compute capability {order.capability}"
+    answers: list[dict[str, Any]] = []
 
-    def call() -> None:
-        _build(library, order, plan, built, progress, log)
+    def hear(line: str) -> None:
+        answer = json.loads(line)
+        if "at" in answer:
+            log.info("%s: %s (%.0f s)", what, answer["at"], answer["seconds"])
+        else:
+            answers.append(answer)
 
-    watched(f"engine for compute capability {order.capability}", progress, call)
-    return built
-
-
-def _build(library: Library, order: Order, plan: Path, built: Built, progress: Progress, log: Log) -> None:
-    began = time.monotonic()
-    # Its own messages of a failure go past the logger, to standard error; while it compiles, warnings to standard out.
-    with spilled(1, 2):
-        builder = library.Builder(log.logger)
-        network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = library.OnnxParser(network, log.logger)
-        parsed = parser.parse_from_file(str(order.model))
-    if not parsed:
-        raise explain(_failure(order, log, parser))
-    built.seconds["parse"] = round(time.monotonic() - began, 3)
-    config = builder.create_builder_config()
-    config.progress_monitor = monitor(library, progress)
-    _configure(library, config, order)
-    for profile in order.profiles:
-        config.add_optimization_profile(_profile(library, builder, network, profile))
-    tensorrt_cache.use(config, order.cache)
-    with spilled(1):
-        serialized = builder.build_serialized_network(network, config)
-    if serialized is None:
-        raise explain(_failure(order, log))
-    with plan.open("wb") as stream:
-        stream.write(serialized)
-    built.seconds["build"] = round(time.monotonic() - began - built.seconds["parse"], 3)
-    built.inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
-    built.outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
-    members: dict[str, trt.BuilderFlag] = library.BuilderFlag.__members__
-    built.flags = tuple(sorted({flag.name for flag in members.values() if config.get_flag(flag)}))
-    built.layers, built.warnings = network.num_layers, len(log.warnings)
-    built.timing_cache = tensorrt_cache.publish(config, order.cache)
+    data = {**asdict(order), "model": str(order.model), "cache": order.cache and str(order.cache), "plan": str(plan)}
+    env = {**environment(), "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
+    command = [sys.executable, "-P", "-m", _ENTRY, json.dumps(data)]
+    ended = process.run(command, what=what, timeout_seconds=_TIMEOUT_SECONDS, env=env, check=False, on_line=hear)
+    if not answers:
+        said = tuple(ended.stderr.splitlines()[-20:])
+        died = f"{what}: the library {process.describe_status(ended.returncode)}"
+        raise explain(_failure(order, said), MachineError("\n".join((died, *said[-3:])), mend=_MEND_DEATH))
+    return _built(order, answers[-1], ended.stderr)
 
 
-def _configure(library: Library, config: trt.IBuilderConfig, order: Order) -> None:
-    options, flags = order.options, library.BuilderFlag
-    wanted = {
-        flags.TF32: options.tf32,
-        flags.VERSION_COMPATIBLE: options.version_compatible,
-        # Identical weights are put back: the kernels may be those that suit them.
-        flags.STRIP_PLAN: options.strip_weights,
-        flags.REFIT_IDENTICAL: options.strip_weights,
-    }
-    for flag, on in wanted.items():
-        (config.set_flag if on else config.clear_flag)(flag)
-    config.builder_optimization_level = options.optimization_level
-    if options.workspace_mib is not None:
-        config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
-    if options.hardware_compatibility != "none":
-        levels = library.HardwareCompatibilityLevel.__members__
-        config.hardware_compatibility_level = levels[options.hardware_compatibility.upper()]
-    if order.runtime == TENSORRT_RTX:
-        _aim(library, config, order.capability)
+_MEND_DEATH: Final = "build with fewer --jobs: it may have needed more memory than there was"
 
 
-def _aim(library: Library, config: trt.IBuilderConfig, capability: str) -> None:
-    """Names the GPU that TensorRT-RTX compiles for: every entry of the list that is announced has to be set."""
-    named = library.ComputeCapability.__members__  # type: ignore[attr-defined]
-    name = f"SM{capability.replace('.', '')}"
-    if name not in named:
-        known = ", ".join(one for one in named if one.startswith("SM"))
-        raise ModelError(
-            f"compute capability {capability}: TensorRT-RTX {library.__version__} does not compile for it; "
-            f"it does for {known}",
-            mend="take runtime tensorrt, which compiles on the GPU itself, or another GPU",
-        )
-    config.num_compute_capabilities = 1  # type: ignore[attr-defined]
-    config.set_compute_capability(named[name], 0)  # type: ignore[attr-defined]
+def _built(order: Order, answer: dict[str, Any], printed: str) -> Built:
+    """The outcome that the process told, or its error."""
+    if "error" in answer:
+        kind: type[TritonsmithError] = getattr(errors, answer["error"]["class"])
+        raise kind(answer["error"]["message"], mend=answer["error"]["mend"])
+    if "said" in answer:
+        said = (*printed.splitlines(), *answer["said"])
+        raise explain(_failure(order, said, tuple((operator, node) for operator, node in answer["refused"])))
+    sides = {side: tuple(Tensor(name, dtype, tuple(shape)) for name, dtype, shape in answer[side])
+             for side in ("inputs", "outputs")}  # fmt: skip
+    return Built(**{**answer, **sides, "flags": tuple(answer["flags"])})
 
 
-def _profile(
-    library: Library, builder: trt.Builder, network: trt.INetworkDefinition, profile: Profile
-) -> trt.IOptimizationProfile:
-    """Each input's first dynamic axis is the batch; the others are lengths in tokens."""
-    made = builder.create_optimization_profile()
-    for index in range(network.num_inputs):
-        tensor = network.get_input(index)
-        shape = _shape(tensor)
-        if -1 in shape[1:] and profile.sequence is None:
-            raise ModelError(f"input {tensor.name} {list(shape)} has an axis of tokens, and the profile says none")
-        least, best, most = (
-            [
-                size if size >= 0 else profile.batch[bound] if axis == 0 else (profile.sequence or (0, 0, 0))[bound]
-                for axis, size in enumerate(shape)
-            ]
-            for bound in range(3)
-        )
-        made.set_shape(tensor.name, library.Dims(least), library.Dims(best), library.Dims(most))
-    return made
-
-
-def _tensor(tensor: trt.ITensor) -> Tensor:
-    name = tensor.dtype.name
-    if name not in _DTYPES:
-        raise ModelError(f"tensor {tensor.name} is {name}, which no Triton model can take or give")
-    return Tensor(tensor.name, _DTYPES[name], _shape(tensor))
-
-
-def _shape(tensor: trt.ITensor) -> tuple[int, ...]:
-    return tuple(tensor.shape[axis] for axis in range(len(tensor.shape)))
-
-
-def _failure(order: Order, log: Log, parser: trt.OnnxParser | None = None) -> Failure:
-    found = [] if parser is None else [parser.get_error(index) for index in range(parser.num_errors)]
-    refused = tuple((error.node_operator(), error.node_name(), error.desc()) for error in found)
-    return Failure(order.model, order.runtime, order.capability, order.profiles, order.options.workspace_mib,
-                   tuple(log.errors), refused)  # fmt: skip
+def _failure(order: Order, said: tuple[str, ...], refused: tuple[tuple[str, str], ...] = ()) -> Failure:
+    limit = order.options.workspace_mib
+    return Failure(order.model, order.runtime, order.capability, order.profiles, limit, said, refused)

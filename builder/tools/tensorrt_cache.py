@@ -13,23 +13,21 @@ import re
 from typing import TYPE_CHECKING
 
 from builder.tools.atomic import replacing
-from builder.tools.gpus import TENSORRT_RTX
-from builder.tools.tensorrt import gpu_here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import tensorrt as trt
 
+    from builder.tools import hardware
+
 log = logging.getLogger(__name__)
 
 
-def path_of(folder: Path, runtime: str, library_version: str, capability: str) -> Path:
-    """The cache's file. TensorRT-RTX compiles without a GPU: there the capability stands for GPU and driver."""
-    gpu = None if runtime == TENSORRT_RTX else gpu_here()
-    device = f"{gpu.name}-driver{gpu.driver.partition('.')[0]}" if gpu else f"sm{capability.replace('.', '')}"
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{runtime}-{library_version}-{device}")
-    return folder / f"{name}.cache"
+def path_of(folder: Path, library_version: str, gpu: hardware.Gpu) -> Path:
+    """The cache's file."""
+    name = f"tensorrt-{library_version}-{gpu.name}-driver{gpu.driver.partition('.')[0]}"
+    return folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.cache"
 
 
 def use(config: trt.IBuilderConfig, path: Path) -> None:

@@ -33,8 +33,8 @@ class Failure:
         capability: compute capability.
         profiles: optimisation profiles.
         workspace_mib: limit; None: none.
-        errors: messages of severity error, in their order.
-        refused: operator, node and reason of each node that the parser refused; a node without name is "".
+        errors: messages of severity error, and what the library printed, in their order.
+        refused: operator and name of each node that the parser refused.
     """
 
     model: Path
@@ -43,42 +43,41 @@ class Failure:
     profiles: tuple[Profile, ...]
     workspace_mib: int | None
     errors: tuple[str, ...]
-    refused: tuple[tuple[str, str, str], ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
 
-def explain(failure: Failure) -> TritonsmithError:
-    """The error that says what is wrong, where, and what to do about it."""
-    nodes = [one for one in failure.refused if one[0]]
-    if nodes:
-        return _unsupported(failure, nodes)
+def explain(failure: Failure, otherwise: TritonsmithError | None = None) -> TritonsmithError:
+    """The error that says what is wrong, where, and what to do about it.
+
+    Args:
+        failure: what was asked, and what TensorRT said.
+        otherwise: the error for what is not known; default: one with TensorRT's words.
+    """
     if failure.refused:
-        return _unreadable(failure)
+        return _unsupported(failure)
     said = "\n".join(failure.errors)
     for pattern, make in _KNOWN.items():
         if match := re.search(pattern, said):
             return make(failure, match)
-    return _unknown(failure)
+    return otherwise or _unknown(failure)
 
 
-def _unsupported(failure: Failure, nodes: list[tuple[str, str, str]]) -> TritonsmithError:
-    told = [f"{operator} ({_place(failure, name)})" for operator, name, _ in nodes[:_MOST_NODES]]
+def _unsupported(failure: Failure) -> TritonsmithError:
+    nodes = failure.refused
+    told = [f"{operator} ({_place(failure, name)})" for operator, name in nodes[:_MOST_NODES]]
     more = f", and {len(nodes) - _MOST_NODES} more" if len(nodes) > _MOST_NODES else ""
-    operators = ", ".join(sorted({operator for operator, _, _ in nodes}))
     return ModelError(
-        f"{failure.runtime} does not support {operators}: {', '.join(told)}{more}",
-        mend="take runtime onnxruntime for this model, or a model without this operator",
+        f"{failure.runtime} does not support {', '.join(told)}{more}",
+        mend="take runtime onnxruntime for this model, or a model without these operators",
     )
 
 
-def _unreadable(failure: Failure) -> TritonsmithError:
-    names = onnx_place.duplicates(failure.model)
-    if names:
-        return ModelError(
-            f"{failure.runtime}: in the graph several values are called {', '.join(names[:_MOST_NODES])}: an output's "
-            "name must be unique (onnxruntime takes such a file, and goes by the last one)",
-            mend="build again; if it stays, report the model: whoever changed the graph did not rename what it added",
-        )
-    return _unknown(failure)
+def _duplicate(failure: Failure, match: re.Match[str]) -> TritonsmithError:
+    return ModelError(
+        f"{failure.runtime}: several values of the graph are called {match['name'].strip()}: names must be unique "
+        "(onnxruntime takes such a file, and goes by the last one)",
+        mend="build again; if it stays, report the model: whoever changed its graph did not rename what it added",
+    )
 
 
 def _no_fp32(failure: Failure, match: re.Match[str]) -> TritonsmithError:
@@ -131,7 +130,7 @@ def _no_lean(failure: Failure, _: re.Match[str]) -> TritonsmithError:
 
 
 def _unknown(failure: Failure) -> TritonsmithError:
-    words = [desc for _, _, desc in failure.refused] or list(failure.errors[-2:]) or ["it gave no reason"]
+    words = failure.errors[-2:] or ("it gave no reason",)
     return ModelError(
         f"{failure.runtime} cannot compile the model for compute capability {failure.capability}: "
         f"{_short('; '.join(words))}",
@@ -140,6 +139,7 @@ def _unknown(failure: Failure) -> TritonsmithError:
 
 
 _KNOWN: Final[dict[str, Callable[[Failure, re.Match[str]], TritonsmithError]]] = {
+    r"(?:Output name is not unique|duplicate tensor name): (?P<name>.+)": _duplicate,
     r"operation '(?P<node>[^']*)'[^:]*: FP32 GEMM is not supported": _no_fp32,
     r"no tactics to implement the operation within workspace limit": _no_workspace,
     r"(?P<bound>k\w+) values for profile (?P<profile>\d+) violate shape constraints: (?P<node>[^:]*): "
