@@ -362,8 +362,7 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         elif destination.unverified:
-            figures = {"ledger": manifest.precision["ledger"]} if "ledger" in manifest.precision else {}
-            manifest = with_verdict(manifest, None, Verdict(UNVERIFIED, (destination.unverified,), figures))
+            manifest = with_verdict(manifest, None, _unproven(manifest, destination.unverified))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
@@ -373,6 +372,17 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
     return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
+
+
+def _unproven(manifest: Manifest, why: str) -> Verdict:
+    """The verdict on what cannot be tried here: why, and how far its answers were held against the reference."""
+    ledger = manifest.precision.get("ledger")
+    if not isinstance(ledger, list):
+        return Verdict(UNVERIFIED, (why,))
+    last = cast("dict[str, Json]", ledger[-1])
+    figures = ", ".join(f"{name} {value:.6g}" for name, value in last["figures"].items())
+    seen = f"before it was compiled, after {last['after']}, it answered within tolerance: {figures}"
+    return Verdict(UNVERIFIED, (why, seen), {"ledger": ledger})
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -394,9 +404,7 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
         MachineError: the server, or this machine, failed.
     """
     delivery = collect(path)
-    engine = delivery.manifest.engine
-    if engine is not None and (missing := targeting.missing_gpu(tuple(engine.plans))):
-        raise BlockedError(f"{path}: a plan of {engine.runtime} needs {missing}", mend="verify it where that is")
+    delivery.manifest.check_gpus(path)
     cache, clock = settings().cache, _Clock(reporter)
     executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
     manifest = _proven(delivery, executor, cache)

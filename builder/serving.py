@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from builder.package import Manifest
     from builder.tools.triton_server import Server
 
 DEFAULT_RELEASE: Final = "25.09"
@@ -61,8 +62,11 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
 
     Raises:
         UserError: there is nothing at the path, or it is no archive and no repository.
+        BlockedError: its plans are for GPUs that this machine has not.
         ServerError: the server did not start, did not load a model, or ended.
     """
+    if (manifest := _manifest_of(path)) is not None:
+        manifest.check_gpus(path)
     cache = settings().cache
     version = release(triton or _release_of(path)).onnxruntime
     if version is None:
@@ -134,18 +138,22 @@ def _is_ensemble(config: Path) -> bool:
     return config.is_file() and bool(_ENSEMBLE.search(config.read_text(encoding="utf-8", errors="replace")))
 
 
+def _manifest_of(path: Path) -> Manifest | None:
+    """What is said of an archive beside it; None where nothing is, and of a folder."""
+    manifest = manifest_path(path)
+    return read_manifest(manifest) if path.is_file() and manifest.is_file() else None
+
+
 def _release_of(path: Path) -> str:
     """What the manifest beside an archive says; the default where there is none."""
-    if not path.is_file():
-        return DEFAULT_RELEASE
-    manifest = manifest_path(path)
-    return read_manifest(manifest).target.triton if manifest.is_file() else DEFAULT_RELEASE
+    manifest = _manifest_of(path)
+    return manifest.target.triton if manifest is not None else DEFAULT_RELEASE
 
 
 def _python_of(path: Path) -> tuple[int, int] | None:
     """The only Python that the steps of an archive run on; None: any, or nobody says it."""
-    manifest = manifest_path(path)
-    return needed_python(read_manifest(manifest).wheels) if path.is_file() and manifest.is_file() else None
+    manifest = _manifest_of(path)
+    return needed_python(manifest.wheels) if manifest is not None else None
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from builder.tools.compatibility import TENSORRT_RTX_VERSION, engine_version
 from builder.verify import load_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from builder.artifacts import Engine, OnnxModel, Sample
     from builder.core.stage import Stage
@@ -167,23 +167,12 @@ def lacking(recipe: AnyRecipe, name: str) -> dict[str, str]:
 
     wanted, version = capabilities(target), library_version(target)
     unmet = {one: tensorrt.blocked(target.runtime, version, one) for one in wanted}
+    missing = gpus.missing(wanted, target.hardware.gpu_names)
     found = {stage: error.message for stage, one in engine_stages(target).items() if (error := unmet.get(one))}
-    if missing := missing_gpu(wanted, target.hardware.gpu_names):
+    if target.runtime == gpus.TENSORRT and missing:  # its compiler times kernels on the GPU that will run them
+        for stage, one in engine_stages(target).items():
+            alone = gpus.missing((one,) if one else ())
+            found[stage] = "; ".join(filter(None, (found.get(stage), f"it needs {alone}" if alone else "")))
+    if missing:
         found["measure"] = f"a plan of {target.runtime} runs on its GPU alone: it needs {missing}"
     return found
-
-
-def missing_gpu(wanted: Sequence[str], names: Sequence[str] = ()) -> str:
-    """The GPUs that are not here, in words; empty: all are.
-
-    Args:
-        wanted: compute capabilities; empty: any will do.
-        names: what the GPUs are called.
-    """
-    here = [gpu.compute_capability for gpu in hardware.gpus()]
-    absent = [capability for capability in wanted if capability not in here]
-    if not absent and here:
-        return ""
-    named = f" ({', '.join(names)})" if names else ""
-    what = f"a GPU of compute capability {' and one of '.join(absent)}{named}" if absent else "a GPU"
-    return f"{what}; this machine has {', '.join(here) or 'none'}"

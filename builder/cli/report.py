@@ -20,7 +20,8 @@ _MEGABYTE = 1_000_000
 def render(result: BuildResult) -> None:
     """Prints one archive's stages, parity, speed and identity to stdout."""
     manifest = result.manifest
-    typer.echo(f"\n{manifest.name} for {manifest.target.name}: {result.status}")
+    plan = f" (a plan of {manifest.engine.runtime})" if manifest.engine else ""
+    typer.echo(f"\n{manifest.name} for {manifest.target.name}{plan}: {result.status}")
     for reason in manifest.measured.reasons:
         typer.echo(f"  {reason}")
     _render_precision(manifest.model_dump(mode="json")["precision"])

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from builder import __version__
 from builder.core.codec import to_json
 from builder.core.digest import canonical_json
-from builder.errors import ArchiveError, disk_error
+from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.recipe.tasks import tolerances
-from builder.tools import installed
+from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
 from builder.tools.compatibility import serving_facts
 
@@ -222,6 +222,15 @@ class Manifest(_Part):
         """Whether a request holds two texts."""
         return self.repository["text_pair"] is True
 
+    def check_gpus(self, path: Path) -> None:
+        """Checks that this machine has the GPUs that the archive's plans are for.
+
+        Raises:
+            BlockedError: it has not.
+        """
+        if self.engine is not None and (missing := gpus.missing(tuple(self.engine.plans))):
+            raise BlockedError(f"{path}: a plan of {self.engine.runtime} needs {missing}", mend="go where that is")
+
     @property
     def wheels(self) -> tuple[str, ...]:
         """File names of the packages that its Python steps have."""
@@ -315,8 +324,8 @@ def describe_engine(engine: Engine, triton: str) -> EngineFacts:
     return EngineFacts(
         runtime=engine.runtime,
         plans={capability: _file(engine.files[name]) for capability, name in sorted(engine.plans.items())},
-        record=plain["record"],
-        serving=serving_facts(triton),
+        record={key: value for key, value in plain["record"].items() if key != "precision"},  # which is told above
+        serving=serving_facts(triton, engine.runtime),
         **tuples,
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import UserError
+from builder.tools import gpus
 from builder.tools.releases import RELEASES, Release, inference_amis, least_driver, release
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def loads(serving: str, made_with: str, *, version_compatible: bool) -> bool:
     return version_compatible and of_server[0] == of_plan[0] and of_server > of_plan
 
 
-def serving_facts(triton: str) -> dict[str, Json]:
-    """What the machine that serves must have for a release; None is unknown."""
+def serving_facts(triton: str, runtime: str) -> dict[str, Json]:
+    """What the machine that serves plans of a runtime must have, for a release of Triton; None is unknown.
+
+    ``inference_amis``: SageMaker's machine images whose driver will do.
+    """
     one = release(triton)
-    return {
-        "cuda": one.cuda,
-        "tensorrt": one.tensorrt,
-        "least_driver": least_driver(one),
-        "inference_amis": list(inference_amis(one)),
-    }
+    library = {"tensorrt": one.tensorrt} if runtime == gpus.TENSORRT else {"tensorrt_rtx": TENSORRT_RTX_VERSION}
+    amis = list(inference_amis(one))
+    return {"cuda": one.cuda, **library, "least_driver": least_driver(one), "inference_amis": amis}
 
 
 def _refusal(triton: str, known: str, version: str, version_compatible: bool) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import UserError
+from builder.tools import hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DATA: Final = Path(__file__).parent / "data"
 
@@ -76,6 +77,22 @@ def capabilities(runtime: str) -> Mapping[str, frozenset[str]]:
 def known_capabilities() -> tuple[str, ...]:
     """All compute capabilities that there is a GPU for, ascending."""
     return tuple(sorted({gpu.compute_capability for gpu in _gpus().values()}, key=ordinal))
+
+
+def missing(wanted: Sequence[str], names: Sequence[str] = ()) -> str:
+    """The GPUs that are not here, in words; empty: all are.
+
+    Args:
+        wanted: compute capabilities; empty: any will do.
+        names: what the GPUs are called.
+    """
+    here = [gpu.compute_capability for gpu in hardware.gpus()]
+    absent = [capability for capability in wanted if capability not in here]
+    if not absent and here:
+        return ""
+    named = f" ({', '.join(names)})" if names else ""
+    what = f"a GPU of compute capability {' and one of '.join(absent)}{named}" if absent else "a GPU"
+    return f"{what}; this machine has {', '.join(here) or 'none'}"
 
 
 def ordinal(capability: str) -> tuple[int, int]:

@@ -54,11 +54,14 @@ def test_versions(serving, made_with, exact, compatible):
 
 
 def test_what_the_serving_machine_must_have():
-    assert serving_facts("25.09") == {
+    assert serving_facts("25.09", "tensorrt") == {
         "cuda": "13.0.1",
         "tensorrt": "10.13.3.9",
         "least_driver": 580,
         "inference_amis": ["al2023-ami-sagemaker-inference-gpu-4-1"],
     }
-    assert len(serving_facts("24.10")["inference_amis"]) == 4
+    assert len(serving_facts("24.10", "tensorrt")["inference_amis"]) == 4
+    rtx = serving_facts("25.09", "tensorrt-rtx")
+    assert "tensorrt" not in rtx
+    assert rtx["tensorrt_rtx"] == "1.7.1.116"
     assert all(one.cuda and one.driver for one in RELEASES)
