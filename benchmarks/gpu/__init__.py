@@ -1,1 +1,4 @@
-"""``scripts/gpu_bench``: the study's matrix on a GPU host without network. Only numpy, torch and what it unpacks there."""
+"""``scripts/gpu_bench``: the study's matrix on a GPU host without network.
+
+It imports numpy, torch, what it unpacks there, and of ``builder`` what needs the standard library alone.
+"""

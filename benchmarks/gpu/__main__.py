@@ -170,8 +170,8 @@ def _read(folder: Path) -> list[Outcome]:
     return results.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
-def _outcome(row: Row, settings: Settings, status: str, reason: str = "", **found: Any) -> Outcome:
-    return Outcome(row.case.name, row.name, row.about(cpu=settings.cpu), status, reason, **found)
+def _outcome(row: Row, settings: Settings, status: str, reason: str = "", **found: object) -> Outcome:
+    return Outcome(row.case.name, row.name, row.about(cpu=settings.cpu), status, reason, **found)  # type: ignore[arg-type]
 
 
 def _impossible(row: Row, shop: Workshop, settings: Settings) -> Outcome | None:
@@ -205,19 +205,15 @@ def _measure(
 ) -> Outcome:
     precision = "fp32" if settings.cpu else row.runtime.precision
     limit = base.p99_ms if base and row.name != matrix.BASE else None
+    load = served.Load(shop.outfit.toolchain, shop.work / "perf", settings.concurrencies, settings.windows)
+
+    def go_on(point: dict[str, Any]) -> bool:
+        # More in flight only make a request wait longer: far beyond the base's p99 nothing can count.
+        return limit is None or point["status"] != "stable" or point["p99_ms"] <= 1.5 * limit
+
     with served.serve(row, files, shop.outfit, shop.work, cpu=settings.cpu) as (server, facts):
         parity = served.check(served.ask(server.http_address, row.name, samples), samples.expected, precision)
-        points = served.measure(
-            server,
-            row.name,
-            samples,
-            shop.outfit,
-            shop.work / "perf",
-            concurrencies=settings.concurrencies,
-            windows=settings.windows,
-            # More in flight only make a request wait longer: far beyond the base's p99 nothing can count.
-            go_on=lambda point: limit is None or point["status"] != "stable" or point["p99_ms"] <= 1.5 * limit,
-        )
+        points = served.measure(server, row.name, samples, load, go_on)
     return _outcome(row, settings, MEASURED, points=tuple(points), parity=parity, facts=facts)
 
 

@@ -1,7 +1,7 @@
 """BERT in plain PyTorch, with random weights from a seed: the same compute as the real one, and nothing to download.
 
-It answers as ``transformers``' ``BertModel`` does with the same weights (``tests/benchmarks/test_gpu_bert.py``), followed
-by the mean of the token vectors under the mask, of length 1. Also imported by the served model, which lies beside it.
+It answers as ``transformers``' ``BertModel`` does with the same weights (``tests/benchmarks/test_gpu.py``), followed by
+the mean of the token vectors under the mask, of length 1. Also imported by the served model, which lies beside it.
 """
 
 from __future__ import annotations

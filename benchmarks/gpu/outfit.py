@@ -64,7 +64,7 @@ def of_wheels(folder: Path, work: Path) -> Outfit:
 
 
 def of_cache(work: Path) -> Outfit:
-    """The toolchain of an installed tritonsmith, fetched first if need be; its stubs also see this Python's packages."""
+    """The toolchain of an installed tritonsmith, fetched first if need be; stubs see this Python's packages, too."""
     from builder.tools.releases import release
 
     cache = settings().cache

@@ -18,11 +18,12 @@ from builder.errors import ServerError, TritonsmithError
 from builder.tools import perf_analyzer, templates, triton_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from benchmarks.gpu.matrix import Row
     from benchmarks.gpu.outfit import Outfit
     from builder.tools.perf_analyzer import Windows
+    from builder.tools.toolchain import Toolchain
     from builder.tools.triton_server import Server
 
 _HERE = Path(__file__).parent
@@ -53,6 +54,16 @@ class Samples:
         return {"input_ids": self.ids[index], "attention_mask": np.ones_like(self.ids[index])}
 
 
+@dataclass(frozen=True)
+class Load:
+    """How perf_analyzer is run."""
+
+    toolchain: Toolchain
+    folder: Path  # for its files
+    concurrencies: tuple[int, ...]
+    windows: Windows
+
+
 def config(row: Row, files: Files, *, kind: str, cpu: bool) -> str:
     """The row's ``config.pbtxt``, complete: the server fills in nothing."""
     tokens, hidden = row.case.sequence, row.case.hidden
@@ -66,8 +77,9 @@ def config(row: Row, files: Files, *, kind: str, cpu: bool) -> str:
         f'output {{ name: "EMBEDDING" data_type: TYPE_FP32 dims: [{hidden}] }}',
     ]
     profiles = ""
-    if row.runtime.backend.startswith("tensorrt"):
+    if row.runtime.backend == "tensorrt":  # the other one always has all of them
         profiles = f" profile: {json.dumps([str(index) for index in range(len(PROFILES))])}"
+    if row.runtime.backend.startswith("tensorrt"):
         lines.append("optimization { cuda { graphs: true } }")
     lines.append(f"instance_group {{ count: {row.variant.instances} kind: {kind}{profiles} }}")
     if row.variant.batching:
@@ -187,27 +199,23 @@ def measure(
     server: Server,
     model: str,
     samples: Samples,
-    outfit: Outfit,
-    folder: Path,
-    *,
-    concurrencies: Sequence[int],
-    windows: Windows,
+    load: Load,
     go_on: Callable[[dict[str, Any]], bool],
 ) -> list[dict[str, Any]]:
     """perf_analyzer's points, concurrency by concurrency, while ``go_on`` says so."""
     rows = [samples.request(index) for index in range(len(samples.ids))]
     points: list[dict[str, Any]] = []
-    for concurrency in concurrencies:
+    for concurrency in load.concurrencies:
         before = _counts(server, model)
         try:
             point = perf_analyzer.measure(
-                outfit.toolchain,
+                load.toolchain,
                 address=server.grpc_address,
                 model=model,
                 rows=rows,
                 concurrency=concurrency,
-                folder=folder / f"{model}-{concurrency}",
-                windows=windows,
+                folder=load.folder / f"{model}-{concurrency}",
+                windows=load.windows,
             )
         except TritonsmithError as error:
             server.check()

@@ -1,7 +1,7 @@
 """The PyTorch rows: BERT in Triton's Python backend, the requests of a batch as one forward pass.
 
-Model parameters: ``size`` (a name of ``bert.SIZES``), ``weights``, ``precision`` (fp32 | fp16), ``sequence``, ``threads``,
-``graphs`` (true: a CUDA graph for each of a few batch sizes, a batch is filled up to the next of them).
+Model parameters: ``size`` (a name of ``bert.SIZES``), ``weights``, ``precision`` (fp32 | fp16), ``sequence``,
+``threads``, ``graphs`` (true: a CUDA graph for each of a few batch sizes; a batch is filled up to the next of them).
 """
 
 from __future__ import annotations
