@@ -27,6 +27,21 @@ verify: {sweep: {concurrency: [2]}}
 """
 
 
+BRISK = (
+    "-c",
+    """
+import sys
+from builder.cli import main
+from builder.tools.perf_analyzer import Windows
+from builder.verify import load
+load.fitting_windows = lambda seconds, concurrency: Windows(interval_milliseconds=400, trials=3)
+main(sys.argv[1:])
+""",
+)
+"""The command, with windows of a quarter of their length: where the figures of speed prove nothing, a measurement need
+not keep both processors busy for ten seconds and more."""
+
+
 TELL_MODULES = """
 import sys
 from builder.cli import main
