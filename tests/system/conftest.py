@@ -34,12 +34,12 @@ import sys
 from builder.cli import main
 from builder.tools.perf_analyzer import Windows
 from builder.verify import load
-load.fitting_windows = lambda seconds, concurrency: Windows(interval_milliseconds=400, trials=3)
+load.fitting_windows = lambda seconds, concurrency: Windows(400, trials=3, stability_percent=500)
 main(sys.argv[1:])
 """,
 )
-"""The command, with windows of a quarter of their length: where the figures of speed prove nothing, a measurement need
-not keep both processors busy for ten seconds and more."""
+"""The command, with short measurements that are always stable: where the figures of speed prove nothing, perf_analyzer
+need not keep both processors busy for 10 s and more."""
 
 
 TELL_MODULES = """

@@ -58,11 +58,8 @@ def test_failed_gate_ends_with_1_and_is_kept_apart(again):
     built = command("build", command.recipe, "--out", "out", "--json", "--set", constraint, program=BRISK)
     assert built.code == 1, built.err
     (archive,) = built.json["archives"]
-    # On a machine that is busy with something else no point may be stable: that is no pass either.
-    assert (archive["status"], archive["reasons"][0].split(":")[0]) in {
-        ("failed", "no measured concurrency meets all constraints"),
-        ("inconclusive", "there are constraints on speed, but none of 1 measurements is stable"),
-    }
+    assert archive["status"] == "failed"
+    assert archive["reasons"][0].startswith("no measured concurrency meets all constraints: ")
     assert not list((command.folder / "out").glob("*.tar.gz"))
     assert len(list((command.folder / "out" / "rejected").glob("*.tar.gz"))) == 1
 

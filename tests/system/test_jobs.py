@@ -1,5 +1,7 @@
 """Several recipes in one build, side by side in worker processes."""
 
+import pytest
+
 from tests.models import make_model
 
 LINE = "more than the"
@@ -17,6 +19,7 @@ def recipe(command, name, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_recipes_side_by_side_share_stages_and_keep_within_the_memory_that_they_say(command, built):
     medium = make_model(
         "bert", "sentence-embedding", command.folder / "medium-model",
