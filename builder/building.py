@@ -28,7 +28,6 @@ from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.tools.wheels import needed_python
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
@@ -386,7 +385,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
         load_models=manifest.load_models,
-        python=needed_python(manifest.wheels),
+        python=manifest.python,
     )
     gates = manifest.gates
     measurement = executor.run(Measure(cache, gates.concurrency), inputs)

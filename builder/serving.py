@@ -20,7 +20,6 @@ from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
 from builder.tools.releases import release
-from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +144,7 @@ def _release_of(path: Path) -> str:
 def _python_of(path: Path) -> tuple[int, int] | None:
     """The only Python that the steps of an archive run on; None: any, or nobody says it."""
     manifest = manifest_path(path)
-    return needed_python(read_manifest(manifest).wheels) if path.is_file() and manifest.is_file() else None
+    return read_manifest(manifest).python if path.is_file() and manifest.is_file() else None
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

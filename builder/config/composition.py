@@ -27,7 +27,8 @@ from builder.config.stage import Configure, ConfigureInputs, configure, target_v
 from builder.core.digest import describe_folder
 from builder.errors import InternalError, RecipeError
 from builder.recipe.composed import named_models
-from builder.recipe.steps import EnsembleStep, ModelStep, SelectStep
+from builder.recipe.steps import EnsembleStep, ModelStep, PythonStep, SelectStep
+from builder.tools import archive_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -218,10 +219,8 @@ class _Writer:
         groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
         serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
         threads = {"tokenizer_threads": str(tokenizer_threads(self._stage.vcpus))}
-        defaults = {
-            "dynamic_batching": {},
-            **({"parameters": strings(threads)} if section.kind == "tokenizer" else {}),
-        }
+        parameters = threads if section.kind == "tokenizer" else _environment(section)
+        defaults = {"dynamic_batching": {}, **({"parameters": strings(parameters)} if parameters else {})}
         config = _optional(compose(facts, serving, defaults), step.takes)
         place = ("pipeline", "steps", step.name, "serving")
         refuse_all([*tensor_problems(facts, serving)] or problems(config, Host()), self._recipe.root, place)
@@ -270,6 +269,13 @@ def _copies(kind: str, vcpus: int) -> int:
     if kind == "image":
         return default_instances(vcpus)
     return max(2, default_instances(vcpus)) if kind == "select" else 1
+
+
+def _environment(section: AnyStep) -> dict[str, str]:
+    """What tells the Python backend to run a step in an environment of its own."""
+    if not isinstance(section, PythonStep) or not section.environment:
+        return {}
+    return {"EXECUTION_ENV_PATH": f"$$TRITON_MODEL_DIRECTORY/{archive_environment.FILE_NAME}"}
 
 
 def _tensors(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
