@@ -2,7 +2,7 @@
 
 The names of folders: ``<recipe>`` the whole; ``<recipe>-<step>`` each step; a model with its tokenizer is an ensemble
 of its own, ``<recipe>-<step>`` or, where a step selects among several, ``<recipe>-<step>-<model>``, with ``…-tokenize``
-and ``…-model``.
+and ``…-model``. Steps that do the same share the folder of the first: a model is in memory once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
 from builder.config.declared import checked_dag, declared_dag
 from builder.config.folder import write, write_config
-from builder.config.hardware import default_instances, instance_count, share, tokenizer_threads
+from builder.config.hardware import default_instances, instance_count, share
 from builder.config.host import Host
 from builder.config.ports import ANY, ModelPorts, port
 from builder.config.refuse import refuse_all
@@ -28,7 +28,6 @@ from builder.core.digest import describe_folder
 from builder.errors import InternalError, RecipeError
 from builder.recipe.composed import named_models
 from builder.recipe.steps import EnsembleStep, ModelStep, PythonStep, SelectStep
-from builder.tools import archive_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +64,7 @@ class Compose:
     vcpus: int
     release: str
     name: ClassVar[str] = "config"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def fingerprint(self, inputs: ComposeInputs) -> Mapping[str, Json]:
         serving = self.recipe.serving.model_dump(mode="json")
@@ -100,8 +99,10 @@ class Compose:
         texts = {name: made for name, made in inputs.models.items() if isinstance(made.tokenizer, TokenizerFiles)}
         check_tokenizers(self.recipe, dag, {name: made.text_tokenizer for name, made in texts.items()})
         writer = _Writer(self, inputs, dag, out)
-        for step in dag.steps:
-            writer.step(step, self.recipe.pipeline.steps[step.name])
+        steps, sections = {step.name: step for step in dag.steps}, self.recipe.pipeline.steps
+        # Models first: where an ensemble has one of them, too, it is called after the step that is nothing else.
+        for name in sorted(sections, key=lambda name: not isinstance(sections[name], ModelStep)):
+            writer.step(steps[name], sections[name])
         whole = writer.whole()
         files = sorted({**describe_folder(out), **writer.referred}.items(), key=lambda item: item[0].split("/"))
         return ModelConfigs(self.recipe.name, dict(files), writer.record(whole))
@@ -136,31 +137,29 @@ class _Writer:
         self._configs: dict[str, Mapping[str, Json]] = {}
         self._folders: dict[str, dict[str, str]] = {}  # folder → what it is, for who packs it
         self._called: list[str] = []
+        self._made: dict[str, str] = {}  # all that decides what a folder does → the folder
+        self._does: dict[str, str] = {}  # step → the folder that does it
 
     def step(self, step: Step, section: AnyStep) -> None:
         """Writes what does a step."""
         name = f"{self._recipe.name}-{step.name}"
         match section:
             case ModelStep(model=model):
-                config, files = self._stage.parts[model].write_model(self._inputs.models[model], self._out, name)
-                self._keep({name: config}, files, {name: {"kind": "model", "model": model}})
+                self._does[step.name] = self._model(name, model)
             case EnsembleStep(ensemble=model):
-                self._ensemble(name, model)
+                self._does[step.name] = self._ensemble(name, model)
             case SelectStep():
-                called = {model: f"{name}-{model}" for model in named_models(section)}
-                for model, ensemble in called.items():
-                    self._ensemble(ensemble, model)
+                called = {model: self._ensemble(f"{name}-{model}", model) for model in named_models(section)}
                 self._called += called.values()
-                self._python(name, step, section, called)
+                self._does[step.name] = self._python(name, step, section, called)
             case _:
-                self._python(name, step, section, {})
+                self._does[step.name] = self._python(name, step, section, {})
 
     def whole(self) -> Mapping[str, Json]:
         """Writes the ensemble that clients call."""
         dag, recipe = self._dag, self._recipe
-        models = {step.name: f"{recipe.name}-{step.name}" for step in dag.steps}
         outputs = tuple(Tensor(name, port.dtype, (-1, *port.dims)) for name, (_, port) in dag.outputs.items())
-        scheduling = {"step": ensemble_steps(dag, models)}
+        scheduling = {"step": ensemble_steps(dag, self._does)}
         facts = ModelFacts(
             recipe.name, _tensors(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
         )
@@ -177,7 +176,7 @@ class _Writer:
         counts = {model: instance_count(config.get("instance_group", ())) for model, config in self._configs.items()}
         return {
             "models": [name, *(model for model in self._configs if model != name)],
-            "load_models": [name, *self._called],
+            "load_models": [name, *dict.fromkeys(self._called)],
             "folders": self._folders,
             "inputs": whole["input"],
             "outputs": whole["output"],
@@ -186,23 +185,41 @@ class _Writer:
             "instances": {model: count for model, count in counts.items() if "backend" in self._configs[model]},
         }
 
-    def _ensemble(self, name: str, model: str) -> None:
-        """Writes a model with its tokenizer, as a recipe of it alone has it."""
-        part = replace(self._stage.parts[model], model_name=name)
-        written = part.write(self._inputs.models[model], self._out)
-        kinds = {"ensemble": name, "tokenizer": f"{name}-tokenize", "model": f"{name}-model"}
-        folders = {folder: {"kind": kind, "model": model} for kind, folder in kinds.items()}
-        self._keep(written.configs, written.referred, folders)
+    def _model(self, name: str, model: str) -> str:
+        """Writes a model; the folder that has it."""
+        found = self._made.setdefault(f"model {model}", name)
+        if found == name:
+            config, files = self._stage.parts[model].write_model(self._inputs.models[model], self._out, name)
+            self._keep({name: config}, files, {name: {"kind": "model", "model": model}})
+        return found
 
-    def _python(self, name: str, step: Step, section: AnyStep, called: Mapping[str, str]) -> None:
-        """Writes a step that is Python."""
+    def _ensemble(self, name: str, model: str) -> str:
+        """Writes a model with its tokenizer, as a recipe of it alone has it; the ensemble's folder."""
+        found = self._made.setdefault(f"ensemble {model}", name)
+        if found == name:
+            shared = self._made.get(f"model {model}", "")
+            part = replace(self._stage.parts[model], model_name=name, other_model=shared)
+            written = part.write(self._inputs.models[model], self._out)
+            self._made.setdefault(f"model {model}", f"{name}-model")
+            kinds = {"ensemble": name, "tokenizer": f"{name}-tokenize"} | ({} if shared else {"model": f"{name}-model"})
+            folders = {folder: {"kind": kind, "model": model} for kind, folder in kinds.items()}
+            configs = {folder: config for folder, config in written.configs.items() if folder != shared}
+            self._keep(configs, {} if shared else written.referred, folders)
+        return found
+
+    def _python(self, name: str, step: Step, section: AnyStep, called: Mapping[str, str]) -> str:
+        """Writes a step that is Python; the folder that does it."""
         config = self._python_config(name, step, section)
-        write_config(config, self._out / name / "config.pbtxt", self._stage.release)
         values = step_settings.settings(section, step, self._facts(section, called))
-        write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
         model = getattr(section, section.kind) if section.kind not in {"aggregate", "select", "python"} else ""
-        of_it = {"kind": section.kind, "step": step.name, **({"model": model} if model else {})}
-        self._keep({name: config}, {}, {name: of_it})
+        own = (section.python, section.requirements, section.environment) if isinstance(section, PythonStep) else ()
+        found = self._made.setdefault(f"{section.kind} {model} {own} {values} {config | {'name': ''}}", name)
+        if found == name:
+            write_config(config, self._out / name / "config.pbtxt", self._stage.release)
+            write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
+            of_it = {"kind": section.kind, "step": step.name, **({"model": model} if model else {})}
+            self._keep({name: config}, {}, {name: of_it})
+        return found
 
     def _facts(self, section: AnyStep, called: Mapping[str, str]) -> step_settings.StepFacts:
         """What a step's settings are made of: of the model that it names, and of the ensembles that it calls."""
@@ -218,8 +235,7 @@ class _Writer:
         serving = section.serving.model_dump(mode="json")
         groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
         serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
-        threads = {"tokenizer_threads": str(tokenizer_threads(self._stage.vcpus))}
-        parameters = threads if section.kind == "tokenizer" else _environment(section)
+        parameters = step_settings.parameters(section, self._stage.vcpus)
         defaults = {"dynamic_batching": {}, **({"parameters": strings(parameters)} if parameters else {})}
         config = _optional(compose(facts, serving, defaults), step.takes)
         place = ("pipeline", "steps", step.name, "serving")
@@ -260,7 +276,9 @@ def _at_once(dag: Dag, recipe: Composed) -> int:
     depth: dict[str, int] = {}
     for step in dag.steps:
         depth[step.name] = 1 + max((depth.get(edge.source, 0) for edge in dag.edges_into(step.name)), default=0)
-    levels = [depth[name] for name, step in recipe.pipeline.steps.items() if step.kind in {"model", "ensemble"}]
+    steps = recipe.pipeline.steps.items()
+    placed = {(depth[name], *named_models(step)) for name, step in steps if step.kind in {"model", "ensemble"}}
+    levels = [level for level, _ in placed]
     return max((levels.count(level) for level in levels), default=1)
 
 
@@ -269,13 +287,6 @@ def _copies(kind: str, vcpus: int) -> int:
     if kind == "image":
         return default_instances(vcpus)
     return max(2, default_instances(vcpus)) if kind == "select" else 1
-
-
-def _environment(section: AnyStep) -> dict[str, str]:
-    """What tells the Python backend to run a step in an environment of its own."""
-    if not isinstance(section, PythonStep) or not section.environment:
-        return {}
-    return {"EXECUTION_ENV_PATH": f"$$TRITON_MODEL_DIRECTORY/{archive_environment.FILE_NAME}"}
 
 
 def _tensors(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:

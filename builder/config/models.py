@@ -31,6 +31,7 @@ class Facts:
     max_batch_size: int
     vcpus: int  # of the machine that will serve
     serving: Mapping[str, Json]  # the recipe's section
+    other_model: str = ""  # the model has this name: another ensemble brings it
 
     @property
     def tokenize_name(self) -> str:
@@ -38,7 +39,7 @@ class Facts:
 
     @property
     def model_name(self) -> str:
-        return f"{self.name}-model"
+        return self.other_model or f"{self.name}-model"
 
     @property
     def texts(self) -> tuple[str, ...]:

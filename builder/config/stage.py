@@ -81,6 +81,7 @@ class Configure:
         files: what the section names of the user's files, by the paths in the model's folder.
         root: the recipe as written, for the places in errors; no part of the key.
         section: where the serving section stands in it; no part of the key.
+        other_model: the folder of the model, where another ensemble has it, too; a pipeline's key follows its steps.
     """
 
     model_name: str
@@ -93,6 +94,7 @@ class Configure:
     files: Mapping[str, File] = field(default_factory=dict)
     root: Node | None = field(default=None, compare=False, repr=False)
     section: Keys = field(default=_SECTION, compare=False)
+    other_model: str = field(default="", compare=False)
     name: ClassVar[str] = "config"
     version: ClassVar[int] = 1
 
@@ -238,6 +240,7 @@ class Configure:
             max_batch_size=self.serving["max_batch_size"] or self.max_batch_size,
             vcpus=self.vcpus,
             serving=self.serving,
+            other_model=self.other_model,
         )
 
 

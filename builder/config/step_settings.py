@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.config import tokenize_step
+from builder.config.hardware import tokenizer_threads
 from builder.config.ports import TOKEN_PLACES
 from builder.errors import InternalError
 from builder.recipe import steps as kinds
+from builder.tools import archive_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +68,16 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
         case kinds.ImageStep():
             return _image(facts.made)
     raise InternalError(f"no settings for steps of kind {section.kind}")
+
+
+def parameters(section: AnyStep, vcpus: int) -> dict[str, str]:
+    """The ``parameters`` of a step's config."""
+    match section:
+        case kinds.TokenizerStep():
+            return {"tokenizer_threads": str(tokenizer_threads(vcpus))}
+        case kinds.PythonStep(environment=environment) if environment:
+            return {"EXECUTION_ENV_PATH": f"$$TRITON_MODEL_DIRECTORY/{archive_environment.FILE_NAME}"}
+    return {}
 
 
 def _tokenizer(step: Step, made: ConfigureInputs, part: Configure) -> dict[str, Json]:
