@@ -27,7 +27,7 @@ from builder.config.stage import Configure, ConfigureInputs, configure, target_v
 from builder.core.digest import describe_folder
 from builder.errors import InternalError, RecipeError
 from builder.recipe.composed import named_models
-from builder.recipe.steps import EnsembleStep, ModelStep, PythonStep, SelectStep
+from builder.recipe.steps import EnsembleStep, EntitiesStep, ModelStep, PythonStep, SelectStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,7 +124,12 @@ class Compose:
             gives=tuple(port(tensor) for tensor in made.model.outputs),
             text_pair=self.recipe.models[name].inputs.text_pair,
             labels=len(made.labels) or ANY,
+            unknown_begins=self._gathers_words(name) and step_settings.unknown_begins(made),
         )
+
+    def _gathers_words(self, name: str) -> bool:
+        steps = self.recipe.pipeline.steps.values()
+        return any(isinstance(one, EntitiesStep) and one.entities == name and one.gathers_words for one in steps)
 
 
 class _Writer:

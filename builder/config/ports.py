@@ -30,12 +30,16 @@ _SCORES: Final = "FP32"
 
 @dataclass(frozen=True, slots=True)
 class ModelPorts:
-    """What is known of a model: its tensors without the batch axis, and how many labels it has (-1: not known yet)."""
+    """What is known of a model: its tensors without the batch axis, and how many labels it has (-1: not known yet).
+
+    ``unknown_begins``: a step that gathers tokens into words must look for unknown tokens (None: not known yet).
+    """
 
     takes: tuple[Port, ...]
     gives: tuple[Port, ...]
     text_pair: bool = False
     labels: int = ANY
+    unknown_begins: bool | None = None
 
     @property
     def texts(self) -> tuple[Port, ...]:
@@ -149,9 +153,11 @@ def _post(
             found = (Port("ANSWER", "BYTES", (1,)), Port("SCORE", _SCORES, (1,)), *places)
             return (*logits, *_fixed(step), TEXT_PAIR), found
         case kinds.EntitiesStep(entities=model):
-            labels = _model(name, model, models).labels
-            logits = (Port("LOGITS", _SCORES, (ANY, labels)),)
-            return (*logits, *TOKEN_PLACES, TEXT), (Port("ENTITIES", "BYTES", (1,)),)
+            known = _model(name, model, models)
+            logits = (Port("LOGITS", _SCORES, (ANY, known.labels)),)
+            looks = step.gathers_words and known.unknown_begins is not False
+            ids = (Port("input_ids", "INT64", (ANY,), optional=known.unknown_begins is None),) if looks else ()
+            return (*logits, *TOKEN_PLACES, TEXT, *ids), (Port("ENTITIES", "BYTES", (1,)),)
 
 
 def _own(tensors: Mapping[str, kinds.TensorSpec]) -> tuple[Port, ...]:

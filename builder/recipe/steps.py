@@ -142,6 +142,11 @@ class EntitiesStep(_Step):
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] = "simple"
     """How tokens become entities, as in transformers' pipeline."""
 
+    @property
+    def gathers_words(self) -> bool:
+        """Whether tokens are gathered into words first."""
+        return self.aggregation_strategy in {"first", "average", "max"}
+
 
 class ImageStep(_Step):
     """JPEG or PNG bytes to pixels."""
