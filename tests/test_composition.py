@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,7 +230,28 @@ def test_one_text_to_two_models(built: Built, client: Client) -> None:
     np.testing.assert_allclose(answer["WHOLE"], probabilities, atol=1e-5)
     np.testing.assert_allclose(answer["ANSWER"], built.answers("both-a")[3:6], atol=1e-5)
     models = {"both", "both-tokenize", "both-a", "both-e", "both-labels", "both-whole", "both-whole-tokenize"}
-    assert set(built.repositories["both"].record["models"]) == models
+    assert set(built.repositories["both"].record["models"]) == {*models, "both-receive"}
+
+
+@pytest.mark.triton
+def test_a_bad_request_harms_no_other(client: Client) -> None:
+    """Three steps would read the request at the same time: without the step before them, most of these fail."""
+
+    def ask(number: int) -> str:
+        rows = ["some words " * (1 + number % 7)] * (1 + number % 4)
+        asked = {name: texts(rows)["TEXT"] for name in ("TEXT", "REPLY")}
+        if bad := number % 4 == 0:
+            asked["TEXT"][0, 0] = b"\xff"
+        try:
+            answer = client.infer("both", asked)
+        except ServerError as error:
+            return (
+                "refused" if bad and "TEXT, row 0: byte 0xff at position 0 is not UTF-8" in str(error) else str(error)
+            )
+        return "right" if not bad and answer["LABEL"].shape == (len(rows), 1) else "wrong"
+
+    with ThreadPoolExecutor(16) as pool:
+        assert Counter(pool.map(ask, range(240))) == {"refused": 60, "right": 180}
 
 
 @pytest.mark.triton

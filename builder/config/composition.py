@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import ModelConfigs, Tensor, TokenizerFiles
-from builder.config import step_settings, tokenize_step
+from builder.config import receive, step_settings, tokenize_step
 from builder.config.agreement import check_labels, check_tokenizers
 from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
@@ -19,7 +19,8 @@ from builder.config.declared import checked_dag, declared_dag
 from builder.config.folder import write, write_config
 from builder.config.hardware import default_instances, instance_count, share
 from builder.config.host import Host
-from builder.config.ports import ANY, ModelPorts, port
+from builder.config.ports import ANY, ModelPorts, port, tensors_of
+from builder.config.receive import with_receiver
 from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
@@ -98,7 +99,10 @@ class Compose:
         check_labels(self.recipe, dag, {name: made.labels for name, made in inputs.models.items()})
         texts = {name: made for name, made in inputs.models.items() if isinstance(made.tokenizer, TokenizerFiles)}
         check_tokenizers(self.recipe, dag, {name: made.text_tokenizer for name, made in texts.items()})
+        dag, receiver = with_receiver(dag)
         writer = _Writer(self, inputs, dag, out)
+        if receiver:
+            writer.receive(receiver)
         steps, sections = {step.name: step for step in dag.steps}, self.recipe.pipeline.steps
         # Models first: where an ensemble has one of them, too, it is called after the step that is nothing else.
         for name in sorted(sections, key=lambda name: not isinstance(sections[name], ModelStep)):
@@ -145,6 +149,15 @@ class _Writer:
         self._made: dict[str, str] = {}  # all that decides what a folder does → the folder
         self._does: dict[str, str] = {}  # step → the folder that does it
 
+    def receive(self, step: Step) -> None:
+        """Writes the step that takes the request for all others."""
+        name = self._does[step.name] = f"{self._recipe.name}-{step.name}"
+        config = receive.config(name, step)
+        write_config(config, self._out / name / "config.pbtxt", self._stage.release)
+        values = receive.settings(step, self._dag, self._recipe.pipeline.steps)
+        write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
+        self._keep({name: config}, {}, {name: {"kind": "receive", "step": step.name}})
+
     def step(self, step: Step, section: AnyStep) -> None:
         """Writes what does a step."""
         name = f"{self._recipe.name}-{step.name}"
@@ -166,7 +179,7 @@ class _Writer:
         outputs = tuple(Tensor(name, port.dtype, (-1, *port.dims)) for name, (_, port) in dag.outputs.items())
         scheduling = {"step": ensemble_steps(dag, self._does)}
         facts = ModelFacts(
-            recipe.name, _tensors(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
+            recipe.name, tensors_of(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
         )
         serving = recipe.serving.model_dump(mode="json")
         config = _optional(compose(facts, {key: serving.get(key) for key in _OF_THE_WHOLE}), dag.inputs)
@@ -236,7 +249,7 @@ class _Writer:
         )
 
     def _python_config(self, name: str, step: Step, section: AnyStep) -> dict[str, Json]:
-        facts = ModelFacts(name, _tensors(step.takes), _tensors(step.gives), step.max_batch_size, backend="python")
+        facts = ModelFacts(name, tensors_of(step.takes), tensors_of(step.gives), step.max_batch_size, backend="python")
         serving = section.serving.model_dump(mode="json")
         groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
         serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
@@ -292,10 +305,6 @@ def _copies(kind: str, vcpus: int) -> int:
     if kind == "image":
         return default_instances(vcpus)
     return max(2, default_instances(vcpus)) if kind == "select" else 1
-
-
-def _tensors(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(port.name, port.dtype, (-1, *port.dims)) for port in ports)
 
 
 def _optional(config: dict[str, Json], ports: tuple[Port, ...]) -> dict[str, Json]:

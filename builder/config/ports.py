@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import Tensor
 from builder.config.dag import Port, Step
 from builder.errors import RecipeError
 from builder.recipe import steps as kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from builder.artifacts import Tensor
-
 ANY: Final = -1
 
 TEXT: Final = Port("TEXT", "BYTES", (1,))
@@ -52,6 +50,11 @@ class ModelPorts:
 def port(tensor: Tensor) -> Port:
     """A tensor of a graph without its batch axis."""
     return Port(tensor.name, tensor.dtype, tensor.shape[1:])
+
+
+def tensors_of(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
+    """The same with a batch axis, for a config."""
+    return tuple(Tensor(port.name, port.dtype, (-1, *port.dims)) for port in ports)
 
 
 def ports(
