@@ -77,7 +77,7 @@ def ports(
         stated = _inputs(name, step)
         if isinstance(step, kinds.AggregateStep):
             takes, gives = (_of_one_size(tensors, stated.values(), made) for tensors in (takes, gives))
-        made.append(Step(name, takes, gives, max_batch_size[name], stated))
+        made.append(Step(name, takes, gives, max_batch_size[name], stated, not isinstance(step, kinds.PythonStep)))
     return tuple(made)
 
 
