@@ -15,9 +15,9 @@ from builder.config import receive, step_settings, tokenize_step
 from builder.config.agreement import check_labels, check_tokenizers
 from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
-from builder.config.declared import checked_dag, declared_dag
+from builder.config.declared import checked_dag, declared_dag, models_at_once
 from builder.config.folder import write, write_config
-from builder.config.hardware import default_instances, instance_count, share
+from builder.config.hardware import instance_count, share
 from builder.config.host import Host
 from builder.config.ports import ANY, ModelPorts, port, tensors_of
 from builder.config.receive import with_receiver
@@ -251,7 +251,7 @@ class _Writer:
     def _python_config(self, name: str, step: Step, section: AnyStep) -> dict[str, Json]:
         facts = ModelFacts(name, tensors_of(step.takes), tensors_of(step.gives), step.max_batch_size, backend="python")
         serving = section.serving.model_dump(mode="json")
-        groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
+        groups = serving["instance_group"] or [{"count": step_settings.copies(section.kind, self._stage.vcpus)}]
         serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
         parameters = step_settings.parameters(section, self._stage.vcpus)
         defaults = {"dynamic_batching": {}, **({"parameters": strings(parameters)} if parameters else {})}
@@ -281,30 +281,12 @@ def compose_pipeline(recipe: Composed, target: str) -> Compose:
             refuse what a ``serving`` section says.
     """
     vcpus = target_vcpus(recipe, target)
-    each = share(vcpus, _at_once(declared_dag(recipe), recipe))
+    each = share(vcpus, models_at_once(declared_dag(recipe), recipe))
     parts = {
         name: configure(recipe.single(name), target, section=("models", name, "serving"), vcpus=each)
         for name in recipe.models
     }
     return Compose(recipe, parts, vcpus, recipe.targets[target].triton)
-
-
-def _at_once(dag: Dag, recipe: Composed) -> int:
-    """How many models may run at the same time for one request: those that are equally far from its beginning."""
-    depth: dict[str, int] = {}
-    for step in dag.steps:
-        depth[step.name] = 1 + max((depth.get(edge.source, 0) for edge in dag.edges_into(step.name)), default=0)
-    steps = recipe.pipeline.steps.items()
-    placed = {(depth[name], *named_models(step)) for name, step in steps if step.kind in {"model", "ensemble"}}
-    levels = [level for level, _ in placed]
-    return max((levels.count(level) for level in levels), default=1)
-
-
-def _copies(kind: str, vcpus: int) -> int:
-    """Instances of a Python step: images take a CPU each; who waits for other models must not hold up the next."""
-    if kind == "image":
-        return default_instances(vcpus)
-    return max(2, default_instances(vcpus)) if kind == "select" else 1
 
 
 def _optional(config: dict[str, Json], ports: tuple[Port, ...]) -> dict[str, Json]:

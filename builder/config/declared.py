@@ -93,3 +93,14 @@ def model_batch(recipe: Composed, model: str) -> int:
     """The rows that a model takes at once; of one that is not there, as many as the whole."""
     found = recipe.models.get(model)
     return recipe.max_batch_size if found is None else found.serving.max_batch_size or found.shapes.batch.max
+
+
+def models_at_once(dag: Dag, recipe: Composed) -> int:
+    """How many models may run at the same time for one request: those that are equally far from its beginning."""
+    depth: dict[str, int] = {}
+    for step in dag.steps:
+        depth[step.name] = 1 + max((depth.get(edge.source, 0) for edge in dag.edges_into(step.name)), default=0)
+    steps = recipe.pipeline.steps.items()
+    placed = {(depth[name], *named_models(step)) for name, step in steps if step.kind in {"model", "ensemble"}}
+    levels = [level for level, _ in placed]
+    return max((levels.count(level) for level in levels), default=1)

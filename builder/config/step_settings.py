@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.config import tokenize_step
-from builder.config.hardware import tokenizer_threads
+from builder.config.hardware import default_instances, tokenizer_threads
 from builder.config.ports import TOKEN_PLACES
 from builder.errors import InternalError
 from builder.recipe import steps as kinds
@@ -77,6 +77,13 @@ def parameters(section: AnyStep, vcpus: int) -> dict[str, str]:
         case kinds.PythonStep(environment=environment) if environment:
             return {"EXECUTION_ENV_PATH": f"$$TRITON_MODEL_DIRECTORY/{archive_environment.FILE_NAME}"}
     return {}
+
+
+def copies(kind: str, vcpus: int) -> int:
+    """Instances of a Python step: images take a CPU each; who waits for other models must not hold up the next."""
+    if kind == "image":
+        return default_instances(vcpus)
+    return max(2, default_instances(vcpus)) if kind == "select" else 1
 
 
 def _tokenizer(step: Step, made: ConfigureInputs, part: Configure) -> dict[str, Json]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from builder.config.dag import Dag, Port, Step, compile_dag, ensemble_steps, mermaid
+from builder.config.chart import mermaid
+from builder.config.dag import Dag, Port, Step, compile_dag, ensemble_steps
 from builder.errors import RecipeError
 
 TEXT = Port("TEXT", "BYTES", (1,))

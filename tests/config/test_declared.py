@@ -42,14 +42,12 @@ def check(folder: Path, steps: str, outputs: str) -> Any:
         (
             f"{TAGGER}, labels: {{labels: ner}}",
             "LABEL",
-            "step 'labels' input 'PROBABILITIES': no earlier step gives PROBABILITIES; write inputs: "
             "{PROBABILITIES: request.PROBABILITIES} if clients send it, or put a step before it that gives it",
         ),
         (
             "a: {model: a}, tokenize: {tokenizer: a}",
             "LOGITS",
-            "step 'a' input 'input_ids': no earlier step gives input_ids, but tokenize.input_ids is there: move that step "
-            "before it, or write inputs: {input_ids: tokenize.input_ids}",
+            "but tokenize.input_ids is there: move that step before it, or write inputs: {input_ids: tokenize",
         ),
         ("whole: {ensemble: a}", "LOGIT", "there are LOGITS, PROBABILITIES; did you mean 'LOGITS'?"),
     ],
