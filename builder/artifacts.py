@@ -222,7 +222,7 @@ class ModelParts:
 
 @dataclass(frozen=True, slots=True)
 class OwnSteps:
-    """The user's own steps as they run on this machine: ``<step>/<file>`` and ``<step>/vendor/…``."""
+    """The user's own steps as they run on this machine: ``<step>/<file>``, ``<step>/vendor/…`` or an environment."""
 
     files: dict[str, File]
 

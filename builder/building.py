@@ -30,7 +30,6 @@ from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.tools.wheels import needed_python
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
@@ -428,7 +427,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         text_pair=manifest.text_pair,
         load_models=manifest.load_models,
         libraries=manifest.libraries,
-        python=needed_python(manifest.wheels),
+        python=manifest.python,
     )
     gates = manifest.gates
     measurement = executor.run(Measure(cache, gates.concurrency), inputs)

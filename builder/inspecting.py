@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from builder.config import chart
 from builder.config import dag as dags
 from builder.config.declared import declared, declared_dag
 from builder.config.drawn import drawn, ports
@@ -176,5 +177,5 @@ def _pipeline(dag: Dag) -> Json:
             {"from": f"{edge.source}.{edge.given.name}", "to": f"{edge.step}.{edge.taken.name}", **_port(edge.taken)}
             for edge in dag.edges
         ],
-        "mermaid": dags.mermaid(dag),
+        "mermaid": chart.mermaid(dag),
     }

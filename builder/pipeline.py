@@ -30,10 +30,9 @@ from builder.export.reference_images import ReferImages
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
-from builder.package import Pack, PackageInputs, describe, gates, package
+from builder.package import Pack, PackageInputs, describe, gates, only_python, package
 from builder.recipe.tasks import IMAGE, TASKS
 from builder.targeting import SHORTEST
-from builder.tools.wheels import needed_python
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
 
 if TYPE_CHECKING:
@@ -300,6 +299,6 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         max_batch_size=repository.record["max_batch_size"],
         text_pair=repository.record["text_pair"],
         load_models=tuple(repository.record.get("load_models", ())),
-        python=needed_python(repository.record["wheels"]),
         libraries=targeting.serving_libraries(recipe.targets[target]),
+        python=only_python(repository.record),
     )

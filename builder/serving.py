@@ -20,7 +20,6 @@ from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_server
 from builder.tools.releases import release
-from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +153,7 @@ def _release_of(path: Path) -> str:
 def _python_of(path: Path) -> tuple[int, int] | None:
     """The only Python that the steps of an archive run on; None: any, or nobody says it."""
     manifest = _manifest_of(path)
-    return needed_python(manifest.wheels) if manifest is not None else None
+    return manifest.python if manifest is not None else None
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

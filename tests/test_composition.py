@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,7 @@ pipeline:
   outputs: {{LABEL: labels.LABEL, SHARE: labels.SCORE, FIRST: a.PROBABILITIES}}
 """
 
+TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 BOTH = f"""{HEAD}name: both
 {models(a="a", e="e")}
 pipeline:
@@ -65,7 +68,16 @@ pipeline:
     a: {{model: a}}
     e: {{model: e}}
     labels: {{labels: a, serving: {{instance_group: [{{count: 2}}]}}}}
-  outputs: [LABEL, SCORE, EMBEDDING]
+    whole: {{ensemble: a}}
+    reply: {{tokenizer: a, inputs: {{TEXT: request.REPLY}}}}
+    answer: {{model: a, inputs: {{{", ".join(f"{name}: reply.{name}" for name in TOKENS)}}}}}
+  outputs:
+    LABEL: labels.LABEL
+    SCORE: labels.SCORE
+    EMBEDDING: e.EMBEDDING
+    WHOLE: whole.PROBABILITIES
+    ANSWER: answer.PROBABILITIES
+verify: {{samples: both.jsonl}}
 """
 
 PICK = f"""{HEAD}name: pick
@@ -105,6 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings_path = made / "cased/tokenizer_config.json"
     write_json(settings_path, {**json.loads(settings_path.read_text()), "do_lower_case": False})
     (made / "language.py").write_text(LANGUAGE)
+    (made / "both.jsonl").write_text('{"TEXT": "a", "REPLY": "b"}\n' * 2)
     for name, text in {"vote": VOTE, "both": BOTH, "pick": PICK}.items():
         (made / f"{name}.yaml").write_text(text)
     return made
@@ -207,11 +220,38 @@ def test_a_vote_of_three_classifiers_with_one_tokenizer(built: Built, client: Cl
 
 @pytest.mark.triton
 def test_one_text_to_two_models(built: Built, client: Client) -> None:
-    answer = client.infer("both", texts(built.samples[:3]))
+    replies = {"REPLY": texts(built.samples[3:6])["TEXT"]}
+    answer = client.infer("both", texts(built.samples[:3]) | replies)
     probabilities = built.answers("both-a")[:3]
     assert [row[0].decode() for row in answer["LABEL"]] == [LABELS[label] for label in probabilities.argmax(axis=1)]
     np.testing.assert_allclose(answer["SCORE"][:, 0], probabilities.max(axis=1), atol=1e-5)
     np.testing.assert_allclose(answer["EMBEDDING"], built.answers("both-e", "EMBEDDING")[:3], atol=1e-5)
+    # Three steps with one model, two with one tokenizer: each is there once.
+    np.testing.assert_allclose(answer["WHOLE"], probabilities, atol=1e-5)
+    np.testing.assert_allclose(answer["ANSWER"], built.answers("both-a")[3:6], atol=1e-5)
+    models = {"both", "both-tokenize", "both-a", "both-e", "both-labels", "both-whole", "both-whole-tokenize"}
+    assert set(built.repositories["both"].record["models"]) == {*models, "both-receive"}
+
+
+@pytest.mark.triton
+def test_a_bad_request_harms_no_other(client: Client) -> None:
+    """Three steps would read the request at the same time: without the step before them, most of these fail."""
+
+    def ask(number: int) -> str:
+        rows = ["some words " * (1 + number % 7)] * (1 + number % 4)
+        asked = {name: texts(rows)["TEXT"] for name in ("TEXT", "REPLY")}
+        if bad := number % 4 == 0:
+            asked["TEXT"][0, 0] = b"\xff"
+        try:
+            answer = client.infer("both", asked)
+        except ServerError as error:
+            return (
+                "refused" if bad and "TEXT, row 0: byte 0xff at position 0 is not UTF-8" in str(error) else str(error)
+            )
+        return "right" if not bad and answer["LABEL"].shape == (len(rows), 1) else "wrong"
+
+    with ThreadPoolExecutor(16) as pool:
+        assert Counter(pool.map(ask, range(240))) == {"refused": 60, "right": 180}
 
 
 @pytest.mark.triton
@@ -244,7 +284,7 @@ def test_what_a_server_has_to_load_is_told(built: Built, tmp_path: Path) -> None
         shutil.copytree(built.folder / model, tmp_path / model)
     assert list(serving.loadable(tmp_path)) == wanted
     (tmp_path / "pick/1/build.json").unlink()
-    assert set(serving.loadable(tmp_path)) == {*wanted, "pick-nested"}  # nobody says it: all ensembles
+    assert set(serving.loadable(tmp_path)) == set(wanted)  # nobody says it: all ensembles
 
 
 def test_instances_and_threads_are_shared(built: Built) -> None:
@@ -254,7 +294,7 @@ def test_instances_and_threads_are_shared(built: Built) -> None:
     assert built.configs["vote"].record["instances"]["vote-a"] == 1
     threads = 'key: "intra_op_thread_count"\n  value {\n    string_value: "%d"'
     assert threads % 1 in config("vote", "vote-a")  # three at once on two CPUs
-    assert threads % 2 in config("pick", "pick-nested-model")
+    assert threads % 2 in config("pick", "pick-answer-german-model")
     assert "count: 2" in config("both", "both-labels")
     assert "dims: 3" in config("vote", "vote").split("FIRST")[1].split("}")[0]  # a fact: the recipe does not say it
 
@@ -305,7 +345,13 @@ def test_an_archive_shows_its_pipeline(built: Built, folder: Path) -> None:
             "answer:",
             "takes BYTES [1], but 'language'",
         ),
-        (BOTH, "[LABEL, SCORE", "[LABEL, PRICE", "outputs:", "output 'PRICE': no step gives 'PRICE'"),
+        (
+            BOTH,
+            "LABEL: labels.LABEL",
+            "LABEL: labels.PRICE",
+            "LABEL:",
+            "output 'LABEL': step 'labels' gives no 'PRICE'; it gives LABEL",
+        ),
     ],
 )
 def test_a_wrong_edge_is_refused_before_anything_runs(

@@ -27,7 +27,7 @@ def inspect(
     """
     from builder import inspecting
     from builder.cli.console import print_json
-    from builder.config.dag import mermaid as draw
+    from builder.config.chart import mermaid as draw
 
     found = inspecting.inspect(path)
     if as_json:

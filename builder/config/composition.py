@@ -2,7 +2,7 @@
 
 The names of folders: ``<recipe>`` the whole; ``<recipe>-<step>`` each step; a model with its tokenizer is an ensemble
 of its own, ``<recipe>-<step>`` or, where a step selects among several, ``<recipe>-<step>-<model>``, with ``…-tokenize``
-and ``…-model``.
+and ``…-model``. Steps that do the same share the folder of the first: a model is in memory once.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import ModelConfigs, Tensor, TokenizerFiles
-from builder.config import step_settings, tokenize_step
+from builder.config import receive, step_settings, tokenize_step
 from builder.config.agreement import check_labels, check_tokenizers
 from builder.config.compose import ModelFacts, compose, strings, tensor_problems
 from builder.config.dag import ensemble_steps
-from builder.config.declared import checked_dag, declared_dag
+from builder.config.declared import checked_dag, declared_dag, models_at_once
 from builder.config.folder import write, write_config
-from builder.config.hardware import default_instances, instance_count, share, target_vcpus, tokenizer_threads
+from builder.config.hardware import instance_count, share, target_vcpus
 from builder.config.host import Host
-from builder.config.ports import ANY, ModelPorts, port
+from builder.config.ports import ANY, ModelPorts, port, tensors_of
+from builder.config.receive import with_receiver
 from builder.config.refuse import refuse_all
 from builder.config.rules import problems
 from builder.config.rules_ensemble import check_ensemble
@@ -27,7 +28,7 @@ from builder.config.stage import Configure, configure
 from builder.core.digest import describe_folder
 from builder.errors import InternalError, RecipeError
 from builder.recipe.composed import named_models
-from builder.recipe.steps import EnsembleStep, ModelStep, SelectStep
+from builder.recipe.steps import EnsembleStep, EntitiesStep, ModelStep, PythonStep, SelectStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ class Compose:
     vcpus: int
     release: str
     name: ClassVar[str] = "config"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def fingerprint(self, inputs: ComposeInputs) -> Mapping[str, Json]:
         serving = self.recipe.serving.model_dump(mode="json")
@@ -99,9 +100,14 @@ class Compose:
         check_labels(self.recipe, dag, {name: made.labels for name, made in inputs.models.items()})
         texts = {name: made for name, made in inputs.models.items() if isinstance(made.tokenizer, TokenizerFiles)}
         check_tokenizers(self.recipe, dag, {name: made.text_tokenizer for name, made in texts.items()})
+        dag, receiver = with_receiver(dag)
         writer = _Writer(self, inputs, dag, out)
-        for step in dag.steps:
-            writer.step(step, self.recipe.pipeline.steps[step.name])
+        if receiver:
+            writer.receive(receiver)
+        steps, sections = {step.name: step for step in dag.steps}, self.recipe.pipeline.steps
+        # Models first: where an ensemble has one of them, too, it is called after the step that is nothing else.
+        for name in sorted(sections, key=lambda name: not isinstance(sections[name], ModelStep)):
+            writer.step(steps[name], sections[name])
         whole = writer.whole()
         files = sorted({**describe_folder(out), **writer.referred}.items(), key=lambda item: item[0].split("/"))
         return ModelConfigs(self.recipe.name, dict(files), writer.record(whole))
@@ -123,7 +129,12 @@ class Compose:
             gives=tuple(port(tensor) for tensor in made.served.outputs),
             text_pair=self.recipe.models[name].inputs.text_pair,
             labels=len(made.labels) or ANY,
+            unknown_begins=self._gathers_words(name) and step_settings.unknown_begins(made),
         )
+
+    def _gathers_words(self, name: str) -> bool:
+        steps = self.recipe.pipeline.steps.values()
+        return any(isinstance(one, EntitiesStep) and one.entities == name and one.gathers_words for one in steps)
 
 
 class _Writer:
@@ -136,33 +147,40 @@ class _Writer:
         self._configs: dict[str, Mapping[str, Json]] = {}
         self._folders: dict[str, dict[str, str]] = {}  # folder → what it is, for who packs it
         self._called: list[str] = []
+        self._made: dict[str, str] = {}  # all that decides what a folder does → the folder
+        self._does: dict[str, str] = {}  # step → the folder that does it
+
+    def receive(self, step: Step) -> None:
+        """Writes the step that takes the request for all others."""
+        name = self._does[step.name] = f"{self._recipe.name}-{step.name}"
+        config = receive.config(name, step)
+        write_config(config, self._out / name / "config.pbtxt", self._stage.release)
+        values = receive.settings(step, self._dag, self._recipe.pipeline.steps)
+        write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
+        self._keep({name: config}, {}, {name: {"kind": "receive", "step": step.name}})
 
     def step(self, step: Step, section: AnyStep) -> None:
         """Writes what does a step."""
         name = f"{self._recipe.name}-{step.name}"
         match section:
             case ModelStep(model=model):
-                config, files = self._stage.parts[model].write_model(self._inputs.models[model], self._out, name)
-                self._keep({name: config}, files, {name: {"kind": "model", "model": model}})
+                self._does[step.name] = self._model(name, model)
             case EnsembleStep(ensemble=model):
-                self._ensemble(name, model)
+                self._does[step.name] = self._ensemble(name, model)
             case SelectStep():
-                called = {model: f"{name}-{model}" for model in named_models(section)}
-                for model, ensemble in called.items():
-                    self._ensemble(ensemble, model)
+                called = {model: self._ensemble(f"{name}-{model}", model) for model in named_models(section)}
                 self._called += called.values()
-                self._python(name, step, section, called)
+                self._does[step.name] = self._python(name, step, section, called)
             case _:
-                self._python(name, step, section, {})
+                self._does[step.name] = self._python(name, step, section, {})
 
     def whole(self) -> Mapping[str, Json]:
         """Writes the ensemble that clients call."""
         dag, recipe = self._dag, self._recipe
-        models = {step.name: f"{recipe.name}-{step.name}" for step in dag.steps}
         outputs = tuple(Tensor(name, port.dtype, (-1, *port.dims)) for name, (_, port) in dag.outputs.items())
-        scheduling = {"step": ensemble_steps(dag, models)}
+        scheduling = {"step": ensemble_steps(dag, self._does)}
         facts = ModelFacts(
-            recipe.name, _tensors(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
+            recipe.name, tensors_of(dag.inputs), outputs, dag.max_batch_size, platform="ensemble", scheduling=scheduling
         )
         serving = recipe.serving.model_dump(mode="json")
         config = _optional(compose(facts, {key: serving.get(key) for key in _OF_THE_WHOLE}), dag.inputs)
@@ -177,7 +195,7 @@ class _Writer:
         counts = {model: instance_count(config.get("instance_group", ())) for model, config in self._configs.items()}
         return {
             "models": [name, *(model for model in self._configs if model != name)],
-            "load_models": [name, *self._called],
+            "load_models": [name, *dict.fromkeys(self._called)],
             "folders": self._folders,
             "inputs": whole["input"],
             "outputs": whole["output"],
@@ -186,23 +204,41 @@ class _Writer:
             "instances": {model: count for model, count in counts.items() if "backend" in self._configs[model]},
         }
 
-    def _ensemble(self, name: str, model: str) -> None:
-        """Writes a model with its tokenizer, as a recipe of it alone has it."""
-        part = replace(self._stage.parts[model], model_name=name)
-        written = part.write(self._inputs.models[model], self._out)
-        kinds = {"ensemble": name, "tokenizer": f"{name}-tokenize", "model": f"{name}-model"}
-        folders = {folder: {"kind": kind, "model": model} for kind, folder in kinds.items()}
-        self._keep(written.configs, written.referred, folders)
+    def _model(self, name: str, model: str) -> str:
+        """Writes a model; the folder that has it."""
+        found = self._made.setdefault(f"model {model}", name)
+        if found == name:
+            config, files = self._stage.parts[model].write_model(self._inputs.models[model], self._out, name)
+            self._keep({name: config}, files, {name: {"kind": "model", "model": model}})
+        return found
 
-    def _python(self, name: str, step: Step, section: AnyStep, called: Mapping[str, str]) -> None:
-        """Writes a step that is Python."""
+    def _ensemble(self, name: str, model: str) -> str:
+        """Writes a model with its tokenizer, as a recipe of it alone has it; the ensemble's folder."""
+        found = self._made.setdefault(f"ensemble {model}", name)
+        if found == name:
+            shared = self._made.get(f"model {model}", "")
+            part = replace(self._stage.parts[model], model_name=name, other_model=shared)
+            written = part.write(self._inputs.models[model], self._out)
+            self._made.setdefault(f"model {model}", f"{name}-model")
+            kinds = {"ensemble": name, "tokenizer": f"{name}-tokenize"} | ({} if shared else {"model": f"{name}-model"})
+            folders = {folder: {"kind": kind, "model": model} for kind, folder in kinds.items()}
+            configs = {folder: config for folder, config in written.configs.items() if folder != shared}
+            self._keep(configs, {} if shared else written.referred, folders)
+        return found
+
+    def _python(self, name: str, step: Step, section: AnyStep, called: Mapping[str, str]) -> str:
+        """Writes a step that is Python; the folder that does it."""
         config = self._python_config(name, step, section)
-        write_config(config, self._out / name / "config.pbtxt", self._stage.release)
         values = step_settings.settings(section, step, self._facts(section, called))
-        write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
         model = getattr(section, section.kind) if section.kind not in {"aggregate", "select", "python"} else ""
-        of_it = {"kind": section.kind, "step": step.name, **({"model": model} if model else {})}
-        self._keep({name: config}, {}, {name: of_it})
+        own = (section.python, section.requirements, section.environment) if isinstance(section, PythonStep) else ()
+        found = self._made.setdefault(f"{section.kind} {model} {own} {values} {config | {'name': ''}}", name)
+        if found == name:
+            write_config(config, self._out / name / "config.pbtxt", self._stage.release)
+            write(self._out / name / "1" / "settings.json", tokenize_step.to_json(values))
+            of_it = {"kind": section.kind, "step": step.name, **({"model": model} if model else {})}
+            self._keep({name: config}, {}, {name: of_it})
+        return found
 
     def _facts(self, section: AnyStep, called: Mapping[str, str]) -> step_settings.StepFacts:
         """What a step's settings are made of: of the model that it names, and of the ensembles that it calls."""
@@ -214,15 +250,12 @@ class _Writer:
         )
 
     def _python_config(self, name: str, step: Step, section: AnyStep) -> dict[str, Json]:
-        facts = ModelFacts(name, _tensors(step.takes), _tensors(step.gives), step.max_batch_size, backend="python")
+        facts = ModelFacts(name, tensors_of(step.takes), tensors_of(step.gives), step.max_batch_size, backend="python")
         serving = section.serving.model_dump(mode="json")
-        groups = serving["instance_group"] or [{"count": _copies(section.kind, self._stage.vcpus)}]
+        groups = serving["instance_group"] or [{"count": step_settings.copies(section.kind, self._stage.vcpus)}]
         serving["instance_group"] = [{**group, "kind": group.get("kind") or "KIND_CPU"} for group in groups]
-        threads = {"tokenizer_threads": str(tokenizer_threads(self._stage.vcpus))}
-        defaults = {
-            "dynamic_batching": {},
-            **({"parameters": strings(threads)} if section.kind == "tokenizer" else {}),
-        }
+        parameters = step_settings.parameters(section, self._stage.vcpus)
+        defaults = {"dynamic_batching": {}, **({"parameters": strings(parameters)} if parameters else {})}
         config = _optional(compose(facts, serving, defaults), step.takes)
         place = ("pipeline", "steps", step.name, "serving")
         refuse_all([*tensor_problems(facts, serving)] or problems(config, Host()), self._recipe.root, place)
@@ -249,32 +282,12 @@ def compose_pipeline(recipe: Composed, target: str) -> Compose:
             refuse what a ``serving`` section says.
     """
     vcpus = target_vcpus(recipe, target)
-    each = share(vcpus, _at_once(declared_dag(recipe), recipe))
+    each = share(vcpus, models_at_once(declared_dag(recipe), recipe))
     parts = {
         name: configure(recipe.single(name), target, section=("models", name, "serving"), vcpus=each)
         for name in recipe.models
     }
     return Compose(recipe, parts, vcpus, recipe.targets[target].triton)
-
-
-def _at_once(dag: Dag, recipe: Composed) -> int:
-    """How many models may run at the same time for one request: those that are equally far from its beginning."""
-    depth: dict[str, int] = {}
-    for step in dag.steps:
-        depth[step.name] = 1 + max((depth.get(edge.source, 0) for edge in dag.edges_into(step.name)), default=0)
-    levels = [depth[name] for name, step in recipe.pipeline.steps.items() if step.kind in {"model", "ensemble"}]
-    return max((levels.count(level) for level in levels), default=1)
-
-
-def _copies(kind: str, vcpus: int) -> int:
-    """Instances of a Python step: images take a CPU each; who waits for other models must not hold up the next."""
-    if kind == "image":
-        return default_instances(vcpus)
-    return max(2, default_instances(vcpus)) if kind == "select" else 1
-
-
-def _tensors(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(port.name, port.dtype, (-1, *port.dims)) for port in ports)
 
 
 def _optional(config: dict[str, Json], ports: tuple[Port, ...]) -> dict[str, Json]:

@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import RecipeError
+from builder.recipe.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 REQUEST: Final = "request"
 """Stands for the client where a step is meant: ``request.TEXT``."""
+
+_OF_CLIENTS: Final = frozenset({"TEXT", "TEXT_PAIR", "IMAGE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,17 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its tensors, and what the recipe says of where its inputs come from (``{"TEXT": "request.TEXT"}``)."""
+    """One step: its tensors, and what the recipe says of where its inputs come from (``{"TEXT": "request.TEXT"}``).
+
+    A ``closed`` step takes of clients, where its inputs do not say so, only what clients send: texts and images.
+    """
 
     name: str
     takes: tuple[Port, ...]
     gives: tuple[Port, ...]
     max_batch_size: int
     inputs: Mapping[str, str] = field(default_factory=dict)
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def compile_dag(
     """Binds every input to who gives it, and checks the whole.
 
     An input is bound to what its step says; else to the only earlier step that gives a tensor of its name; else to the
-    request.
+    request, where it is something that clients send.
 
     Args:
         name: of the pipeline: what clients call.
@@ -103,7 +110,8 @@ def compile_dag(
         *_misfits(edges),
         *_batches(steps, max_batch_size),
         *_cycle(steps, edges),
-        *_useless(steps, edges, results),
+        # Where somebody's tensor was not found, its giver only seems to be of no use.
+        *([] if binder.problems else _useless(steps, edges, results)),
     ]
     if problems:
         raise RecipeError("\n".join(f"pipeline {name!r}: {problem}" for problem in problems))
@@ -142,7 +150,9 @@ class _Binder:
         if len(givers) == 1:
             return givers[0]
         known = ", ".join(f"{giver}.{port.name}" for giver, port in givers)
-        self._wrong(f"output {name!r}: {f'write one of {known}' if givers else f'no step gives {reference!r}'}")
+        given = [port.name for step in self._steps.values() for port in step.gives]
+        missing = f"no step gives {reference!r}; there are {_list(given)}{did_you_mean(reference, given)}"
+        self._wrong(f"output {name!r}: {f'write one of {known}' if givers else missing}")
         return None
 
     def _find(self, step: Step, taken: Port, stated: str) -> tuple[str, Port] | None:
@@ -174,7 +184,24 @@ class _Binder:
             return None
         if givers:
             return givers[0]
-        return None if taken.optional else (REQUEST, taken)
+        if taken.optional:
+            return None
+        if step.closed and taken.name not in _OF_CLIENTS:
+            self._missing(step, taken)
+            return None
+        return REQUEST, taken
+
+    def _missing(self, step: Step, taken: Port) -> None:
+        later = [
+            f"{giver}.{taken.name}" for giver, _ in _givers(self._steps.values(), taken.name) if giver != step.name
+        ]
+        known = f", but {' and '.join(later)} is there: move that step before it, or write" if later else "; write"
+        reference = later[0] if later else f"request.{taken.name}"
+        who = "" if later else " if clients send it, or put a step before it that gives it"
+        self._wrong(
+            f"step {step.name!r} input {taken.name!r}: no earlier step gives {taken.name}{known} "
+            f"inputs: {{{taken.name}: {reference}}}{who}"
+        )
 
     def _wrong(self, problem: str) -> None:
         self.problems.append(problem)
@@ -210,7 +237,8 @@ def _batches(steps: Sequence[Step], max_batch_size: int) -> Iterator[str]:
         if step.max_batch_size < max_batch_size:
             yield (
                 f"step {step.name!r} takes a batch of up to {step.max_batch_size}, "
-                f"but serving.max_batch_size is {max_batch_size}"
+                f"but serving.max_batch_size is {max_batch_size}: lower it, or let the step take more "
+                "(models.NAME.shapes.batch.max, or the step's own serving.max_batch_size)"
             )
 
 
@@ -287,20 +315,3 @@ def ensemble_steps(dag: Dag, models: Mapping[str, str]) -> list[Json]:
         }
         for step in dag.steps
     ]
-
-
-def mermaid(dag: Dag) -> str:
-    """The pipeline as a Mermaid flow chart, as GitHub and most editors draw it."""
-    lines = ["flowchart LR", f"  {REQUEST}([{REQUEST}])", *(f"  {_node(step.name)}[{step.name}]" for step in dag.steps)]
-    lines += [
-        f'  {_node(edge.source)} -->|"{edge.given.name} {edge.given.dtype}"| {_node(edge.step)}' for edge in dag.edges
-    ]
-    lines.append("  answer([answer])")
-    for name, (step, port) in dag.outputs.items():
-        lines.append(f'  {_node(step)} -->|"{name} {port.dtype}"| answer')
-    return "\n".join(lines) + "\n"
-
-
-def _node(step: str) -> str:
-    """An id that is no word of Mermaid's own (``end`` is one)."""
-    return REQUEST if step == REQUEST else "s_" + "".join(char if char.isalnum() else "_" for char in step)

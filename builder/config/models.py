@@ -34,6 +34,7 @@ class Facts:
     vcpus: int  # of the machine that will serve
     serving: Mapping[str, Json]  # the recipe's section
     engine: EngineFacts | None = None  # of a target with a GPU
+    other_model: str = ""  # the model has this name: another ensemble brings it
 
     @property
     def tokenize_name(self) -> str:
@@ -41,7 +42,7 @@ class Facts:
 
     @property
     def model_name(self) -> str:
-        return f"{self.name}-model"
+        return self.other_model or f"{self.name}-model"
 
     @property
     def texts(self) -> tuple[str, ...]:

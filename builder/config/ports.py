@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.artifacts import Tensor
 from builder.config.dag import Port, Step
 from builder.errors import RecipeError
 from builder.recipe import steps as kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from builder.artifacts import Tensor
-
 ANY: Final = -1
 
 TEXT: Final = Port("TEXT", "BYTES", (1,))
@@ -30,12 +28,16 @@ _SCORES: Final = "FP32"
 
 @dataclass(frozen=True, slots=True)
 class ModelPorts:
-    """What is known of a model: its tensors without the batch axis, and how many labels it has (-1: not known yet)."""
+    """What is known of a model: its tensors without the batch axis, and how many labels it has (-1: not known yet).
+
+    ``unknown_begins``: a step that gathers tokens into words must look for unknown tokens (None: not known yet).
+    """
 
     takes: tuple[Port, ...]
     gives: tuple[Port, ...]
     text_pair: bool = False
     labels: int = ANY
+    unknown_begins: bool | None = None
 
     @property
     def texts(self) -> tuple[Port, ...]:
@@ -48,6 +50,11 @@ class ModelPorts:
 def port(tensor: Tensor) -> Port:
     """A tensor of a graph without its batch axis."""
     return Port(tensor.name, tensor.dtype, tensor.shape[1:])
+
+
+def tensors_of(ports: tuple[Port, ...]) -> tuple[Tensor, ...]:
+    """The same with a batch axis, for a config."""
+    return tuple(Tensor(port.name, port.dtype, (-1, *port.dims)) for port in ports)
 
 
 def ports(
@@ -70,7 +77,7 @@ def ports(
         stated = _inputs(name, step)
         if isinstance(step, kinds.AggregateStep):
             takes, gives = (_of_one_size(tensors, stated.values(), made) for tensors in (takes, gives))
-        made.append(Step(name, takes, gives, max_batch_size[name], stated))
+        made.append(Step(name, takes, gives, max_batch_size[name], stated, not isinstance(step, kinds.PythonStep)))
     return tuple(made)
 
 
@@ -149,9 +156,11 @@ def _post(
             found = (Port("ANSWER", "BYTES", (1,)), Port("SCORE", _SCORES, (1,)), *places)
             return (*logits, *_fixed(step), TEXT_PAIR), found
         case kinds.EntitiesStep(entities=model):
-            labels = _model(name, model, models).labels
-            logits = (Port("LOGITS", _SCORES, (ANY, labels)),)
-            return (*logits, *TOKEN_PLACES, TEXT), (Port("ENTITIES", "BYTES", (1,)),)
+            known = _model(name, model, models)
+            logits = (Port("LOGITS", _SCORES, (ANY, known.labels)),)
+            looks = step.gathers_words and known.unknown_begins is not False
+            ids = (Port("input_ids", "INT64", (ANY,), optional=known.unknown_begins is None),) if looks else ()
+            return (*logits, *TOKEN_PLACES, TEXT, *ids), (Port("ENTITIES", "BYTES", (1,)),)
 
 
 def _own(tensors: Mapping[str, kinds.TensorSpec]) -> tuple[Port, ...]:

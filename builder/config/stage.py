@@ -55,6 +55,7 @@ class Configure:
         memory_mib: of the smallest of the target's GPUs; None: unknown, or it has none.
         root: the recipe as written, for the places in errors; no part of the key.
         section: where the serving section stands in it; no part of the key.
+        other_model: the folder of the model, where another ensemble has it, too; a pipeline's key follows its steps.
     """
 
     model_name: str
@@ -70,6 +71,7 @@ class Configure:
     memory_mib: int | None = None
     root: Node | None = field(default=None, compare=False, repr=False)
     section: Keys = field(default=_SECTION, compare=False)
+    other_model: str = field(default="", compare=False)
     name: ClassVar[str] = "config"
     version: ClassVar[int] = 1
 
@@ -243,6 +245,7 @@ class Configure:
             vcpus=self.vcpus,
             serving=self.serving,
             engine=engine,
+            other_model=self.other_model,
         )
 
     def _engine(self, inputs: ConfigureInputs) -> engines.EngineFacts | None:

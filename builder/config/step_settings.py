@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from builder.config.hardware import default_instances, tokenizer_threads
 from builder.config.ports import TOKEN_PLACES
 from builder.errors import InternalError
 from builder.recipe import steps as kinds
+from builder.tools import archive_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from builder.recipe.steps import AnyStep
 
 SCHEMA: Final = 1
-_PER_WORD: Final = frozenset({"first", "average", "max"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,28 @@ def settings(section: AnyStep, step: Step, facts: StepFacts) -> dict[str, Json]:
         case kinds.SpansStep(max_answer_length=longest):
             words = any(port.name == "WORD_IDS" for port in step.takes)
             return {"schema": SCHEMA, "max_answer_length": longest, "align_to_words": words}
-        case kinds.EntitiesStep(aggregation_strategy=strategy):
-            return _entities(strategy, facts.made)
+        case kinds.EntitiesStep():
+            return _entities(section, facts.made)
         case kinds.ImageStep():
             return _image(facts.made)
     raise InternalError(f"no settings for steps of kind {section.kind}")
+
+
+def parameters(section: AnyStep, vcpus: int) -> dict[str, str]:
+    """The ``parameters`` of a step's config."""
+    match section:
+        case kinds.TokenizerStep():
+            return {"tokenizer_threads": str(tokenizer_threads(vcpus))}
+        case kinds.PythonStep(environment=environment) if environment:
+            return {"EXECUTION_ENV_PATH": f"$$TRITON_MODEL_DIRECTORY/{archive_environment.FILE_NAME}"}
+    return {}
+
+
+def copies(kind: str, vcpus: int) -> int:
+    """Instances of a Python step: images take a CPU each; who waits for other models must not hold up the next."""
+    if kind == "image":
+        return default_instances(vcpus)
+    return max(2, default_instances(vcpus)) if kind == "select" else 1
 
 
 def _tokenizer(step: Step, made: ConfigureInputs, part: Configure) -> dict[str, Json]:
@@ -103,17 +121,38 @@ def _python(section: kinds.PythonStep) -> dict[str, Json]:
     }
 
 
-def _entities(strategy: str, made: ConfigureInputs) -> dict[str, Json]:
+def _entities(section: kinds.EntitiesStep, made: ConfigureInputs) -> dict[str, Json]:
+    strategy = section.aggregation_strategy
     values: dict[str, Json] = {"schema": SCHEMA, "labels": list(made.labels), "aggregation_strategy": strategy}
-    if strategy in _PER_WORD and not cuts_words(made):
-        values["words"] = "spaces"
+    model = _tokenizer_model(made)
+    if section.gathers_words and not _cuts_words(model):
+        values |= {"words": "spaces", "unk_token_id": _unknown(model)}
     return values
 
 
-def cuts_words(made: ConfigureInputs) -> bool:
+def unknown_begins(made: ConfigureInputs) -> bool:
+    """Whether words are told by spaces, and each unknown token begins one: then a step has to know the tokens."""
+    model = _tokenizer_model(made)
+    return not _cuts_words(model) and _unknown(model) is not None
+
+
+def _tokenizer_model(made: ConfigureInputs) -> Mapping[str, Any]:
+    model: Mapping[str, Any] = json.loads(made.text_tokenizer.files["tokenizer.json"].path.read_bytes())["model"]
+    return model
+
+
+def _cuts_words(model: Mapping[str, Any]) -> bool:
     """Whether a tokenizer marks the pieces of a word, as WordPiece does: what transformers goes by."""
-    model = json.loads(made.text_tokenizer.files["tokenizer.json"].path.read_bytes())["model"]
     return bool(model.get("continuing_subword_prefix"))
+
+
+def _unknown(model: Mapping[str, Any]) -> int | None:
+    """The token of what is in no vocabulary: Unigram states its number, others its text."""
+    if "unk_id" in model:
+        number: int | None = model["unk_id"]
+    else:
+        number = model["vocab"].get(model.get("unk_token"))
+    return number
 
 
 def _image(made: ConfigureInputs) -> dict[str, Json]:

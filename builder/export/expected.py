@@ -73,7 +73,7 @@ class Expect:
 
     plan: PipelinePlan
     name: ClassVar[str] = "expected"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: ExpectedInputs) -> Mapping[str, Json]:
@@ -197,17 +197,14 @@ def _sources(step: StepPlan) -> set[str]:
 
 
 def _fan_out(plan: PipelinePlan) -> list[str]:
-    """The steps that get the request while another has it: neither of the two waits for the other."""
-    before: dict[str, set[str]] = {}  # step → those that it waits for
-    for step in plan.steps:
-        sources = _sources(step) - {REQUEST}
-        before[step.name] = sources.union(*(before[source] for source in sources))
+    """The steps that may get the request while another has it.
+
+    Where several would, a step before them takes it for all: but not what a request may leave out.
+    """
+    optional = {f"{REQUEST}.{tensor.name}" for tensor in plan.inputs if tensor.optional}
+    found = [step.name for step in plan.steps if optional & set(step.inputs.values())]
     takers = [step.name for step in plan.steps if REQUEST in _sources(step)]
-    return [
-        one
-        for one in takers
-        if any(one != other and one not in before[other] and other not in before[one] for other in takers)
-    ]
+    return found if len(takers) > 1 else []
 
 
 def _inputs(step: StepPlan, found: Found) -> Tensors:

@@ -19,8 +19,7 @@ from builder.package.repository import (
     pretty,
     serving_python,
 )
-from builder.package.user_code import check_user_file
-from builder.recipe.steps import PythonStep
+from builder.package.user_step import user_steps, write_environment, write_user_step
 from builder.tools import templates, wheels
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import ImageFiles, Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
+    from builder.package.user_step import UserStep
     from builder.recipe.composed import Composed
 
 PILLOW: Final = (((3, 11), "13.0.0"), ((3, 10), "12.3.0"))
@@ -56,19 +56,6 @@ class CompositionInputs:
 
     configs: ModelConfigs
     models: Mapping[str, Packed]
-
-
-@dataclass(frozen=True, slots=True)
-class UserStep:
-    """A file of the user's, and the packages that it imports."""
-
-    file: Path
-    sha256: str
-    requirements: tuple[str, ...]
-
-    def key(self) -> list[Json]:
-        """All that can change what it does."""
-        return [self.file.name, self.sha256, *self.requirements]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +129,8 @@ class PackageComposition:
         build.write_bytes(pretty(self._build(inputs, shown)))
         files[f"{inputs.configs.name}/{BUILD_FILE}"] = describe_file(build)
         labels = {name: list(made.labels) for name, made in inputs.models.items()}
-        record = {**inputs.configs.record, "labels": labels, "wheels": dict(sorted(vendored.items()))}
+        only = {"python": list(self.python)} if any(step.environment for step in self.steps.values()) else {}
+        record = {**inputs.configs.record, "labels": labels, "wheels": dict(sorted(vendored.items())), **only}
         return Repository(inputs.configs.name, dict(sorted(files.items())), record)
 
     def ensures(self, inputs: CompositionInputs, output: Repository) -> None:
@@ -155,11 +143,23 @@ class PackageComposition:
         for path in _template(facts["kind"]):
             shutil.copyfile(path, folder / path.name)
         if facts["kind"] == "python":
-            return write_user_step(self.steps[facts["step"]], folder, self.python, self.cache)
+            step = self.steps[facts["step"]]
+            if step.environment:
+                python = write_environment(step.environment, step.environment_sha256, folder.parent)
+                self._check_python(step.environment, python)
+            return write_user_step(step, folder, self.python, self.cache)
         found = self._wheels(facts)
         for wheel in found:
             wheels.unpack(wheel, folder / "vendor")
         return found
+
+    def _check_python(self, environment: Path, python: tuple[int, int]) -> None:
+        if python != self.python:
+            wanted, found = (f"{major}.{minor}" for major, minor in (self.python, python))
+            raise UserError(
+                f"{environment}: holds Python {found}; the Triton of target {self.target!r} runs steps with {wanted}",
+                mend=f"make the environment with Python {wanted}, or take another Triton release",
+            )
 
     def _wheels(self, facts: Mapping[str, str]) -> tuple[File, ...]:
         match facts["kind"]:
@@ -203,46 +203,6 @@ def package_composition(recipe: Composed, target: str, cache: Path) -> PackageCo
     view.pop("verify", None)
     view["targets"] = {target: view["targets"][target]}
     return PackageComposition(target, view, user_steps(recipe), serving_python(recipe.targets[target].triton), cache)
-
-
-def user_steps(recipe: Composed) -> dict[str, UserStep]:
-    """The user's own steps, by name.
-
-    Raises:
-        UserError: a file cannot be used.
-    """
-    found = {}
-    for name, step in recipe.pipeline.steps.items():
-        if isinstance(step, PythonStep):
-            check_user_file(step.python, step)
-            found[name] = UserStep(step.python, digest_file(step.python), step.requirements)
-    return found
-
-
-def write_user_step(step: UserStep, folder: Path, python: tuple[int, int], cache: Path) -> tuple[File, ...]:
-    """Puts a file of the user's into a folder, and the packages that it imports into ``vendor/`` beside it.
-
-    Args:
-        step: the file.
-        folder: where it goes.
-        python: minor version of the Python that will run it.
-        cache: the user's cache folder.
-
-    Returns:
-        The wheels.
-
-    Raises:
-        UserError: the file was changed; or a package needs another one that is not asked for.
-        MachineError: there is no such wheel, or it cannot be fetched.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(step.file, folder / step.file.name)
-    if digest_file(folder / step.file.name) != step.sha256:
-        raise UserError(f"{step.file}: was changed while it was built", mend="build again")
-    found = wheels.fetch_all(step.requirements, python, cache) if step.requirements else ()
-    for wheel in found:
-        wheels.unpack(wheel, folder / "vendor")
-    return found
 
 
 def _template(kind: str) -> tuple[Path, ...]:

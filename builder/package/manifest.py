@@ -21,8 +21,10 @@ from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
+from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from builder.artifacts import (
@@ -241,16 +243,28 @@ class Manifest(_Part):
             raise BlockedError(f"{path}: a plan of {self.engine.runtime} needs {missing}", mend="go where that is")
 
     @property
-    def wheels(self) -> tuple[str, ...]:
-        """File names of the packages that its Python steps have."""
-        stated = self.repository.get("wheels")
-        return tuple(stated) if isinstance(stated, dict) else ()
+    def python(self) -> tuple[int, int] | None:
+        """The only Python that its steps run on: see :func:`only_python`."""
+        return only_python(self.repository)
 
     @property
     def load_models(self) -> tuple[str, ...]:
         """What a server in explicit mode has to load by name; empty: what clients call brings the rest with it."""
         stated = self.repository.get("load_models")
         return tuple(map(str, stated)) if isinstance(stated, list) else ()
+
+
+def only_python(repository: Mapping[str, Json]) -> tuple[int, int] | None:
+    """The minor version of Python that the steps of a repository run on alone; None: any.
+
+    Args:
+        repository: its record: file names of the packages that its steps have, and whose environment they bring.
+    """
+    if isinstance(stated := repository.get("python"), list | tuple):
+        major, minor = stated
+        return int(str(major)), int(str(minor))
+    named = repository.get("wheels")
+    return needed_python(named) if isinstance(named, dict) else None
 
 
 def describe(

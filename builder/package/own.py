@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from builder.artifacts import OwnSteps
 from builder.core.digest import describe_folder
 from builder.errors import InternalError
-from builder.package.composition import UserStep, user_steps, write_user_step
+from builder.package.user_step import UserStep, user_steps, write_environment, write_user_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,8 @@ class Own:
     def run(self, inputs: None, out: Path) -> OwnSteps:  # noqa: ARG002 - a stage's signature
         for name, step in self.steps.items():
             write_user_step(step, out / name, sys.version_info[:2], self.cache)
+            if step.environment:
+                write_environment(step.environment, step.environment_sha256, out / name)
         return OwnSteps(describe_folder(out))
 
     def ensures(self, inputs: None, output: OwnSteps) -> None:  # noqa: ARG002 - a stage's signature

@@ -292,6 +292,15 @@ def figures_of(metric: str, expected: Answers) -> tuple[str, ...]:
     return tuple(_measure_pipeline({name: (array, array) for name, array in flat.items()}))
 
 
+def telling_figures(expected: Answers) -> tuple[str, ...]:
+    """The figures of a pipeline that tell the answers of two samples apart.
+
+    Numbers in JSON do not: where two texts differ otherwise, their numbers are not compared.
+    """
+    kinds = {array.dtype.kind == "O" for array in expected.values()}
+    return (*(["max_difference"] if False in kinds else []), *(["text_agreement"] if True in kinds else []))
+
+
 def _measure_logits(pairs: Pairs) -> dict[str, np.ndarray]:
     import numpy as np
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from builder.recipe.suggest import did_you_mean, show
 from builder.recipe.triton import DERIVED, derived
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -131,11 +132,15 @@ def _unknown_key(location: Keys, model: type[BaseModel]) -> str:
 def _kinds_at(location: Keys, model: type[BaseModel]) -> list[type]:
     """The kinds of mapping that may stand at a place."""
     kinds: list[type] = [model]
+    names_follow = False  # the user's own, which may be those of fields, too
     for part in location:
-        if _is_tag(part):
+        if names_follow and not _is_tag(part):
+            names_follow = False
+        elif _is_tag(part):
             kinds = [kind for kind in kinds if getattr(kind, "kind", None) in {None, str(part)[1:-1]}]
         elif fields := [_fields(kind)[str(part)] for kind in kinds if part in _fields(kind)]:
             kinds = [kind for annotation in fields for kind in _mappings(annotation)]
+            names_follow = any(typing.get_origin(annotation) is Mapping for annotation in fields)
     return kinds
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from builder.recipe.base import Count, Frozen, FrozenMapping, RecipePath, Section, tagged, wrong
 from builder.recipe.schema import check_part_name
@@ -142,6 +142,11 @@ class EntitiesStep(_Step):
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] = "simple"
     """How tokens become entities, as in transformers' pipeline."""
 
+    @property
+    def gathers_words(self) -> bool:
+        """Whether tokens are gathered into words first."""
+        return self.aggregation_strategy in {"first", "average", "max"}
+
 
 class ImageStep(_Step):
     """JPEG or PNG bytes to pixels."""
@@ -189,6 +194,13 @@ def _check_requirement(value: str) -> str:
     return value
 
 
+class Environment(Section):
+    """A Python environment of your own, which Triton unpacks and runs the step in."""
+
+    packed: RecipePath
+    """A .tar.gz that conda-pack made of an environment with the Python of the target's Triton, and numpy."""
+
+
 class PythonStep(_Step):
     """A file of yours."""
 
@@ -206,8 +218,17 @@ class PythonStep(_Step):
     requirements: tuple[Annotated[str, AfterValidator(_check_requirement)], ...] = ()
     """Packages that it imports, as pip takes them, with exact versions: langid==1.1.6. They are put beside it."""
 
+    environment: Environment | None = None
+    """Instead of requirements, where wheels do not do: a whole Python environment (EXECUTION_ENV_PATH)."""
+
     parameters: FrozenMapping[str, str] = Frozen()
     """What it is told."""
+
+    @model_validator(mode="after")
+    def _has_one_place_for_packages(self) -> Self:
+        if self.environment and self.requirements:
+            raise wrong("has requirements and an environment: what it imports is in the environment, or beside it")
+        return self
 
 
 KINDS: Final = {

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import socket
 import tempfile
 import time
@@ -19,7 +20,7 @@ from urllib.parse import quote
 
 from builder.errors import MachineError, ServerError
 from builder.settings import environment as process_environment
-from builder.tools import server_log
+from builder.tools import server_leftovers, server_log
 from builder.tools.process import Process, describe_status
 from builder.tools.toolchain import allow_open_files, backends
 
@@ -148,7 +149,10 @@ def serve(
             server.check()
             raise
         finally:
+            unpacked = server_leftovers.environments(server.name)
             server.process.end()
+            for place in unpacked:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _in_turn(repository: Path, load: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import MachineError, UserError
-from builder.tools import process
+from builder.tools import archive_environment, process
 from builder.tools.tensors import NUMPY, bytes_array
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(
     """The outputs of each row, asked alone.
 
     Args:
-        folder: holds the file, and its packages in ``vendor/``.
+        folder: holds the file, and its packages in ``vendor/``, or its environment.
         options: ``file``, ``gives`` (name → {"dtype", "dims"}), ``parameters``.
         rows: for each row its inputs, name → array without the batch axis.
         work: a folder for temporary files.
@@ -41,12 +41,23 @@ def run(
     document = {"file": options["file"], "parameters": options.get("parameters", {}), "rows": asked}
     request.write_text(json.dumps(document), encoding="utf-8")
     try:
-        command: list[str | Path] = [sys.executable, "-I", "-B", _MAIN, folder, request, answer]
+        command: list[str | Path] = [*_python(folder, work), "-I", "-B", _MAIN, folder, request, answer]
         process.run(command, what=str(options["file"]), timeout_seconds=_TIMEOUT_SECONDS)
     except MachineError as error:
         raise UserError(error.message, mend="the step must also run where the archive is built") from error
     answers = json.loads(answer.read_bytes())
     return [_checked(options, index, found) for index, found in enumerate(answers)]
+
+
+def _python(folder: Path, work: Path) -> list[str | Path]:
+    """The Python that runs a step: ours, or that of its own environment, activated as Triton does it."""
+    packed = folder / archive_environment.FILE_NAME
+    if not packed.is_file():
+        return [sys.executable]
+    unpacked = work / f"environment-{folder.name}"
+    if not unpacked.exists():
+        archive_environment.unpack(packed, unpacked)
+    return ["bash", "-c", 'source "$0/bin/activate" && exec python "$@"', unpacked]
 
 
 def _checked(options: Mapping[str, Json], index: int, found: Mapping[str, Any]) -> dict[str, Array]:

@@ -155,7 +155,7 @@ class Judge:
         if name == shuffled:
             for one in criteria:
                 blind = [way for way in kept if one in kept[way]]
-                if blind and one.derive is None:
+                if blind and one.derive is None and one.figure in parity.get("telling", (one.figure,)):
                     yield _blind(one, blind)
         elif within := [way for way in kept if len(kept[way]) == len(criteria)]:
             yield (

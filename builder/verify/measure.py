@@ -258,7 +258,6 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     Raises:
         ServerError: the server ended.
     """
-    from builder.parity.compare import figures_of
     from builder.verify import ask
     from builder.verify.server_facts import executions
 
@@ -275,7 +274,7 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
         "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
         "controls": _controls(facts.metric, expected, asked),
         "invalid_utf8": _invalid(invalid, asker),
-        **({"judged": list(figures_of(facts.metric, expected.answers))} if facts.metric == PIPELINE else {}),
+        **(_figures(expected.answers) if facts.metric == PIPELINE else {}),
         "executions": {
             "alone and batched": _difference(before, between),
             "concurrent": _difference(between, after),
@@ -287,6 +286,13 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
 def _invalid(errors: Sequence[str], asker: ask.Asker) -> dict[str, Json]:
     seen: dict[str, Json] = {"requests": len(errors), "errors": sum(map(bool, errors)), "error": next(iter(errors), "")}
     return seen | ({"apart": True} if asker.apart else {})
+
+
+def _figures(expected: Answers) -> dict[str, Json]:
+    """Which figures a pipeline has, and which of them the shuffled control must miss."""
+    from builder.parity.compare import figures_of, telling_figures
+
+    return {"judged": list(figures_of(PIPELINE, expected)), "telling": list(telling_figures(expected))}
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:

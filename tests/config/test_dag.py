@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from builder.config.dag import Dag, Port, Step, compile_dag, ensemble_steps, mermaid
+from builder.config.chart import mermaid
+from builder.config.dag import Dag, Port, Step, compile_dag, ensemble_steps
 from builder.errors import RecipeError
 
 TEXT = Port("TEXT", "BYTES", (1,))
@@ -118,7 +119,8 @@ REFUSED = [
     ),
     pytest.param(
         [tokenize(), model(batch=4)],
-        "step 'model' takes a batch of up to 4, but serving.max_batch_size is 8",
+        "step 'model' takes a batch of up to 4, but serving.max_batch_size is 8: lower it, or let the step take more "
+        "(models.NAME.shapes.batch.max, or the step's own serving.max_batch_size)",
         id="batch",
     ),
     pytest.param(
@@ -182,7 +184,10 @@ def test_what_does_not_fit_names_the_edge(steps: list[Step], expected: str) -> N
     ("outputs", "expected"),
     [
         ((), "it has no outputs"),
-        (("EMBEDDING",), "output 'EMBEDDING': no step gives 'EMBEDDING'"),
+        (
+            ("EMBEDDING",),
+            "output 'EMBEDDING': no step gives 'EMBEDDING'; there are input_ids, attention_mask, LOGITS",
+        ),
         ({"A": "model.LOGITS", "B": "model.LOGITS"}, "outputs 'A' and 'B' are one tensor, model.LOGITS: leave one out"),
         ({"TEXT": "model.LOGITS"}, "output 'TEXT' has the name of an input: give it another under outputs"),
     ],

@@ -25,8 +25,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from builder.artifacts import Measurement, Profile, Sample
+from builder.artifacts import Measurement, ModelParts, Profile, Sample
 from builder.config import ConfigureInputs, configure, warm_up
+from builder.config.composition import ComposeInputs, compose_pipeline
+from builder.config.declared import declared_dag
+from builder.config.planned import plan_of
 from builder.core.codec import to_json
 from builder.core.digest import digest_json
 from builder.core.execute import Executor, fingerprint_of
@@ -35,20 +38,34 @@ from builder.core.store import Store
 from builder.core.versions import version
 from builder.export.bind import Bind
 from builder.export.check import Check
+from builder.export.expected import Expect, ExpectedInputs
 from builder.export.reference import Refer
 from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, package
+from builder.package.composition import CompositionInputs, Packed, package_composition
+from builder.package.own import own_steps
 from builder.recipe import load
 from builder.settings import settings
-from builder.verify import Judge
+from builder.verify import Judge, load_rows
 from tests.models import MAX_LENGTH, TEXTS, make_model
 from tests.parts import make_engine
 
 GOLDEN = Path(__file__).with_name("stages.json")
 LIBRARIES = (
-    *("isal", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "protobuf", "safetensors", "tokenizers"),
+    *(
+        "isal",
+        "numpy",
+        "onnx",
+        "onnx-ir",
+        "onnxruntime",
+        "onnxscript",
+        "pillow",
+        "protobuf",
+        "safetensors",
+        "tokenizers",
+    ),
     *("torch", "transformers", "tritonclient"),
 )
 TASK = "sentence-embedding"
@@ -58,7 +75,29 @@ TARGETS = (
     "t4: {runtime: tensorrt, precision: fp16, hardware: {gpu: T4}}}"
 )
 PROFILES = (Profile((1, 8, 32), (2, 16, 16)), Profile((1, 8, 32), (17, MAX_LENGTH, MAX_LENGTH)))
-OF_AN_ENGINE = " of an engine"
+OF_AN_ENGINE = "{} of an engine"
+WORDS = """
+def run(TEXT):
+    return {"WORDS": [[str(len(text[0].split()))] for text in TEXT]}
+"""
+COMPOSED = f"""schema_version: 1
+name: golden-pipeline
+targets: {{cpu: {{runtime: onnxruntime, hardware: {{vcpus: 2}}, triton: "25.09"}}}}
+models: {{a: {{source: {{path: model}}, task: {TASK}}}}}
+pipeline:
+  steps:
+    tokenize: {{tokenizer: a}}
+    a: {{model: a}}
+    words:
+      python: words.py
+      takes: {{TEXT: {{dtype: BYTES, dims: [1]}}}}
+      gives: {{WORDS: {{dtype: BYTES, dims: [1]}}}}
+    nested: {{ensemble: a}}
+    answer: {{select: {{by: words.WORDS, cases: {{"1": a}}, default: a}}}}
+  outputs: {{ONE: a.EMBEDDING, TWO: nested.EMBEDDING, THREE: answer.EMBEDDING, WORDS: words.WORDS}}
+verify: {{samples: golden.jsonl}}
+"""
+"""A pipeline of the same model: its own stages are ``own``, ``expected``, and others for config and package."""
 UPDATE = "pytest tests/golden --update-golden"
 
 
@@ -69,10 +108,12 @@ class Golden:
     store: Store
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def __call__(self, stage: Any, inputs: Any, kind: str = "") -> Any:
-        fingerprint = fingerprint_of(stage, inputs)
+    def __call__(self, stage: Any, inputs: Any, named: str = "") -> Any:
+        fingerprint = dict(fingerprint_of(stage, inputs))
+        if stage.name == "own":
+            fingerprint["python"] = "whichever builds"
         output = Executor(self.store, "golden").run(stage, inputs)
-        self.stages[stage.name + kind] = {
+        self.stages[named or stage.name] = {
             "version": stage.version,
             "key": digest_json(fingerprint),
             "fingerprint": fingerprint,
@@ -85,7 +126,7 @@ class Golden:
 def _stable(stage: str, output: Any) -> Any:
     """What must be the same on every machine."""
     data = to_json(output, paths=False)
-    if stage == "reference":
+    if stage in {"reference", "expected"}:
         values = load_file(output.files["expected.safetensors"].path)
         data["files"]["expected.safetensors"] = {name: _coarse(value) for name, value in sorted(values.items())}
     if stage == "check":
@@ -138,10 +179,30 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     run(Pack("cpu"), repository)
     run(Judge({"cosine": 0.999999}), MEASURED)
     engine = make_engine(folder / "engine", checked, PROFILES)
-    configs = run(configure(recipe, "t4"), ConfigureInputs(checked, tokenizer, warmup, engine=engine), OF_AN_ENGINE)
-    parts = replace(parts, configs=configs, engine=engine)
-    run(package(recipe, "t4", settings().cache), parts, OF_AN_ENGINE)
+    inputs = ConfigureInputs(checked, tokenizer, warmup, engine=engine)
+    configs = run(configure(recipe, "t4"), inputs, OF_AN_ENGINE.format("config"))
+    with_engine = replace(parts, configs=configs, engine=engine)
+    run(package(recipe, "t4", settings().cache), with_engine, OF_AN_ENGINE.format("package"))
+    see_pipeline(folder, run, Packed(source, checked, tokenizer, ()), warmup)
     return {"versions": {name: version(name) for name in LIBRARIES}, "stages": run.stages}
+
+
+def see_pipeline(folder: Path, run: Golden, made: Packed, warmup: Any) -> None:
+    """What the stages write that only pipelines have."""
+    (folder / "words.py").write_text(WORDS)
+    (folder / "golden.jsonl").write_text("".join(json.dumps({"TEXT": text}) + "\n" for text in TEXTS))
+    (folder / "pipeline.yaml").write_text(COMPOSED)
+    recipe: Any = load(folder / "pipeline.yaml")
+    own = run(own_steps(recipe, settings().cache), None)
+    plan = plan_of(recipe, declared_dag(recipe))
+    parts = ModelParts(TASK, made.source, made.tokenizer, truncation=made.tokenizer.truncation)
+    files = {path.removeprefix("words/"): file for path, file in own.files.items()}
+    rows = load_rows(recipe.verify.samples, plan.inputs)
+    run(Expect(plan), ExpectedInputs({"a": parts}, {"words": files}, rows))
+    inputs = ComposeInputs({"a": ConfigureInputs(made.model, made.tokenizer, warmup)})
+    configs = run(compose_pipeline(recipe, "cpu"), inputs, "pipeline config")
+    layout = package_composition(recipe, "cpu", settings().cache)
+    run(layout, CompositionInputs(configs, {"a": made}), "pipeline package")
 
 
 FIGURES = {
@@ -187,8 +248,9 @@ def _refuse_silence(stage: str, kept: dict[str, Any] | None, now: dict[str, Any]
 
 
 EXPORT = ["source", "tokenizer", "trace", "bind", "reference", "check"]
-ENGINES = [f"{stage}{OF_AN_ENGINE}" for stage in ("config", "package")]
-STAGES = [*EXPORT, "warmup", "config", "package", "pack", "judge", *ENGINES]
+ENGINES = [OF_AN_ENGINE.format(stage) for stage in ("config", "package")]
+OF_PIPELINES = ["own", "expected", "pipeline config", "pipeline package"]
+STAGES = [*EXPORT, "warmup", "config", "package", "pack", "judge", *ENGINES, *OF_PIPELINES]
 
 
 @pytest.mark.parametrize("stage", STAGES)

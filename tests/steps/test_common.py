@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 load_step("labels")
 STEP = sys.modules[COMMON]
 OWN_PACKAGES = {"tokenize": {"tokenizers"}, "image": {"PIL"}}  # what a kind finds in vendor/
-KINDS = ("aggregate", "entities", "image", "labels", "python", "select", "spans", "tokenize")
+KINDS = ("aggregate", "entities", "image", "labels", "python", "receive", "select", "spans", "tokenize")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """Several recipes in one build, side by side in worker processes."""
 
+import pytest
+
 from tests.models import make_model
 
 LINE = "more than the"
@@ -17,6 +19,7 @@ def recipe(command, name, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_recipes_side_by_side_share_stages_and_keep_within_the_memory_that_they_say(command, built):
     medium = make_model(
         "bert", "sentence-embedding", command.folder / "medium-model",
@@ -32,10 +35,12 @@ def test_recipes_side_by_side_share_stages_and_keep_within_the_memory_that_they_
     assert LINE not in done.err
     made = {archive["name"]: archive for archive in done.json["archives"]}
     assert list(made) == ["tiny", "other", "medium"]
-    assert {name: made["other"]["stages"][name] for name in APART} == dict.fromkeys(APART, "found")
-    for name in ("tiny", "medium"):
-        assert made[name]["peak_bytes"].keys() == APART, "they ran in workers"
-        assert min(made[name]["peak_bytes"].values()) > 2**26
+    # Whichever of the two comes to a stage first makes it, and the other finds it.
+    shared = {name: {made["tiny"]["stages"][name], made["other"]["stages"][name]} for name in APART}
+    assert shared == {name: {"ran", "found"} for name in APART}
+    for peaks in (made["tiny"]["peak_bytes"] | made["other"]["peak_bytes"], made["medium"]["peak_bytes"]):
+        assert peaks.keys() == APART, "they ran in workers"
+        assert min(peaks.values()) > 2**26
     assert made["tiny"]["archive"].endswith(built.name), "the name holds the tree's digest: one job made the same"
 
 

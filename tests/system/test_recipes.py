@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from builder.artifacts import Reference
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
-NAMES = ("image-classifier", "question-answering", "rerank", "select-by-language", "tiny-classifier", "vote")
+NAMES = (
+    *("image-classifier", "named-entities", "question-answering", "rerank", "select-by-language"),
+    *("tiny-classifier", "vote"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 from copy import deepcopy
 
+import numpy as np
 import pytest
 
 from builder.artifacts import Measurement
 from builder.errors import ArchiveError
+from builder.parity.compare import figures_of, telling_figures
 from builder.verify.judge import Judge
 
 COSINE = {"cosine": 0.999999}
@@ -242,3 +244,27 @@ def test_it_is_a_stage(tmp_path):
     verdict = Executor(Store.at(tmp_path), "recipe/source/model/cpu/triton").run(Judge(COSINE), measurement())
     assert verdict.status == "passed"
     assert len(list(tmp_path.glob("records/*/*.json"))) == 1
+
+
+def test_numbers_in_texts_need_not_tell_samples_apart():
+    """Of a pipeline that answers JSON alone: its scores are compared only where all else is the same."""
+    right, wrong = {"max_difference": 0.0, "text_agreement": 1.0}, {"max_difference": 0.0, "text_agreement": 0.1}
+    parity = {
+        "metric": "pipeline",
+        "ways": {"alone": {"figures": right, "worst": {}, "failures": []}},
+        "controls": {"shuffled": {"figures": wrong, "inapplicable": ""}},
+        "invalid_utf8": {"requests": 1, "errors": 1},
+        "judged": ["max_difference", "text_agreement"],
+    }
+    judge = Judge({"max_difference": 1e-4, "text_agreement": 1.0})
+    found = {
+        telling: judge.judge(Measurement({**parity, "telling": telling.split()}, (), {}, {})).status
+        for telling in ("text_agreement", "max_difference text_agreement")
+    }
+    assert found == {"text_agreement": "passed", "max_difference text_agreement": "inconclusive"}
+    expected = {"ENTITIES": np.array([[b'[{"score": 0.5}]']], dtype=object)}
+    assert (figures_of("pipeline", expected), telling_figures(expected)) == (
+        ("max_difference", "text_agreement"),
+        ("text_agreement",),
+    )
+    assert telling_figures({**expected, "SCORE": np.ones((1, 1))}) == ("max_difference", "text_agreement")
