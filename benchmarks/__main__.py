@@ -26,6 +26,7 @@ BENCHMARKS = {
     "packing": "benchmarks.packing",
     "export": "benchmarks.export",
     "jobs": "benchmarks.jobs",
+    "engine": "benchmarks.engine",
     "served": "benchmarks.served",
     "text": "benchmarks.served",
     "defaults": "benchmarks.served",
