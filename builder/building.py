@@ -427,6 +427,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
         load_models=manifest.load_models,
+        libraries=manifest.libraries,
         python=needed_python(manifest.wheels),
     )
     gates = manifest.gates

@@ -301,4 +301,5 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         text_pair=repository.record["text_pair"],
         load_models=tuple(repository.record.get("load_models", ())),
         python=needed_python(repository.record["wheels"]),
+        libraries=targeting.serving_libraries(recipe.targets[target]),
     )

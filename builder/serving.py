@@ -75,7 +75,8 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
         repository = path if path.is_dir() else _unpacked(path, folder / "repository")
         models = loadable(repository)
         tools = toolchain.install(cache)
-        environment = toolchain.python_environment(tools, cache, version, minor=_python_of(path))
+        libraries = manifest.libraries if manifest is not None else ()
+        environment = toolchain.python_environment(tools, cache, version, minor=_python_of(path), libraries=libraries)
         options = triton_server.Options(http_port=ports.http, grpc_port=ports.grpc)
         log_path = folder / "server.log"
         with triton_server.serve(

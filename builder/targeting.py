@@ -11,8 +11,7 @@ from builder.artifacts import Profile
 from builder.config.tokenize_step import DOUBLING, buckets, padding
 from builder.errors import BlockedError
 from builder.recipe.tasks import TASKS
-from builder.tools import gpus, hardware
-from builder.tools.compatibility import TENSORRT_RTX_VERSION, engine_version
+from builder.tools import compatibility, gpus, hardware
 from builder.verify import load_samples
 
 if TYPE_CHECKING:
@@ -106,10 +105,17 @@ def library_version(target: Target) -> str:
         UserError: the Triton release cannot load plans of what the recipe states, or its TensorRT is unknown.
     """
     if target.runtime == gpus.TENSORRT_RTX:
-        return TENSORRT_RTX_VERSION
+        return compatibility.TENSORRT_RTX_VERSION
     said = target.engine
     compatible = said is not None and said.version_compatible
-    return engine_version(target.triton, said.tensorrt if said else None, version_compatible=compatible)
+    return compatibility.engine_version(target.triton, said.tensorrt if said else None, version_compatible=compatible)
+
+
+def serving_libraries(target: Target) -> tuple[str, ...]:
+    """What the server that verifies needs to run a target's plans, for pip."""
+    if not target.runs_plans:
+        return ()
+    return compatibility.serving_libraries(target.triton, target.runtime, library_version(target))
 
 
 def profiles(recipe: Recipe, max_length: int) -> tuple[Profile, ...]:

@@ -27,6 +27,8 @@ INSTANCES: Final = 2
 share its time, and each has its own copy of the weights, for engines with dynamic shapes are not shared
 (``tensorrt_backend/src/model_state.cc:247``)."""
 
+_OF_THE_MEMORY: Final = 0.5  # that the weights of all copies may take; the rest is for activations, and for others
+
 GRAPH_BATCHES: Final = (1, 2, 3, 4, 6, 8, 12, 16)
 """Batch sizes that CUDA graphs are made for: the backend's own list (``src/instance_state.cc:3722``)."""
 
@@ -45,6 +47,7 @@ class EngineFacts:
         lengths: tokens that the rows of a batch may have, ascending; empty: no such axis, or not known yet.
         fixed: whether there are no other lengths than ``lengths``; else they stand for a range.
         release: of Triton, ``25.09``.
+        instances: copies on each GPU, where the recipe does not say.
     """
 
     backend: str
@@ -53,6 +56,7 @@ class EngineFacts:
     lengths: tuple[int, ...] = ()
     fixed: bool = False
     release: str = ""
+    instances: int = INSTANCES
 
     @property
     def largest_batch(self) -> int:
@@ -66,15 +70,30 @@ class EngineFacts:
         return names.pop() if len(names) == 1 else ""
 
 
-def facts_of(engine: Engine, settings: Mapping[str, Json] | None, release: str) -> EngineFacts:
+def instances(engine: Engine, memory_mib: int | None) -> int:
+    """Copies on each GPU: two, or one where the weights of two leave too little for anything else.
+
+    Args:
+        engine: its largest plan stands for the weights.
+        memory_mib: of the target's smallest GPU; None: unknown.
+    """
+    weights = INSTANCES * max(file.size for file in engine.files.values())
+    return 1 if memory_mib is not None and weights > _OF_THE_MEMORY * (memory_mib << 20) else INSTANCES
+
+
+def facts_of(
+    engine: Engine, settings: Mapping[str, Json] | None, release: str, memory_mib: int | None = None
+) -> EngineFacts:
     """An engine, and the shapes that it will get.
 
     Args:
         engine: as it was built.
         settings: of the tokenizer step; None: its inputs are no texts.
         release: of Triton.
+        memory_mib: of the target's smallest GPU; None: unknown.
     """
-    known = EngineFacts(engine.backend, engine.profiles, engine.plans, release=release)
+    copies = instances(engine, memory_mib)
+    known = EngineFacts(engine.backend, engine.profiles, engine.plans, release=release, instances=copies)
     if settings is None:
         return known
     if lengths := tokenize_step.lengths(settings):
@@ -83,10 +102,11 @@ def facts_of(engine: Engine, settings: Mapping[str, Json] | None, release: str) 
     return replace(known, lengths=profiles.every_length(engine.profiles, least, longest))
 
 
-def fingerprint(engine: Engine) -> Mapping[str, Json]:
+def fingerprint(engine: Engine, memory_mib: int | None) -> Mapping[str, Json]:
     """What of an engine a config depends on: not the bytes of its plans."""
     return {
         "version": _VERSION,
+        "instances": instances(engine, memory_mib),
         "runtime": engine.runtime,
         "plans": dict(engine.plans),
         "files": sorted(engine.files),
@@ -114,7 +134,7 @@ def instance_groups(facts: EngineFacts, asked: Sequence[Json] | None) -> list[Js
     ``tensorrt_rtx`` takes all profiles by itself.
     """
     groups = []
-    for group in asked or [{"count": INSTANCES}]:
+    for group in asked or [{"count": facts.instances}]:
         full = {**group, "count": group.get("count") or 1, "kind": group.get("kind") or "KIND_GPU"}
         if facts.backend == "tensorrt" and facts.profiles:
             full["profile"] = group.get("profile") or [str(index) for index in range(len(facts.profiles))]

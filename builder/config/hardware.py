@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from builder.tools import gpus
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 def target_vcpus(recipe: Recipe | Composed, target: str) -> int:
     """Virtual CPUs of the machine that will serve; this one's where the recipe does not say."""
     return recipe.targets[target].hardware.declared_vcpus or len(os.sched_getaffinity(0))
+
+
+def gpu_memory(names: Sequence[str]) -> int | None:
+    """MiB of the smallest of some GPUs; None: there is none, or it is not known of all."""
+    known = [gpus.load_gpus()[name].memory_mib for name in names]
+    sizes = [size for size in known if size is not None]
+    return min(sizes) if sizes and len(sizes) == len(known) else None
 
 
 def default_instances(vcpus: int) -> int:

@@ -9,7 +9,7 @@ from builder.artifacts import ModelConfigs, TokenizerFiles, backend_of
 from builder.config import engine_warmup, engines, models, tokenize_step
 from builder.config.compose import tensor_problems
 from builder.config.folder import write, write_config
-from builder.config.hardware import target_vcpus
+from builder.config.hardware import gpu_memory, target_vcpus
 from builder.config.host import Host
 from builder.config.labels import label_files, label_problems, labelled
 from builder.config.refuse import refuse_all
@@ -52,6 +52,7 @@ class Configure:
         files: what the section names of the user's files, by the paths in the model's folder.
         runtime: of the target.
         profiles: of the engine, as far as the recipe states them; no part of the key, which holds the engine's own.
+        memory_mib: of the smallest of the target's GPUs; None: unknown, or it has none.
         root: the recipe as written, for the places in errors; no part of the key.
         section: where the serving section stands in it; no part of the key.
     """
@@ -66,6 +67,7 @@ class Configure:
     files: Mapping[str, File] = field(default_factory=dict)
     runtime: str = engines.ONNXRUNTIME
     profiles: tuple[Profile, ...] = ()
+    memory_mib: int | None = None
     root: Node | None = field(default=None, compare=False, repr=False)
     section: Keys = field(default=_SECTION, compare=False)
     name: ClassVar[str] = "config"
@@ -82,7 +84,7 @@ class Configure:
             "release": self.release,
             **({"files": {path: file.sha256 for path, file in self.files.items()}} if self.files else {}),
             **({"labels": list(inputs.labels)} if labelled(self.serving) else {}),
-            **({"engine": engines.fingerprint(inputs.engine)} if inputs.engine else {}),
+            **({"engine": engines.fingerprint(inputs.engine, self.memory_mib)} if inputs.engine else {}),
             "tensors": [to_json(tensor) for tensor in (*inputs.served.inputs, *inputs.served.outputs)],
             "tokenizer": tokenize_step.facts(inputs.tokenizer),
             "warmup": inputs.warmup and {name: file.sha256 for name, file in inputs.warmup.files.items()},
@@ -248,7 +250,8 @@ class Configure:
         if inputs.engine is None:
             return None
         texts = isinstance(inputs.tokenizer, TokenizerFiles)
-        return engines.facts_of(inputs.engine, self.tokenizer_settings(inputs) if texts else None, self.release)
+        settings = self.tokenizer_settings(inputs) if texts else None
+        return engines.facts_of(inputs.engine, settings, self.release, self.memory_mib)
 
     def _stated(self) -> engines.EngineFacts | None:
         """What the recipe alone says of the engine and its shapes."""
@@ -282,6 +285,7 @@ def configure(recipe: Recipe, target: str, *, section: Keys = _SECTION, vcpus: i
         files=shipped_files(dict(recipe.serving), recipe.path.parent, recipe.root, section),
         runtime=recipe.targets[target].runtime,
         profiles=stated_profiles(recipe) if recipe.targets[target].runs_plans else (),
+        memory_mib=gpu_memory(recipe.targets[target].hardware.gpu_names),
         root=recipe.root,
         section=section,
     )

@@ -21,7 +21,7 @@ from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
-from builder.tools.compatibility import serving_facts
+from builder.tools.compatibility import serving_facts, serving_libraries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +104,7 @@ class EngineFacts(_Part):
     """What was compiled for the target's GPUs, and what a machine needs to run it."""
 
     runtime: str  # tensorrt | tensorrt-rtx
+    library: str  # version that compiled it, and has to load it
     plans: dict[str, FileFacts]  # by compute capability
     profiles: tuple[Facts, ...]
     inputs: tuple[Facts, ...]
@@ -222,6 +223,13 @@ class Manifest(_Part):
         """Whether a request holds two texts."""
         return self.repository["text_pair"] is True
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What a server needs to run its plans, for pip."""
+        if self.engine is None:
+            return ()
+        return serving_libraries(self.target.triton, self.engine.runtime, self.engine.library)
+
     def check_gpus(self, path: Path) -> None:
         """Checks that this machine has the GPUs that the archive's plans are for.
 
@@ -323,6 +331,7 @@ def describe_engine(engine: Engine, triton: str) -> EngineFacts:
     tuples = {name: tuple(plain[name]) for name in ("profiles", "inputs", "outputs")}
     return EngineFacts(
         runtime=engine.runtime,
+        library=str(next(iter(engine.record.get("engines", {"only": engine.record}).values()))["version"]),
         plans={capability: _file(engine.files[name]) for capability, name in sorted(engine.plans.items())},
         record={key: value for key, value in plain["record"].items() if key != "precision"},  # which is told above
         serving=serving_facts(triton, engine.runtime),

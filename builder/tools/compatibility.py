@@ -23,6 +23,13 @@ TENSORRT_RTX_VERSION: Final = "1.7.1.116"
 version that made it."""
 
 
+_CUDA_BINDINGS: Final = {
+    "12": ("cuda-bindings==12.9.4", "cuda-pathfinder==1.9.0"),
+    "13": ("cuda-bindings==13.0.3", "cuda-pathfinder==1.9.0"),
+}
+"""CUDA's Python bindings, by its major version, and what they import."""
+
+
 def engine_version(triton: str, stated: str | None, *, version_compatible: bool = False) -> str:
     """The TensorRT that a plan for a Triton release is made with.
 
@@ -67,6 +74,19 @@ def serving_facts(triton: str, runtime: str) -> dict[str, Json]:
     library = {"tensorrt": one.tensorrt} if runtime == gpus.TENSORRT else {"tensorrt_rtx": TENSORRT_RTX_VERSION}
     amis = list(inference_amis(one))
     return {"cuda": one.cuda, **library, "least_driver": least_driver(one), "inference_amis": amis}
+
+
+def serving_libraries(triton: str, runtime: str, version: str) -> tuple[str, ...]:
+    """What our Python-based backends import to run plans, for pip: a library, and CUDA's bindings.
+
+    Args:
+        triton: the release whose CUDA it is for; where that is unknown, CUDA 13.
+        runtime: tensorrt | tensorrt-rtx.
+        version: of its library.
+    """
+    cuda = "12" if (release(triton).cuda or "").startswith("12.") else "13"
+    parts = [f"{runtime}-cu{cuda}-{part}=={version}" for part in ("bindings", "libs")]
+    return (*parts, *_CUDA_BINDINGS[cuda])
 
 
 def _refusal(triton: str, known: str, version: str, version_compatible: bool) -> str:

@@ -49,6 +49,7 @@ def python_environment(
     onnxruntime_version: str,
     *,
     minor: tuple[int, int] | None = None,
+    libraries: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Path:
     """An environment for the Python backend's stubs, made in ``cache`` on first use.
@@ -62,6 +63,7 @@ def python_environment(
         cache: the user's cache folder.
         onnxruntime_version: exact version, from :mod:`builder.tools.releases`.
         minor: the Python that the steps' own packages are for; None: any.
+        libraries: what runs plans, as pip names it with exact versions; it is installed without what that asks for.
         progress: told of the downloads.
 
     Raises:
@@ -70,11 +72,12 @@ def python_environment(
     """
     python = find_interpreter(minor)
     toolchain.stub(python.minor)  # refuses a Python that the server has no stub for
-    folder = cache / "environments" / _name(python, onnxruntime_version)
+    packages = (f"onnxruntime=={onnxruntime_version}", *libraries)
+    folder = cache / "environments" / _name(python, onnxruntime_version, libraries)
     with publish(folder) as new:
         if new is not None:
-            log.info("making the server's Python environment, once: onnxruntime %s, in %s", onnxruntime_version, folder)
-            _make(new, python, onnxruntime_version, progress)
+            log.info("making the server's Python environment, once: %s, in %s", ", ".join(packages), folder)
+            _make(new, python, packages, progress)
     return folder
 
 
@@ -152,13 +155,13 @@ def _no_interpreter(seen: list[Interpreter], minor: tuple[int, int] | None) -> M
     )
 
 
-def _name(python: Interpreter, onnxruntime_version: str) -> str:
+def _name(python: Interpreter, onnxruntime_version: str, libraries: tuple[str, ...]) -> str:
     facts = [_LAYOUT, python.version, python.prefix, str(python.libpython), NUMPY_VERSION, onnxruntime_version]
-    content = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    content = hashlib.sha256(json.dumps([*facts, *libraries]).encode()).hexdigest()[:12]
     return f"python{python.minor[0]}.{python.minor[1]}-onnxruntime{onnxruntime_version}-{content}"
 
 
-def _make(folder: Path, python: Interpreter, onnxruntime_version: str, progress: Progress | None) -> None:
+def _make(folder: Path, python: Interpreter, packages: tuple[str, ...], progress: Progress | None) -> None:
     # A venv can be renamed as long as nobody runs its scripts by their first line: the stubs only import from it.
     from builder.tools.process import run
 
@@ -168,20 +171,19 @@ def _make(folder: Path, python: Interpreter, onnxruntime_version: str, progress:
         timeout_seconds=120,
     )
     # Without dependencies: onnxruntime needs only numpy at run time (flatbuffers, protobuf and sympy serve its tools).
-    requirements = [f"numpy=={NUMPY_VERSION}", f"onnxruntime=={onnxruntime_version}"]
     from builder.tools import pip
 
-    pip.install(requirements, folder / "bin/python", progress=progress)
+    pip.install([f"numpy=={NUMPY_VERSION}", *packages], folder / "bin/python", progress=progress)
     run(
         [folder / "bin/python", "-I", "-c", "import numpy, onnxruntime; onnxruntime.InferenceSession"],
-        what=f"trying onnxruntime {onnxruntime_version}",
+        what=f"trying {packages[0]}",
         timeout_seconds=120,
     )
     assert python.libpython is not None
     (folder / "lib-python").mkdir()
     (folder / "lib-python" / f"libpython{python.minor[0]}.{python.minor[1]}.so.1.0").symlink_to(python.libpython)
     # The stubs ignore PYTHONDONTWRITEBYTECODE, and nothing may be written into the repository that is served.
-    packages = next(folder.glob("lib/python*/site-packages"))
-    (packages / "sitecustomize.py").write_text("import sys\n\nsys.dont_write_bytecode = True\n", encoding="utf-8")
-    record = {"minor": python.minor, "numpy": NUMPY_VERSION, "onnxruntime": onnxruntime_version}
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "sitecustomize.py").write_text("import sys\n\nsys.dont_write_bytecode = True\n", encoding="utf-8")
+    record = {"minor": python.minor, "numpy": NUMPY_VERSION, "packages": packages}
     (folder / _RECORD).write_text(json.dumps(record), encoding="utf-8")

@@ -37,6 +37,7 @@ class ArchiveFacts:
     load_models: tuple[str, ...] = ()  # what a server loads by name; empty: what clients call brings all with it
     python: tuple[int, int] | None = None  # the only one that the steps' own packages run on; None: any
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
+    libraries: tuple[str, ...] = ()  # what runs its plans, for pip: see builder.tools.compatibility
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
 
 

@@ -76,6 +76,7 @@ class Measure:
             ),
             "outputs": list(inputs.outputs),
             **({"load_models": list(inputs.load_models)} if inputs.load_models else {}),
+            **({"libraries": list(inputs.libraries)} if inputs.libraries else {}),
             "controls": list(inputs.controls),
             "concurrency": list(self.concurrency),
             "windows": None if self.windows is None else asdict(self.windows),
@@ -113,7 +114,9 @@ class Measure:
 
         expected = read_expected(inputs)
         tools = toolchain.install(self.cache)
-        environment = toolchain.python_environment(tools, self.cache, _onnxruntime(inputs), minor=inputs.python)
+        environment = toolchain.python_environment(
+            tools, self.cache, _onnxruntime(inputs), minor=inputs.python, libraries=inputs.libraries
+        )
         with tempfile.TemporaryDirectory(dir=out, prefix="unpacked-") as temporary:
             log.info("unpacking %s", inputs.archive.path.name)
             repository = unpack(inputs, Path(temporary) / "repository")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _SETTLING_SECONDS: Final = 0.1
 _SETTLING_READS: Final = 20
+_OURS: Final = {"tensorrt_rtx"}
+"""Backends that are ours in production too."""
+
 _COUNTS: Final = {"texts": "inference_count", "executions": "execution_count"}
 
 
@@ -108,7 +111,7 @@ def stand_ins(
     if "python" in backends and python != target.python:
         production = _dotted(target.python) if target.python else "not known"
         found.append(("python of the steps", _dotted(python), production))
-    for backend in sorted(backends & {folder.name for folder in templates.backends()}):
+    for backend in sorted(backends & {folder.name for folder in templates.backends()} - _OURS):
         found.append((f"backend {backend}", "tritonsmith's Python-based backend", "NVIDIA's C++ backend"))
     # Answers from the cache would be compared and measured in place of the model's.
     if any(config.get("response_cache", {}).get("enable") for config in configs):

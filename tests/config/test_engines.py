@@ -11,7 +11,8 @@ import pytest
 
 from builder.artifacts import Profile
 from builder.config import ConfigureInputs, configure, warm_up
-from builder.config.hardware import tokenizer_threads
+from builder.config.engines import instances
+from builder.config.hardware import gpu_memory, tokenizer_threads
 from builder.config.rules import problems
 from builder.core.digest import digest_json
 from builder.errors import InternalError, ModelError, RecipeError, UserError
@@ -152,6 +153,15 @@ def test_one_profile_needs_no_memory_strategy(run: Callable[..., Made]) -> None:
     assert "parameters" not in config
     assert config["instance_group"][0]["profile"] == ["0"]
     assert config["max_batch_size"] == 32
+
+
+def test_a_gpu_that_two_copies_would_fill_gets_one(make_inputs: Callable[..., ConfigureInputs]) -> None:
+    engine = make_inputs().engine
+    assert engine
+    large = replace(engine, files={"model.plan": replace(engine.files["model.plan"], size=5 << 30)})
+    assert [instances(large, size) for size in (16 << 10, 24 << 10, None)] == [1, 2, 2]
+    assert gpu_memory(["T4", "L4"]) == 16384
+    assert gpu_memory([]) is gpu_memory(["T4", "A30"]) is None
 
 
 def test_older_tritons_do_not_know_the_strategy(run: Callable[..., Made]) -> None:

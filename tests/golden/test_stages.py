@@ -17,7 +17,7 @@ samples each byte; that the means are those of the right model, ``tests/export/t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from builder.artifacts import Measurement, Sample
+from builder.artifacts import Measurement, Profile, Sample
 from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.codec import to_json
 from builder.core.digest import digest_json
@@ -43,7 +43,8 @@ from builder.package import Pack, PackageInputs, package
 from builder.recipe import load
 from builder.settings import settings
 from builder.verify import Judge
-from tests.models import TEXTS, make_model
+from tests.models import MAX_LENGTH, TEXTS, make_model
+from tests.parts import make_engine
 
 GOLDEN = Path(__file__).with_name("stages.json")
 LIBRARIES = (
@@ -52,6 +53,12 @@ LIBRARIES = (
 )
 TASK = "sentence-embedding"
 RECIPE = f"schema_version: 1\nname: golden\nsource: {{path: model}}\ntask: {TASK}\n"
+TARGETS = (
+    "targets={cpu: {runtime: onnxruntime, hardware: {vcpus: 2}}, "
+    "t4: {runtime: tensorrt, precision: fp16, hardware: {gpu: T4}}}"
+)
+PROFILES = (Profile((1, 8, 32), (2, 16, 16)), Profile((1, 8, 32), (17, MAX_LENGTH, MAX_LENGTH)))
+OF_AN_ENGINE = " of an engine"
 UPDATE = "pytest tests/golden --update-golden"
 
 
@@ -62,10 +69,10 @@ class Golden:
     store: Store
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def __call__(self, stage: Any, inputs: Any) -> Any:
+    def __call__(self, stage: Any, inputs: Any, kind: str = "") -> Any:
         fingerprint = fingerprint_of(stage, inputs)
         output = Executor(self.store, "golden").run(stage, inputs)
-        self.stages[stage.name] = {
+        self.stages[stage.name + kind] = {
             "version": stage.version,
             "key": digest_json(fingerprint),
             "fingerprint": fingerprint,
@@ -115,7 +122,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("golden")
     make_source(folder)
     (folder / "golden.yaml").write_text(RECIPE)
-    recipe = load(folder / "golden.yaml", ["targets.cpu={runtime: onnxruntime, hardware: {vcpus: 2}}"])
+    recipe = load(folder / "golden.yaml", [TARGETS])
     run = Golden(Store.at(folder / "store"))
     source = run(Resolve(TASK), recipe.source)
     tokenizer = run(Tokenizer(TASK), source)
@@ -130,6 +137,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     repository = run(package(recipe, "cpu", settings().cache), parts)
     run(Pack("cpu"), repository)
     run(Judge({"cosine": 0.999999}), MEASURED)
+    engine = make_engine(folder / "engine", checked, PROFILES)
+    configs = run(configure(recipe, "t4"), ConfigureInputs(checked, tokenizer, warmup, engine=engine), OF_AN_ENGINE)
+    parts = replace(parts, configs=configs, engine=engine)
+    run(package(recipe, "t4", settings().cache), parts, OF_AN_ENGINE)
     return {"versions": {name: version(name) for name in LIBRARIES}, "stages": run.stages}
 
 
@@ -176,7 +187,8 @@ def _refuse_silence(stage: str, kept: dict[str, Any] | None, now: dict[str, Any]
 
 
 EXPORT = ["source", "tokenizer", "trace", "bind", "reference", "check"]
-STAGES = [*EXPORT, "warmup", "config", "package", "pack", "judge"]
+ENGINES = [f"{stage}{OF_AN_ENGINE}" for stage in ("config", "package")]
+STAGES = [*EXPORT, "warmup", "config", "package", "pack", "judge", *ENGINES]
 
 
 @pytest.mark.parametrize("stage", STAGES)
