@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from builder.tools.tensorrt import Library
 
+
 class Log:
     """Messages of the parser and the builder: errors are kept, in their order.
 
