@@ -11,7 +11,7 @@ from builder.artifacts import Profile
 from builder.config.tokenize_step import DOUBLING, buckets, padding
 from builder.errors import BlockedError
 from builder.recipe.tasks import TASKS
-from builder.tools import compatibility, gpus, hardware
+from builder.tools import gpus, hardware
 from builder.verify import load_samples
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def library_version(target: Target) -> str:
     Raises:
         UserError: the Triton release cannot load plans of what the recipe states, or its TensorRT is unknown.
     """
+    from builder.tools import compatibility
+
     if target.runtime == gpus.TENSORRT_RTX:
         return compatibility.TENSORRT_RTX_VERSION
     said = target.engine
@@ -115,6 +117,8 @@ def serving_libraries(target: Target) -> tuple[str, ...]:
     """What the server that verifies needs to run a target's plans, for pip."""
     if not target.runs_plans:
         return ()
+    from builder.tools import compatibility
+
     return compatibility.serving_libraries(target.triton, target.runtime, library_version(target))
 
 

@@ -21,7 +21,6 @@ from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.recipe.tasks import tolerances
 from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
-from builder.tools.compatibility import serving_facts, serving_libraries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,6 +227,8 @@ class Manifest(_Part):
         """What a server needs to run its plans, for pip."""
         if self.engine is None:
             return ()
+        from builder.tools.compatibility import serving_libraries
+
         return serving_libraries(self.target.triton, self.engine.runtime, self.engine.library)
 
     def check_gpus(self, path: Path) -> None:
@@ -327,6 +328,8 @@ def describe_model(task: str, source: Source, model: OnnxModel, tokenizer: Token
 
 def describe_engine(engine: Engine, triton: str) -> EngineFacts:
     """What the manifest says of an engine for a Triton release."""
+    from builder.tools.compatibility import serving_facts
+
     plain = _plain(to_json({name: getattr(engine, name) for name in ("profiles", "inputs", "outputs", "record")}))
     tuples = {name: tuple(plain[name]) for name in ("profiles", "inputs", "outputs")}
     return EngineFacts(

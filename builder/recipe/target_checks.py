@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from builder.errors import UserError
 from builder.recipe.targets import GPU_RUNTIMES, Hardware, Target
 from builder.tools import gpus, releases
-from builder.tools.compatibility import engine_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -127,6 +126,8 @@ def _version(view: View, place: Keys, runtime: str) -> Iterator[Problem]:
     triton = view.get((*place, "triton")) or Target.model_fields["triton"].default
     if triton not in releases.names() or (*place, "triton") in view.bad or key in view.bad:
         return
+    from builder.tools.compatibility import engine_version
+
     compatible = view.get((*place, "engine", "version_compatible")) is True
     try:
         engine_version(triton, stated, version_compatible=compatible)
