@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.core.digest import digest_file
+from builder.errors import ModelError
 from builder.tools import tensorrt, tensorrt_child
 from builder.tools.tensorrt import load
 from builder.tools.tensorrt_build import EngineOptions, Order
@@ -71,3 +72,10 @@ def test_what_tensorrt_itself_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert built["outputs"] == [["EMBEDDING", "FP32", [-1, WIDTH]]]
     assert built["timing_cache"] == {"digest": digest_file(cache), "bytes": cache.stat().st_size}
     assert (tmp_path / "plan").stat().st_size > 10_000
+
+
+def test_gpus_that_the_library_has_no_name_for() -> None:
+    library = load("tensorrt-rtx")
+    assert tensorrt_child._aim(library, "12.1") == library.ComputeCapability.SM121
+    with pytest.raises(ModelError, match=r"compute capability 9.0: TensorRT-RTX 1.7.1.116 compiles for .*SM120"):
+        tensorrt_child._aim(library, "9.0")
