@@ -27,6 +27,7 @@ BENCHMARKS = {
     "quantise": "benchmarks.quantise",
     "export": "benchmarks.export",
     "jobs": "benchmarks.jobs",
+    "engine": "benchmarks.engine",
     "served": "benchmarks.served",
     "text": "benchmarks.served",
     "defaults": "benchmarks.served",

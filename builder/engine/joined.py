@@ -16,7 +16,8 @@ def join(engines: Sequence[Engine]) -> Engine:
 
     A plan for each, and not one file for all of them, which TensorRT-RTX alone could make: Triton's
     ``cc_model_filenames`` names a file for each, a GPU is added without compiling for the others again, and a host
-    reads what is for its GPU alone.
+    reads what is for its GPU alone. (Measured, MiniLM in fp16, two profiles: one plan for four capabilities takes 2.5 s
+    of processor time and 55 MB, one for one 2.1 s and 55 MB. Whether it runs as fast takes GPUs to tell.)
 
     Args:
         engines: at least one, of one capability each; the only one stays as it is.

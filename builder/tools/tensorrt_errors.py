@@ -1,7 +1,7 @@
 """What a failure of TensorRT means, from what it said: which node of which module, which option, and what to do.
 
-Each pattern was seen, with the file that brings it about in ``tests/tools/test_tensorrt_errors.py``; what is not known
-is told as TensorRT said it.
+Each pattern was seen with TensorRT-RTX 1.7.1; ``tests/engine/test_stage.py`` brings them about. What is not known is
+told as TensorRT said it.
 """
 
 from __future__ import annotations

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from builder.tools.tensorrt import Library
 
-log = logging.getLogger(__name__)
-
 
 class Log:
-    """Messages of the parser and the builder: errors are kept, in their order; the others go to our log, for debugging.
+    """Messages of the parser and the builder: errors are kept, in their order.
 
     Args:
         library: the module that will talk to it.
@@ -24,8 +21,7 @@ class Log:
         self.logger = _logger(library, self)
 
     def take(self, severity: str, message: str) -> None:
-        """Keeps a message; ``severity`` is TensorRT's name for it."""
-        log.debug("%s: %s", severity, message)
+        """Keeps an error; ``severity`` is TensorRT's name for it."""
         if severity in {"ERROR", "INTERNAL_ERROR"}:
             self.errors.append(message)
 

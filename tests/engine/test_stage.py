@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 
 from builder.artifacts import Engine, OnnxModel, Profile, Tensor
+from builder.core.digest import describe_file
 from builder.core.execute import Executor, fingerprint_of
 from builder.core.store import Store
 from builder.engine import Compile, EngineOptions, join
@@ -19,6 +20,7 @@ from builder.tools import hardware, installed
 from builder.tools.engine_header import read_engine_head
 from builder.tools.onnxruntime import Session
 from tests.engine.graphs import PROFILES, WIDTH, encoder
+from tests.tiny_graphs import onnx_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +146,17 @@ def test_a_name_that_is_given_twice(tmp_path: Path) -> None:
 def test_a_shape_that_the_model_cannot_take(models: dict[str, OnnxModel], work: Path) -> None:
     error = refusal(compiler(profiles=(Profile((1, 2, 4), (2, 64, 64)),)), models["fp16"], work)
     assert "profile 0: the model cannot run at its batch of 2, 64 tokens: node_Add_3, at embeddings." in error.message
+
+
+def test_a_model_without_an_axis_of_tokens(models: dict[str, OnnxModel], work: Path, tmp_path: Path) -> None:
+    mean = ("ReduceMean", ["pixel_values"], ["LOGITS"], {"axes": [2, 3], "keepdims": 0})
+    graph = onnx_model({"pixel_values": ("FLOAT16", ["batch", 3, 4, 4])}, {"LOGITS": ("FLOAT16", ["batch", 3])}, [mean])
+    (tmp_path / "model.onnx").write_bytes(graph)
+    inputs, outputs = Tensor("pixel_values", "FP16", (-1, 3, 4, 4)), Tensor("LOGITS", "FP16", (-1, 3))
+    model = OnnxModel({"model.onnx": describe_file(tmp_path / "model.onnx")}, (inputs,), (outputs,), 17, {})
+    batches = compiler(profiles=(Profile((1, 2, 4)),))
+    assert built(batches, model, work).inputs == (inputs,)
+    assert "has an axis of tokens, and the profile says none" in refusal(batches, models["fp16"], work).message
 
 
 def test_too_little_workspace(models: dict[str, OnnxModel], work: Path) -> None:
