@@ -63,6 +63,10 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType({task.name: task for task in
 PIPELINE: Final = "pipeline"
 """The metric of pipelines of named steps."""
 
+NEIGHBOURS: Final = "neighbour_agreement"
+"""Tolerance of embeddings in few bits: the least share of samples that keep their nearest neighbour. The parity ledger
+of the model holds it; a served archive is held against the others."""
+
 
 def complete_inputs(task: Json, inputs: Json) -> Json:
     """The section ``inputs`` as written, with what a task leaves no choice in: whether a request holds two texts."""
@@ -72,36 +76,80 @@ def complete_inputs(task: Json, inputs: Json) -> Json:
     return {"text_pair": True, **(inputs or {})}
 
 
-_LABELS: Final = {"label_agreement": 1.0, "max_probability_difference": 1e-4}
+def _both(labels: Mapping[str, float], precision: str) -> dict[tuple[str, str], Mapping[str, float]]:
+    return {("single-label", precision): labels, ("multi-label", precision): labels}
 
+
+def _values(difference: float, precision: str) -> dict[tuple[str, str], Mapping[str, float]]:
+    one = {"max_difference": difference}
+    # Of a pipeline's texts as many may differ as of labels: a label is a text there.
+    texts = 0.98 if precision == "fp16" else 0.97
+    return {
+        ("regression", precision): one,
+        ("logits", precision): one,
+        (PIPELINE, precision): {**one, "text_agreement": texts},
+    }
+
+
+_EXACT: Final = {"label_agreement": 1.0, "max_probability_difference": 1e-4}
+
+# A relative rounding error e after each of n operations makes about e * sqrt(n) in the end, and turns a vector to a
+# cosine of 1 - (e^2 * n) / 2. bert-large has n = 300 operations that round; e is 2^-11 in FP16, 2^-8 in BF16.
 _TOLERANCES: Final[Mapping[tuple[str, str], Mapping[str, float]]] = MappingProxyType(
     {
         ("cosine", "fp32"): {"cosine": 0.999999},
-        ("single-label", "fp32"): _LABELS,
-        ("multi-label", "fp32"): _LABELS,
+        ("single-label", "fp32"): _EXACT,
+        ("multi-label", "fp32"): _EXACT,
         ("regression", "fp32"): {"max_difference": 1e-4},
         ("logits", "fp32"): {"max_difference": 1e-4},
         (PIPELINE, "fp32"): {"max_difference": 1e-4, "text_agreement": 1.0},
+        # 3.6e-5 away from 1 by the estimate, 2.3e-6 seen (MiniLM, worst of 97 texts): between the two and a wide
+        # berth of what a mistake does, which is 0.01 and more.
+        ("cosine", "fp16"): {"cosine": 0.9999},
+        # The estimate is 0.8 % of the largest value. Two of 97 samples may stand so near to a border as to cross it.
+        **_both({"label_agreement": 0.98, "max_probability_difference": 0.01}, "fp16"),
+        **_values(0.01, "fp16"),
+        # 2.3e-3 by the estimate, 1.9e-4 seen; values 6.6 % by the estimate, which holds for the worst case only.
+        ("cosine", "bf16"): {"cosine": 0.998},
+        **_both({"label_agreement": 0.97, "max_probability_difference": 0.04}, "bf16"),
+        **_values(0.05, "bf16"),
+        # Each product adds an error of about 1 % (254 steps for a row whose largest value is some 5 times its root
+        # mean square). What a search notices are neighbours: 19 of 20 must stay, as issue 5 asks. The cosine is held
+        # as well, because a served archive is compared by it: 0.997 seen.
+        ("cosine", "int8"): {"cosine": 0.99, NEIGHBOURS: 0.95},
+        **_both({"label_agreement": 0.97, "max_probability_difference": 0.05}, "int8"),
+        **_values(0.05, "int8"),
+        # FP8 (E4M3) rounds to 3 bits: 2^-4 for each value, averaged out over the hundreds of terms of a product.
+        ("cosine", "fp8"): {"cosine": 0.99, NEIGHBOURS: 0.95},
+        **_both({"label_agreement": 0.97, "max_probability_difference": 0.05}, "fp8"),
+        **_values(0.05, "fp8"),
     }
 )
 
 
-def tolerances(metric: str, precision: str) -> dict[str, float]:
+def tolerances(metric: str, precision: str, *, tf32: bool = False) -> dict[str, float]:
     """The default tolerances of a metric at a precision.
+
+    Args:
+        metric: one of a task's metrics, or :data:`PIPELINE`.
+        precision: fp32, fp16, bf16, int8, fp8.
+        tf32: FP32 matrix products may be computed in TF32, which rounds what is multiplied to FP16's 10 bits: then
+            FP16's tolerances hold.
 
     Returns:
         ``cosine``, ``label_agreement`` and ``text_agreement`` are the least value that passes (agreement as a share
         from 0 to 1);
-        ``max_probability_difference`` and ``max_difference`` the largest absolute difference that passes.
+        ``max_probability_difference`` and ``max_difference`` the largest absolute difference that passes;
+        :data:`NEIGHBOURS` is among those of embeddings in int8 and fp8.
 
     Raises:
-        KeyError: there is no such metric, or the precision is not reached yet.
+        KeyError: there is no such metric or precision.
     """
-    return dict(_TOLERANCES[metric, precision])
+    return dict(_TOLERANCES[metric, "fp16" if tf32 and precision == "fp32" else precision])
 
 
 def tolerance_keys(task: Task | None) -> tuple[str, ...]:
     """The keys that ``verify.parity`` may set for a task; None: for a pipeline of named steps."""
     metrics = task.metrics if task else (PIPELINE,)
     keys = {key: None for (metric, _), values in _TOLERANCES.items() if metric in metrics for key in values}
-    return tuple(keys)
+    return tuple(key for key in keys if key != NEIGHBOURS)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import ServerError
+from builder.parity.compare import Answers, Failure
+from builder.parity.tokens import widened
 from builder.tools.tensors import array_of
-from builder.verify.parity import Answers, Failure
 from builder.verify.rows import row_of
-from builder.verify.tokens import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import LENGTHS
-from builder.verify.parity import CRITERIA_BY_FIGURE, Answers, compare, decisions
+from builder.parity.compare import CRITERIA_BY_FIGURE, Answers, compare, decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -61,7 +61,7 @@ def check_metric(facts: ArchiveFacts) -> None:
     Raises:
         ArchiveError: the metric is unknown, or an output that it compares is not among the outputs.
     """
-    from builder.verify.parity import OUTPUTS
+    from builder.parity.compare import OUTPUTS
 
     place = f"{facts.archive.path}: its manifest says"
     if facts.metric not in OUTPUTS:

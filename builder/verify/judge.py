@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.artifacts import Json, Measurement
-    from builder.verify.parity import Criterion
+    from builder.parity.compare import Criterion
 
 PASSED: Final = "passed"
 FAILED: Final = "failed"
@@ -213,7 +213,7 @@ def _refused(perf: Iterable[Mapping[str, Json]]) -> Iterable[str]:
 
 
 def _criteria() -> Mapping[str, tuple[Criterion, ...]]:
-    from builder.verify.parity import CRITERIA
+    from builder.parity.compare import CRITERIA
 
     return CRITERIA
 

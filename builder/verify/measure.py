@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from builder.artifacts import File, Json
+    from builder.parity.compare import Answers
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
     from builder.tools.triton_client import Client
     from builder.verify import ask
-    from builder.verify.parity import Answers
 
 log = logging.getLogger(__name__)
 
@@ -255,6 +255,7 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     Raises:
         ServerError: the server ended.
     """
+    from builder.parity.compare import figures_of
     from builder.verify import ask
     from builder.verify.server_facts import executions
 
@@ -293,7 +294,7 @@ def _figures(expected: Answers) -> dict[str, Json]:
 
 
 def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
-    from builder.verify.parity import Comparison, compare
+    from builder.parity.compare import Comparison, compare
 
     compared = compare(metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
     failures = (*asked.failures, *compared.failures)

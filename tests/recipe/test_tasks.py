@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from builder.recipe.tasks import REQUIRED, TASKS, complete_inputs, tolerance_keys, tolerances
@@ -27,6 +29,21 @@ def test_tolerances_are_a_copy():
     assert tolerances("cosine", "fp32") == {"cosine": 0.999999}
 
 
-def test_what_is_not_reached_has_no_tolerance():
+def test_less_precision_is_never_held_to_more():
+    order = ("fp32", "fp16", "bf16", "int8")
+    for task in TASKS.values():
+        for metric in task.metrics:
+            for closer, farther in pairwise(order):
+                limits, wider = tolerances(metric, closer), tolerances(metric, farther)
+                assert limits.keys() <= wider.keys()
+                assert all((wider[key] - limits[key]) * (1 if "difference" in key else -1) >= 0 for key in limits)
+
+
+def test_tf32_is_held_to_what_fp16_is():
+    assert tolerances("cosine", "fp32", tf32=True) == tolerances("cosine", "fp16")
+    assert tolerances("cosine", "int8", tf32=True) == tolerances("cosine", "int8")
+
+
+def test_what_does_not_exist_has_no_tolerance():
     with pytest.raises(KeyError):
-        tolerances("cosine", "fp16")
+        tolerances("cosine", "fp4")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.artifacts import Sample
+from builder.parity.compare import compare
 from builder.verify import ask
 from builder.verify.measure import excerpt
-from builder.verify.parity import compare
 
 
 @given(st.integers(1, 200), st.integers(1, 40))

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.parity.compare import decisions
 from builder.verify.controls import Control, derangement, hold_against, make_controls
-from builder.verify.parity import decisions
 
 LABELLED = {
     "LOGITS": np.array([[2, 0], [3, 0], [0, 2], [0, 1]], np.float32),

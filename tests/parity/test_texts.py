@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builder.parity.compare import compare, figures_of
+from builder.parity.texts import compare as compare_texts
 from builder.verify.controls import make_controls
-from builder.verify.parity import compare, figures_of
-from builder.verify.texts import compare as compare_texts
 
 
 def column(*texts: bytes) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from builder.errors import InternalError
-from builder.verify.parity import CRITERIA, compare
+from builder.parity.compare import CRITERIA, compare
 
 RANDOM = np.random.default_rng(1)
 EMBEDDINGS = {"EMBEDDING": RANDOM.normal(size=(9, 5)).astype(np.float32)}

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from builder.verify import ask, tokens
+from builder.parity import tokens
+from builder.verify import ask
 
 
 def test_answers_to_tokens_are_as_wide_as_the_widest():

@@ -7,7 +7,7 @@
 | ``multi-label`` | share of (sample, label) decisions at 0.5 that are the same; the same differences |
 | ``regression`` | largest difference of a value, relative to the largest expected value |
 | ``logits`` | the same, of all outputs; of outputs with an axis of tokens, at each sample's own tokens |
-| ``pipeline`` | largest difference of a number; share of texts that are the same (:mod:`~builder.verify.texts`) |
+| ``pipeline`` | largest difference of a number; share of texts that are the same (:mod:`~builder.parity.texts`) |
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import LENGTHS
 from builder.errors import InternalError
+from builder.parity.texts import compare as texts_compared
+from builder.parity.tokens import own_tokens
 from builder.recipe.tasks import PIPELINE
-from builder.verify.texts import compare as texts_compared
-from builder.verify.tokens import own_tokens
 
 if TYPE_CHECKING:
     import numpy as np
