@@ -24,6 +24,7 @@ BENCHMARKS = {
     "incremental": "benchmarks.incremental",
     "lint": "benchmarks.lint",
     "packing": "benchmarks.packing",
+    "quantise": "benchmarks.quantise",
     "export": "benchmarks.export",
     "jobs": "benchmarks.jobs",
     "served": "benchmarks.served",

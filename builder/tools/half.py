@@ -31,6 +31,8 @@ LARGEST_FP16: Final = 65504.0
 Proto = Any
 """An ``onnx.ModelProto``, or a message in it."""
 
+_LARGEST_BF16: Final = 3.3895313892515355e38
+
 _SMALLEST: Final = 5.96e-8  # above 0, of FP16
 
 
@@ -103,10 +105,8 @@ def rounded(values: Array, precision: str) -> Array:
     import ml_dtypes
     import numpy as np
 
-    if precision == BF16:
-        return values.astype(ml_dtypes.bfloat16)
-    infinite = np.isinf(values)
-    return np.where(infinite, values, np.clip(values, -LARGEST_FP16, LARGEST_FP16)).astype(np.float16)
+    kind, limit = (np.float16, LARGEST_FP16) if precision == FP16 else (ml_dtypes.bfloat16, _LARGEST_BF16)
+    return np.where(np.isinf(values), values, np.clip(values, -limit, limit)).astype(kind)
 
 
 def emulated(half: Proto) -> Proto:
