@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,18 @@ def test_int8_for_the_cpu(quiet: Made, tmp_path: Path) -> None:
     assert rowwise.DATA_FILE in output.files
     assert operators(output).count("MatMulIntegerToFloat") == 2
     assert "MatMul" not in operators(output)
+
+
+def test_int8_for_tensorrt_is_q_dq_and_fp16(quiet: Made, tmp_path: Path) -> None:
+    output = run(quiet, tmp_path, precision="int8", tolerances={"cosine": 0.98})
+    assert after(output) == [("export", True), ("int8 (calibration)", True), ("int8", True)]
+    assert {"QuantizeLinear", "DequantizeLinear", "MatMul"} <= set(operators(output))
+    assert sorted(output.files) == ["calibration.json", "model.int8.data", "model.onnx"]
+    calibrated = json.loads(output.files["calibration.json"].path.read_text(encoding="utf-8"))
+    assert calibrated.keys() == {"normal", "bent"}
+    kinds = {one.name: one.data_type for one in onnx_proto.load(output.files["model.onnx"].path).graph.initializer}
+    assert kinds["words.weight"] == 10
+    assert kinds["MatMul_9.weight_quantized"] == 3
 
 
 def test_products_that_do_damage_stay_in_fp32(quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
