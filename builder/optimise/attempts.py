@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from builder.tools.onnxruntime import Session
 from builder.tools.products import products, weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from builder.optimise.questions import Questions
@@ -114,6 +115,10 @@ def _half(shop: Workshop, precision: str, keep: Sequence[str], what: str) -> Att
     return Attempt(what, precision, out, runnable, tuple(dict.fromkeys(keep)))
 
 
+_Quantise = Callable[[str, Sequence[str]], "tuple[Attempt, Path]"]
+"""What the attempt is called, and products to leave alone → the attempt, and the model with nothing else converted."""
+
+
 def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iterator[Attempt]:
     """INT8. How many products stay as they are is chosen by samples that the reference need not hold."""
     made = products(shop.model)
@@ -125,40 +130,41 @@ def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iter
     for share in _KEPT_WEIGHTS:
         kept = _kept(shop, made, worst, share)
         what = f"{INT8}, without the worst {len(kept)} matrix products" if kept else INT8
-        attempt = quantised(what, kept)
+        attempt, plain = quantised(what, kept)
         answers = shop.chosen_by.ask(Session(attempt.runnable))
         seen = entry(f"{what} (calibration)", shop.questions.metric, shop.chosen_by.expected, answers, tolerances)
         yield replace(attempt, ledger=(seen,))
-        worst = worst or _worst(shop, made, attempt)
+        worst = worst or _worst(shop, made, plain)
 
 
-def _for_cpu(shop: Workshop, made: Sequence[Product]) -> Callable[[str, Sequence[str]], Attempt]:
+def _for_cpu(shop: Workshop, made: Sequence[Product]) -> _Quantise:
     chosen = rowwise.settings(*_multiplied(shop, made))
 
-    def quantised(what: str, kept: Sequence[str]) -> Attempt:
+    def quantised(what: str, kept: Sequence[str]) -> tuple[Attempt, Path]:
         out = _folder(shop, what)
         some = [one for one in made if one.name not in kept]
         onnx_proto.save(rowwise.quantise(shop.model, shop.folder, some, chosen, out), out / "model.onnx")
-        return Attempt(what, INT8, out, out / "model.onnx", tuple(kept))
+        return Attempt(what, INT8, out, out / "model.onnx", tuple(kept)), out / "model.onnx"
 
     return quantised
 
 
-def _for_tensorrt(shop: Workshop, made: Sequence[Product]) -> Callable[[str, Sequence[str]], Attempt]:
+def _for_tensorrt(shop: Workshop, made: Sequence[Product]) -> _Quantise:
     """Q/DQ, and everything else in FP16."""
     chosen = qdq.settings(*_multiplied(shop, made))
     exact = _overflowing(shop)
 
-    def quantised(what: str, kept: Sequence[str]) -> Attempt:
+    def quantised(what: str, kept: Sequence[str]) -> tuple[Attempt, Path]:
         out = _folder(shop, what)
         some = [one for one in made if one.name not in kept]
         whole = qdq.quantise(shop.model, shop.folder, some, chosen, shop.questions.inputs[0], out)
+        onnx_proto.save(whole, out / "qdq.onnx")
         converted = half.convert(whole, FP16, [*exact, *kept])
         onnx_proto.externalise(converted.proto, out, rowwise.DATA_FILE)
         onnx_proto.save(converted.proto, out / "model.onnx")
         (out / CALIBRATION_FILE).write_text(json.dumps(qdq.as_json(chosen), indent=1), encoding="utf-8")
         onnx_proto.save(half.emulated(converted.proto), out / "emulated.onnx")
-        return Attempt(what, INT8, out, out / "emulated.onnx", tuple(dict.fromkeys((*exact, *kept))))
+        return Attempt(what, INT8, out, out / "emulated.onnx", tuple(dict.fromkeys((*exact, *kept)))), out / "qdq.onnx"
 
     return quantised
 
@@ -184,14 +190,20 @@ def _kept(shop: Workshop, made: Sequence[Product], worst: Sequence[str], share: 
     return tuple(kept)
 
 
-def _worst(shop: Workshop, made: Sequence[Product], attempt: Attempt) -> list[str]:
-    """The products by what each of them alone, in INT8, does to the answers, for each of its weights; worst first."""
+def _worst(shop: Workshop, made: Sequence[Product], quantised: Path) -> list[str]:
+    """The products by what each of them alone, in INT8, does to the answers, for each of its weights; worst first.
+
+    Args:
+        shop: the model.
+        made: its products.
+        quantised: the model with all of them in INT8, and everything else in FP32.
+    """
     import numpy as np
 
     log.info("optimise: int8: which of %d matrix products does most damage", len(made))
     names = [one.name for one in made]
-    path = attempt.folder / "switched.onnx"
-    onnx_proto.save(switches.switched(shop.model, onnx_proto.load(attempt.runnable), names), path)
+    path = quantised.with_name("switched.onnx")
+    onnx_proto.save(switches.switched(shop.model, onnx_proto.load(quantised), names), path)
     session, sizes = Session(path), weights(shop.model, shop.folder, made)
     found = dict.fromkeys(names, 0.0)
     for inputs in shop.measured:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Proto = Any
 """An ``onnx.ModelProto``, or a message in it."""
 
-STRENGTHS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
+STRENGTHS: Final = (0.0, 0.4, 0.5, 0.6, 0.7)
 """How strongly columns are made alike, as tried; see :func:`factors`."""
 
 TINY: Final = 1e-9
@@ -100,18 +100,18 @@ def quantised(weight: Array) -> tuple[Array, Array]:
     return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8), scales
 
 
-def expected_error(values: Array, rounded_values: Array, weight: Array) -> float:
-    """The mean square error of products of rounded values and rounded weights, as if no error knew of another.
+def error(rows: Array, weight: Array, rounded_rows: Array, rounded_weight: Array) -> float:
+    """The mean square error of a product of rounded values and rounded weights."""
+    import numpy as np
 
-    It takes no product: what matters of a value is how large the weights are that it meets.
+    return float(np.square(rounded_rows @ rounded_weight - rows @ weight).mean())
 
-    Args:
-        values: FP32 [rows, width].
-        rounded_values: the same, as they will be.
-        weight: FP32 [width, columns], exact.
+
+def value_error(rows: Array, rounded_rows: Array, weight: Array) -> float:
+    """The part of it that rounded values have, as if no error knew of another; it takes no product.
+
+    What matters of a value is how large the weights are that it meets.
     """
     import numpy as np
 
-    of_values = np.square(values - rounded_values).mean(axis=0) @ np.square(weight).sum(axis=1)
-    of_weights = np.square(values).mean(axis=0) @ np.square(weight - rounded(weight)).sum(axis=1)
-    return float(of_values + of_weights)
+    return float(np.square(rows - rounded_rows).mean(axis=0) @ np.square(weight).sum(axis=1))

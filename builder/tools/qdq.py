@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
 from builder.tools import external, onnx_proto
-from builder.tools.products import STRENGTHS, Product, expected_error, factors, weights
+from builder.tools.products import STRENGTHS, Product, error, factors, rounded, value_error, weights
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -54,16 +54,33 @@ def settings(values: Mapping[str, Array], multiplied: Mapping[str, list[Array]])
 def _best(rows: Array, multiplied: Iterable[Array]) -> Setting:
     import numpy as np
 
-    weight, tried = np.concatenate(list(multiplied), axis=1), []
-    for strength in STRENGTHS:
-        divisors = factors(rows, weight, strength)
-        divided, scaled = rows / divisors, weight * divisors[:, None]
-        largest = float(np.abs(divided).max()) or 1.0
-        for cut in _CUTS:
-            scale = largest * cut / 127
-            rounded = np.clip(np.rint(divided / scale), -127, 127) * np.float32(scale)
-            tried.append((expected_error(divided, rounded, scaled), Setting(divisors, scale, strength, cut)))
-    return min(tried, key=lambda one: one[0])[1]
+    weight = np.concatenate(list(multiplied), axis=1)
+
+    def wrong(setting: Setting) -> float:
+        divided, scaled = rows / setting.factors, weight * setting.factors[:, None]
+        return error(divided, scaled, _rounded(divided, setting.scale), rounded(scaled))
+
+    return min((_setting(rows, weight, strength) for strength in STRENGTHS), key=wrong)
+
+
+def _setting(rows: Array, weight: Array, strength: float) -> Setting:
+    import numpy as np
+
+    divisors = factors(rows, weight, strength)
+    divided, scaled = rows / divisors, weight * divisors[:, None]
+    largest = float(np.abs(divided).max()) or 1.0
+
+    def wrong(cut: float) -> float:
+        return value_error(divided, _rounded(divided, largest * cut / 127), scaled)
+
+    cut = min(_CUTS, key=wrong)
+    return Setting(divisors, largest * cut / 127, strength, cut)
+
+
+def _rounded(values: Array, scale: float) -> Array:
+    import numpy as np
+
+    return np.clip(np.rint(values / scale), -127, 127) * np.float32(scale)
 
 
 def quantise(
@@ -111,7 +128,7 @@ def quantise(
             mend="take fp16",
         )
     onnx_proto.save(smooth, room / "smooth.onnx")
-    scales = {f"{name}.divided": [_override(one)] for name, one in chosen.items()}
+    scales = {f"{one.takes}.divided": [_override(chosen[one.takes])] for one in made}
     logging.getLogger().addFilter(_no_advice)
     try:
         quantize_static(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from builder.tools import external
 from builder.tools.onnx_proto import drop_unused
-from builder.tools.products import STRENGTHS, TINY, Product, expected_error, factors, quantised, weights
+from builder.tools.products import STRENGTHS, TINY, Product, error, factors, quantised, rounded, weights
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -60,13 +60,12 @@ def _best(rows: Array, multiplied: Iterable[Array]) -> Setting:
 
     weight = np.concatenate(list(multiplied), axis=1)
 
-    def error(setting: Setting) -> float:
-        divided = rows / setting.factors
+    def wrong(setting: Setting) -> float:
+        divided, scaled = rows / setting.factors, weight * setting.factors[:, None]
         scales = _scales(divided.min(axis=1), divided.max(axis=1), setting.zero_point)[:, None]
-        rounded = np.rint(divided / scales) * scales
-        return expected_error(divided, rounded, weight * setting.factors[:, None])
+        return error(divided, scaled, np.rint(divided / scales) * scales, rounded(scaled))
 
-    return min((_setting(rows, weight, strength) for strength in STRENGTHS), key=error)
+    return min((_setting(rows, weight, strength) for strength in STRENGTHS), key=wrong)
 
 
 def _setting(rows: Array, weight: Array, strength: float) -> Setting:
