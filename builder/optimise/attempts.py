@@ -6,29 +6,36 @@ measured: the model and its conversion answer the same samples, and what goes th
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.optimise.able import BF16, FP16, INT8, refusal
+from builder.optimise.able import BF16, CPU, FP16, INT8, refusal
 from builder.parity.ledger import Entry, entry
-from builder.tools import activations, half, onnx_proto, rowwise
+from builder.tools import activations, half, onnx_proto, qdq, rowwise, switches
 from builder.tools.onnxruntime import Session
+from builder.tools.products import products, weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from builder.optimise.questions import Questions
     from builder.tools.opaque import Array
+    from builder.tools.products import Product
 
 log = logging.getLogger(__name__)
 
 _SHARES: Final = (0.05, 0.2)
 """Of the operations that add to the error, how many stay in FP32: each share once."""
 
+CALIBRATION_FILE: Final = "calibration.json"
+"""Scales that were found on the samples, beside an INT8 model for TensorRT."""
+
 _KEPT_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.3)
-"""Of the weights of matrix products, how many stay in FP32 where the others are INT8: each share once."""
+"""Of the weights of matrix products, how many stay as they are where the others are INT8: each share once."""
 
 _MEASURED_BATCHES: Final = 8
 """Batches that tell which operations do damage."""
@@ -73,17 +80,13 @@ def attempts(
     elif precision == BF16:
         yield from _halves(shop, BF16)
     elif precision == INT8:
-        yield from _int8(shop, tolerances)
+        yield from _int8(shop, runtime, tolerances)
     if precision in {FP16, INT8} and not refusal(BF16, runtime, capabilities):
         yield from _halves(shop, BF16)
 
 
 def _halves(shop: Workshop, precision: str) -> Iterator[Attempt]:
-    kept: list[str] = []
-    if precision == FP16:
-        largest = activations.magnitudes(shop.model, shop.folder, shop.measured)
-        kept = activations.overflowing(shop.model, largest)
-        log.info("optimise: %s: %d operations stay in fp32: too large for it", precision, len(kept))
+    kept = _overflowing(shop) if precision == FP16 else []
     first = _half(shop, precision, kept, precision)
     yield first
     log.info("optimise: %s: looking for the operations that do most damage", precision)
@@ -91,6 +94,13 @@ def _halves(shop: Workshop, precision: str) -> Iterator[Attempt]:
     for share in _SHARES:
         more = worst[: max(1, round(share * len(worst)))]
         yield _half(shop, precision, [*kept, *more], f"{precision}, the worst {len(more)} operations in fp32")
+
+
+def _overflowing(shop: Workshop) -> list[str]:
+    largest = activations.magnitudes(shop.model, shop.folder, shop.measured)
+    kept = activations.overflowing(shop.model, largest)
+    log.info("optimise: fp16: %d operations stay in fp32: too large for it", len(kept))
+    return kept
 
 
 def _half(shop: Workshop, precision: str, keep: Sequence[str], what: str) -> Attempt:
@@ -105,26 +115,73 @@ def _half(shop: Workshop, precision: str, keep: Sequence[str], what: str) -> Att
     return Attempt(what, precision, out, runnable, tuple(dict.fromkeys(keep)))
 
 
-def _int8(shop: Workshop, tolerances: Mapping[str, float]) -> Iterator[Attempt]:
-    """INT8 for the CPU. How many products stay in FP32 is chosen by samples that the reference does not hold."""
-    made = rowwise.products(shop.model)
+_Quantise = Callable[[str, Sequence[str]], "tuple[Attempt, Path]"]
+"""What the attempt is called, and products to leave alone → the attempt, and the model with nothing else converted."""
+
+
+def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iterator[Attempt]:
+    """INT8. How many products stay as they are is chosen by samples that the reference need not hold."""
+    made = products(shop.model)
     if not made:
         return
-    chosen = _settings(shop, made)
+    log.info("optimise: int8: settings of %d matrix products", len(made))
+    quantised = _for_cpu(shop, made) if runtime == CPU else _for_tensorrt(shop, made)
     worst: list[str] = []
     for share in _KEPT_WEIGHTS:
         kept = _kept(shop, made, worst, share)
-        what = f"{INT8}, the worst {len(kept)} matrix products in fp32" if kept else INT8
-        attempt = _quantised(shop, [one for one in made if one.name not in kept], chosen, what)
+        what = f"{INT8}, without the worst {len(kept)} matrix products" if kept else INT8
+        attempt, plain = quantised(what, kept)
         answers = shop.chosen_by.ask(Session(attempt.runnable))
         seen = entry(f"{what} (calibration)", shop.questions.metric, shop.chosen_by.expected, answers, tolerances)
-        yield replace(attempt, kept=kept, ledger=(seen,))
-        worst = worst or _worst(shop, made, chosen)
+        yield replace(attempt, ledger=(seen,))
+        worst = worst or _worst(shop, made, plain)
 
 
-def _kept(shop: Workshop, made: Sequence[rowwise.Product], worst: Sequence[str], share: float) -> tuple[str, ...]:
+def _for_cpu(shop: Workshop, made: Sequence[Product]) -> _Quantise:
+    chosen = rowwise.settings(*_multiplied(shop, made))
+
+    def quantised(what: str, kept: Sequence[str]) -> tuple[Attempt, Path]:
+        out = _folder(shop, what)
+        some = [one for one in made if one.name not in kept]
+        onnx_proto.save(rowwise.quantise(shop.model, shop.folder, some, chosen, out), out / "model.onnx")
+        return Attempt(what, INT8, out, out / "model.onnx", tuple(kept)), out / "model.onnx"
+
+    return quantised
+
+
+def _for_tensorrt(shop: Workshop, made: Sequence[Product]) -> _Quantise:
+    """Q/DQ, and everything else in FP16."""
+    chosen = qdq.settings(*_multiplied(shop, made))
+    exact = _overflowing(shop)
+
+    def quantised(what: str, kept: Sequence[str]) -> tuple[Attempt, Path]:
+        out = _folder(shop, what)
+        some = [one for one in made if one.name not in kept]
+        whole = qdq.quantise(shop.model, shop.folder, some, chosen, shop.questions.inputs[0], out)
+        onnx_proto.save(whole, out / "qdq.onnx")
+        converted = half.convert(whole, FP16, [*exact, *kept])
+        onnx_proto.externalise(converted.proto, out, rowwise.DATA_FILE)
+        onnx_proto.save(converted.proto, out / "model.onnx")
+        (out / CALIBRATION_FILE).write_text(json.dumps(qdq.as_json(chosen), indent=1), encoding="utf-8")
+        onnx_proto.save(half.emulated(converted.proto), out / "emulated.onnx")
+        return Attempt(what, INT8, out, out / "emulated.onnx", tuple(dict.fromkeys((*exact, *kept)))), out / "qdq.onnx"
+
+    return quantised
+
+
+def _multiplied(shop: Workshop, made: Sequence[Product]) -> tuple[dict[str, Array], dict[str, list[Array]]]:
+    """Rows of what is multiplied, and the weights that it is multiplied with."""
+    names = list(dict.fromkeys(one.takes for one in made))
+    exact = weights(shop.model, shop.folder, made)
+    multiplied: dict[str, list[Array]] = {name: [] for name in names}
+    for one in made:
+        multiplied[one.takes].append(exact[one.name])
+    return activations.rows(shop.model, shop.folder, names, shop.measured), multiplied
+
+
+def _kept(shop: Workshop, made: Sequence[Product], worst: Sequence[str], share: float) -> tuple[str, ...]:
     """The worst products that together hold no more than a share of all weights."""
-    sizes = {name: values.size for name, values in rowwise.weights(shop.model, shop.folder, made).items()}
+    sizes = {name: values.size for name, values in weights(shop.model, shop.folder, made).items()}
     left, kept = share * sum(sizes.values()), []
     for name in worst:
         if sizes[name] <= left:
@@ -133,45 +190,33 @@ def _kept(shop: Workshop, made: Sequence[rowwise.Product], worst: Sequence[str],
     return tuple(kept)
 
 
-def _worst(shop: Workshop, made: Sequence[rowwise.Product], chosen: Mapping[str, rowwise.Setting]) -> list[str]:
-    """The products by what each of them alone, in INT8, does to the answers, for each of its weights; worst first."""
+def _worst(shop: Workshop, made: Sequence[Product], quantised: Path) -> list[str]:
+    """The products by what each of them alone, in INT8, does to the answers, for each of its weights; worst first.
+
+    Args:
+        shop: the model.
+        made: its products.
+        quantised: the model with all of them in INT8, and everything else in FP32.
+    """
     import numpy as np
 
     log.info("optimise: int8: which of %d matrix products does most damage", len(made))
-    out = _folder(shop, "switched")
-    onnx_proto.save(rowwise.quantise(shop.model, shop.folder, made, chosen, out, switched=True), out / "model.onnx")
-    session, sizes = Session(out / "model.onnx"), rowwise.weights(shop.model, shop.folder, made)
-    found = dict.fromkeys((one.name for one in made), 0.0)
+    names = [one.name for one in made]
+    path = quantised.with_name("switched.onnx")
+    onnx_proto.save(switches.switched(shop.model, onnx_proto.load(quantised), names), path)
+    session, sizes = Session(path), weights(shop.model, shop.folder, made)
+    found = dict.fromkeys(names, 0.0)
     for inputs in shop.measured:
 
         def ask(*on: int, inputs: Mapping[str, Array] = inputs) -> Array:
-            switches = np.isin(np.arange(len(made)), on)
-            answer = session.run({**inputs, rowwise.SWITCHES: switches}, shop.questions.outputs)
+            told = np.isin(np.arange(len(made)), on)
+            answer = session.run({**inputs, switches.INPUT: told}, shop.questions.outputs)
             return np.concatenate([values.reshape(-1) for values in answer.values()])
 
         exact = ask()
-        for index, name in enumerate(found):
+        for index, name in enumerate(names):
             found[name] += float(np.square(ask(index) - exact).sum() / sizes[name].size)
     return sorted(found, key=lambda name: -found[name])
-
-
-def _settings(shop: Workshop, made: Sequence[rowwise.Product]) -> dict[str, rowwise.Setting]:
-    log.info("optimise: int8: settings of %d matrix products", len(made))
-    names = list(dict.fromkeys(one.takes for one in made))
-    values = activations.rows(shop.model, shop.folder, names, shop.measured)
-    exact = rowwise.weights(shop.model, shop.folder, made)
-    multiplied: dict[str, list[Array]] = {name: [] for name in names}
-    for one in made:
-        multiplied[one.takes].append(exact[one.name])
-    return rowwise.settings(values, multiplied)
-
-
-def _quantised(
-    shop: Workshop, made: Sequence[rowwise.Product], chosen: Mapping[str, rowwise.Setting], what: str
-) -> Attempt:
-    out = _folder(shop, what)
-    onnx_proto.save(rowwise.quantise(shop.model, shop.folder, made, chosen, out), out / "model.onnx")
-    return Attempt(what, INT8, out, out / "model.onnx")
 
 
 def _folder(shop: Workshop, what: str) -> Path:

@@ -18,7 +18,7 @@ from builder.core.digest import describe_file, digest_json
 from builder.core.versions import version
 from builder.errors import GateError, InternalError, ModelError
 from builder.optimise.able import FP32, refusal
-from builder.optimise.attempts import Workshop, attempts
+from builder.optimise.attempts import CALIBRATION_FILE, Workshop, attempts
 from builder.optimise.questions import Questions, calibration, questions
 from builder.parity.ledger import entry
 from builder.tools import activations, onnx_proto
@@ -188,7 +188,8 @@ def _published(chosen: Attempt, before: Mapping[str, File], out: Path) -> dict[s
     onnx_proto.gather(model, chosen.folder, _GATHERED, before)
     onnx_proto.save(model, chosen.folder / "model.onnx")
     files = {}
-    for name in sorted({"model.onnx", *onnx_proto.data_files(model)}):
+    more = [CALIBRATION_FILE] if (chosen.folder / CALIBRATION_FILE).exists() else []
+    for name in sorted({"model.onnx", *more, *onnx_proto.data_files(model)}):
         if name != "model.onnx" and name in before:
             files[name] = before[name]
             continue

@@ -24,7 +24,7 @@ HEADROOM: Final = 4.0
 MASK: Final = -1e9
 """At or below this, a value says “not this token”: the most negative number of any precision says so as well."""
 
-_ROWS: Final = 512
+_ROWS: Final = 384
 
 _SQUARED: Final = frozenset({"LayerNormalization", "ReduceL2", "RMSNormalization", "InstanceNormalization"})
 """Operators that square what they take before they add it up."""

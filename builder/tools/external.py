@@ -58,8 +58,8 @@ def values(tensor: Tensor, folder: Path, dtype: int | None = None) -> Array:
 
 def point(tensor: Tensor, name: str, offset: int, length: int) -> None:
     """Makes the ``length`` bytes at ``offset`` of the file ``name`` beside the model its data."""
-    tensor.ClearField("raw_data")
-    tensor.ClearField("float_data")
+    for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+        tensor.ClearField(field)
     del tensor.external_data[:]
     tensor.data_location = tensor.EXTERNAL
     for key, value in (("location", name), ("offset", str(offset)), ("length", str(length))):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import ModelError
-from builder.tools import external
+from builder.tools import external, onnx_proto
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -71,7 +71,7 @@ def convert(model: Proto, precision: str, keep: Collection[str]) -> Half:
     _weights_back(proto.graph, weights)
     if precision == BF16:
         _as_bf16(proto)
-    return Half(_sorted(proto), precision)
+    return Half(onnx_proto.in_order(proto), precision)
 
 
 def save(half: Half, source: Path, out: Path) -> Path:
@@ -274,12 +274,3 @@ def _without_bf16(proto: Proto) -> list[str]:
         return all("tensor(bfloat16)" in one.allowed_type_strs for one in floating)
 
     return [node.name for node in proto.graph.node if not takes(node)]
-
-
-def _sorted(proto: Proto) -> Proto:
-    """The nodes in an order in which they can run: the converter appends its casts at the end."""
-    import onnx_ir as ir
-
-    model = ir.serde.deserialize_model(proto)
-    model.graph.sort()
-    return ir.serde.serialize_model(model)

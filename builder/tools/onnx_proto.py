@@ -71,3 +71,48 @@ def gather(model: Proto, folder: Path, name: str, shared: Iterable[str]) -> None
             values, offset = external.values(tensor, folder), stream.tell()
             stream.write(memoryview(values).cast("B"))
             external.point(tensor, name, offset, values.nbytes)
+
+
+def in_order(model: Proto) -> Proto:
+    """A graph whose nodes stand in an order in which they can run."""
+    import onnx_ir as ir
+
+    made = ir.serde.deserialize_model(model)
+    made.graph.sort()
+    return ir.serde.serialize_model(made)
+
+
+_INSIDE: Final = 1024
+"""Bytes up to which a tensor stays in the model's own file."""
+
+
+def externalise(model: Proto, folder: Path, name: str) -> None:
+    """Moves the large tensors that lie inside a model into the file ``name`` beside it."""
+    from onnx import numpy_helper
+
+    inside = [one for one in model.graph.initializer if not external.is_external(one)]
+    arrays = [(one, numpy_helper.to_array(one)) for one in inside]
+    large = [(one, array) for one, array in arrays if array.nbytes > _INSIDE]
+    if not large:
+        return
+    with (folder / name).open("wb") as stream:
+        for one, array in large:
+            offset = stream.tell()
+            stream.write(array.tobytes())
+            external.point(one, name, offset, array.nbytes)
+
+
+def drop_unused(graph: Proto) -> None:
+    """Takes out of a graph the nodes and initializers that no output needs."""
+    needed = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(list(graph.node)):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes[::-1])
+    taken = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    kept = [one for one in graph.initializer if one.name in taken]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from builder.tools import external
+from builder.tools.onnx_proto import drop_unused
+from builder.tools.products import STRENGTHS, TINY, Product, error, factors, quantised, rounded, weights
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,22 +32,8 @@ Proto = Any
 
 DATA_FILE: Final = "model.int8.data"
 
-SWITCHES: Final = "int8.switches"
-
-_STRENGTHS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
 _ZERO_POINTS: Final = range(16, 241, 8)
-_TINY: Final = 1e-9
 _MICROSOFT: Final = "com.microsoft"
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """A matrix product with weights."""
-
-    name: str  # of its node
-    takes: str  # the value that is multiplied
-    weight: str  # an initializer
-    transposed: bool  # the initializer is [columns, rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +43,6 @@ class Setting:
     factors: Array  # FP32 [width]: what each column is divided by
     zero_point: int
     strength: float
-
-
-def products(model: Proto) -> list[Product]:
-    """The matrix products of a graph that have two-dimensional FP32 weights."""
-    from onnx import TensorProto
-
-    weights = {
-        one.name: one for one in model.graph.initializer if len(one.dims) == 2 and one.data_type == TensorProto.FLOAT
-    }
-    turned = {
-        node.output[0]: node.input[0]
-        for node in model.graph.node
-        if node.op_type == "Transpose" and node.input[0] in weights
-    }
-    found = []
-    for node in model.graph.node:
-        if node.op_type != "MatMul":
-            continue
-        value, weight = node.input
-        if weight in weights or weight in turned:
-            found.append(Product(node.name, value, turned.get(weight, weight), weight in turned))
-    return found
-
-
-def weights(model: Proto, folder: Path, made: Collection[Product]) -> dict[str, Array]:
-    """Name of node → FP32 [rows, columns], mapped."""
-    stored = {one.name: one for one in model.graph.initializer}
-    found = {}
-    for one in made:
-        values = external.values(stored[one.weight], folder)
-        found[one.name] = values.T if one.transposed else values
-    return found
 
 
 def settings(values: Mapping[str, Array], multiplied: Mapping[str, list[Array]]) -> dict[str, Setting]:
@@ -103,31 +59,27 @@ def _best(rows: Array, multiplied: Iterable[Array]) -> Setting:
     import numpy as np
 
     weight = np.concatenate(list(multiplied), axis=1)
-    exact = rows @ weight
 
-    def error(setting: Setting) -> float:
-        return float(np.square(_imitated(rows, weight, setting) - exact).mean())
+    def wrong(setting: Setting) -> float:
+        divided, scaled = rows / setting.factors, weight * setting.factors[:, None]
+        scales = _scales(divided.min(axis=1), divided.max(axis=1), setting.zero_point)[:, None]
+        return error(divided, scaled, np.rint(divided / scales) * scales, rounded(scaled))
 
-    tried = [_setting(rows, weight, strength) for strength in _STRENGTHS]
-    return min(tried, key=error)
+    return min((_setting(rows, weight, strength) for strength in STRENGTHS), key=wrong)
 
 
 def _setting(rows: Array, weight: Array, strength: float) -> Setting:
     import numpy as np
 
-    factors = np.ones(rows.shape[1], np.float32)
-    if strength:
-        largest = np.maximum(np.abs(rows).max(axis=0), _TINY)
-        factors = largest**strength / np.maximum(np.abs(weight).max(axis=1), _TINY) ** (1 - strength)
-        factors = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-    divided = rows / factors
-    loudness = np.maximum(np.sqrt(np.square(divided).mean(axis=1)), _TINY)
+    divisors = factors(rows, weight, strength)
+    divided = rows / divisors
+    loudness = np.maximum(np.sqrt(np.square(divided).mean(axis=1)), TINY)
     ends = divided.min(axis=1), divided.max(axis=1)
 
     def coarseness(zero_point: int) -> float:
         return float(np.square(_scales(*ends, zero_point) / loudness).mean())
 
-    return Setting(factors, min(_ZERO_POINTS, key=coarseness), strength)
+    return Setting(divisors, min(_ZERO_POINTS, key=coarseness), strength)
 
 
 def _scales(least: Array, largest: Array, zero_point: int) -> Array:
@@ -135,26 +87,7 @@ def _scales(least: Array, largest: Array, zero_point: int) -> Array:
     import numpy as np
 
     scales = np.maximum(largest / (255 - zero_point), least / -zero_point)
-    return np.maximum(scales, np.float32(_TINY))
-
-
-def _imitated(rows: Array, weight: Array, setting: Setting) -> Array:
-    """What the quantised product will be."""
-    import numpy as np
-
-    divided = rows / setting.factors
-    scales = _scales(divided.min(axis=1), divided.max(axis=1), setting.zero_point)[:, None]
-    levels = np.clip(np.rint(divided / scales), -setting.zero_point, 255 - setting.zero_point)
-    quantised, columns = _quantised(weight * setting.factors[:, None])
-    return (levels @ quantised.astype(np.float32)) * columns * scales
-
-
-def _quantised(weight: Array) -> tuple[Array, Array]:
-    """INT8 [rows, columns] and the scale of each column."""
-    import numpy as np
-
-    scales = np.maximum(np.abs(weight).max(axis=0) / 127, _TINY).astype(np.float32)
-    return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8), scales
+    return np.maximum(scales, np.float32(TINY))
 
 
 def quantise(
@@ -163,8 +96,6 @@ def quantise(
     made: Collection[Product],
     chosen: Mapping[str, Setting],
     out: Path,
-    *,
-    switched: bool = False,
 ) -> Proto:
     """A copy of a graph with some of its matrix products in INT8; values keep their names.
 
@@ -174,52 +105,28 @@ def quantise(
         made: the products to quantise.
         chosen: by value that is multiplied; see :func:`settings`.
         out: folder that :data:`DATA_FILE` is written to.
-        switched: the graph computes both, and takes the one that its input :data:`SWITCHES` says: BOOL, for each of
-            ``made`` whether it is INT8.
     """
     import onnx
 
-    quantised = onnx.ModelProto()
-    quantised.CopyFrom(model)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
     exact, by_name = weights(model, folder, made), {one.name: one for one in made}
     with (out / DATA_FILE).open("wb") as stream:
-        writer = _Writer(quantised.graph, stream)
+        writer = _Writer(result.graph, stream)
         nodes: list[Proto] = []
         for node in model.graph.node:
             if one := by_name.get(node.name):
                 setting = chosen[one.takes]
                 nodes += writer.rows(one.takes, setting)
                 nodes += writer.product(one.takes, node, exact[one.name], setting)
-                if switched:
-                    nodes += _switch(nodes, node, list(by_name).index(node.name))
             else:
                 nodes.append(node)
-    del quantised.graph.node[:]
-    quantised.graph.node.extend(_used(nodes, [value.name for value in quantised.graph.output]))
-    _drop_unused(quantised.graph)
-    if all(one.domain != _MICROSOFT for one in quantised.opset_import):
-        quantised.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
-    if switched:
-        kind = onnx.TensorProto.BOOL
-        quantised.graph.input.append(onnx.helper.make_tensor_value_info(SWITCHES, kind, [len(made)]))
-    return quantised
-
-
-def _switch(nodes: list[Proto], node: Proto, index: int) -> Iterator[Proto]:
-    """Both products under other names, and the one that is asked for under the name of the first."""
-    import onnx
-    from onnx.helper import make_node, make_tensor
-
-    name = node.output[0]
-    exact = onnx.NodeProto()
-    exact.CopyFrom(node)
-    exact.name = f"{node.name}.exact"
-    exact.output[0], nodes[-1].output[0] = f"{name}.exact", f"{name}.int8"
-    place = make_tensor("value", onnx.TensorProto.INT64, [], [index])
-    yield exact
-    yield make_node("Constant", [], [f"{name}.place"], value=place)
-    yield make_node("Gather", [SWITCHES, f"{name}.place"], [f"{name}.switch"])
-    yield make_node("Where", [f"{name}.switch", f"{name}.int8", f"{name}.exact"], [name])
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    drop_unused(result.graph)
+    if all(one.domain != _MICROSOFT for one in result.opset_import):
+        result.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
+    return result
 
 
 class _Writer:
@@ -240,7 +147,7 @@ class _Writer:
         self._done.add(value)
         width, zero = len(setting.factors), setting.zero_point
         name = f"int8.{value}"
-        last, tiny = self._constant("int8.last", np.array([-1])), self._constant("int8.tiny", np.float32(_TINY))
+        last, tiny = self._constant("int8.last", np.array([-1])), self._constant("int8.tiny", np.float32(TINY))
         divided = value
         if setting.strength:
             inverse = self._constant(f"{name}.inverse", np.float32(1) / setting.factors)
@@ -269,7 +176,7 @@ class _Writer:
         import numpy as np
         from onnx.helper import make_node
 
-        levels, scales = _quantised(weight * setting.factors[:, None])
+        levels, scales = quantised(weight * setting.factors[:, None])
         name, taken = f"int8.{node.name}", f"int8.{value}"
         self._weight(f"{name}.weight", levels)
         columns = self._constant(f"{name}.columns", scales)
@@ -297,20 +204,3 @@ class _Writer:
         tensor.dims.extend(levels.shape)
         external.point(tensor, DATA_FILE, self._stream.tell(), levels.nbytes)
         self._stream.write(levels.tobytes())
-
-
-def _used(nodes: Collection[Proto], outputs: Iterable[str]) -> list[Proto]:
-    """The nodes that some output needs, in their order."""
-    needed, kept = set(outputs), []
-    for node in reversed(list(nodes)):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _drop_unused(graph: Proto) -> None:
-    taken = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [one for one in graph.initializer if one.name in taken]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

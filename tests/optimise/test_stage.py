@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -157,19 +158,35 @@ def test_int8_for_the_cpu(quiet: Made, tmp_path: Path) -> None:
     assert "MatMul" not in operators(output)
 
 
-def test_products_that_do_damage_stay_in_fp32(quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_for_tensorrt_is_q_dq_and_fp16(quiet: Made, tmp_path: Path) -> None:
+    output = run(quiet, tmp_path, precision="int8", tolerances={"cosine": 0.98})
+    assert after(output) == [("export", True), ("int8 (calibration)", True), ("int8", True)]
+    assert {"QuantizeLinear", "DequantizeLinear", "MatMul"} <= set(operators(output))
+    assert sorted(output.files) == ["calibration.json", "model.int8.data", "model.onnx"]
+    calibrated = json.loads(output.files["calibration.json"].path.read_text(encoding="utf-8"))
+    assert calibrated.keys() == {"normal", "bent"}
+    kinds = {one.name: one.data_type for one in onnx_proto.load(output.files["model.onnx"].path).graph.initializer}
+    assert kinds["words.weight"] == 10
+    assert kinds["MatMul_9.weight_quantized"] == 3
+
+
+@pytest.mark.parametrize("target", [CPU, {"precision": "int8", **CUDA}], ids=["cpu", "tensorrt"])
+def test_products_that_do_damage_stay_as_they_are(
+    quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, Any]
+) -> None:
     monkeypatch.setattr("builder.optimise.attempts._KEPT_WEIGHTS", (0.0, 0.5))
-    output = run(quiet, tmp_path / "first", **CPU, tolerances={"cosine": 0.9})
+    output = run(quiet, tmp_path / "first", **target, tolerances={"cosine": 0.9})
     figure = precision(output)["ledger"][-1]["figures"]["cosine"]
-    output = run(quiet, tmp_path / "second", **CPU, tolerances={"cosine": figure + 1e-9})
+    output = run(quiet, tmp_path / "second", **target, tolerances={"cosine": figure + 1e-9})
     assert [name for name, _ in after(output)][1:3] == ["int8 (calibration)", _ONE_KEPT + " (calibration)"]
     assert precision(output)["used"] == "int8"
     assert [one["op"] for one in precision(output)["kept_fp32"]] == ["MatMul"]
     assert precision(output)["kept_fp32"][0]["module"] in {"first.dense", "second.dense"}
-    assert {"MatMul", "MatMulIntegerToFloat"} <= set(operators(output))
+    kinds = operators(output)
+    assert kinds.count("MatMulIntegerToFloat") + kinds.count("QuantizeLinear") == (2 if target is CPU else 1)
 
 
-_ONE_KEPT = "int8, the worst 1 matrix products in fp32"
+_ONE_KEPT = "int8, without the worst 1 matrix products"
 
 
 @pytest.mark.parametrize(
@@ -187,3 +204,19 @@ _ONE_KEPT = "int8, the worst 1 matrix products in fp32"
 def test_what_cannot_be_done_is_refused(quiet: Made, tmp_path: Path, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         run(quiet, tmp_path, **options)
+
+
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
+def test_tensorrts_parser_takes_it_strongly_typed(quiet: Made, tmp_path: Path, kind: str) -> None:
+    library = pytest.importorskip("tensorrt_rtx_bindings")
+    output = run(quiet, tmp_path / "store", precision=kind, tolerances={"cosine": 0.98})
+    assert precision(output)["used"] == kind
+    path = materialise(output.files, tmp_path / "model") / "model.onnx"
+    logger = library.Logger(library.Logger.ERROR)
+    builder = library.Builder(logger)
+    network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = library.OnnxParser(network, logger)
+    parsed = parser.parse_from_file(str(path))
+    assert parsed, [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    assert network.get_output(0).dtype == library.float32
+    assert network.get_input(0).dtype == library.int64

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from builder.tools import onnx_proto, rowwise
+from builder.tools import onnx_proto, rowwise, switches
 from builder.tools.onnxruntime import Session
+from builder.tools.products import products, weights
 from tests.tiny_graphs import onnx_model
 
 if TYPE_CHECKING:
@@ -44,13 +45,21 @@ def values(rows: int) -> Any:
     return np.where(made > 0, made, -0.1 * np.tanh(-made)).astype(np.float32)
 
 
-def quantised(folder: Path, **options: bool) -> Session:
+def quantised(folder: Path, setting: rowwise.Setting | None = None, *, switch: bool = False) -> Session:
     model = onnx_proto.load(folder / "model.onnx")
-    made = rowwise.products(model)
-    weight = rowwise.weights(model, folder, made)
-    chosen = rowwise.settings({"A": values(200)[0]}, {"A": list(weight.values())})
-    onnx_proto.save(rowwise.quantise(model, folder, made, chosen, folder, **options), folder / "int8.onnx")
+    made = products(model)
+    chosen = {"A": setting} if setting else {"A": choose(folder)}
+    graph = rowwise.quantise(model, folder, made, chosen, folder)
+    if switch:
+        graph = switches.switched(model, graph, [one.name for one in made])
+    onnx_proto.save(graph, folder / "int8.onnx")
     return Session(folder / "int8.onnx")
+
+
+def choose(folder: Path) -> rowwise.Setting:
+    model = onnx_proto.load(folder / "model.onnx")
+    stored = weights(model, folder, products(model))
+    return rowwise.settings({"A": values(200)[0]}, {"A": list(stored.values())})["A"]
 
 
 def ask(session: Session, rows: Any, **more: Any) -> Any:
@@ -69,23 +78,18 @@ def test_it_is_close_and_knows_only_its_own_row(folder: Path) -> None:
 
 def test_settings_answer_to_the_values(folder: Path) -> None:
     """Without them the error is larger: the control that they do anything."""
-    rows = values(200)[0]
-    weight = np.random.default_rng(1).normal(size=(48, WIDTH)).astype(np.float32).T
-    chosen = rowwise.settings({"A": rows}, {"A": [weight]})["A"]
+    chosen, rows = choose(folder), values(200)
     assert chosen.zero_point < 64  # nearly all values are positive
     assert chosen.strength > 0
-    plain = rowwise.Setting(np.ones(WIDTH, np.float32), 128, 0.0)
-
-    def error(setting: rowwise.Setting) -> float:
-        return float(np.square(rowwise._imitated(rows, weight, setting) - rows @ weight).mean())
-
-    assert error(chosen) < 0.5 * error(plain)
+    exact = ask(Session(folder / "model.onnx"), rows)
+    plain = quantised(folder, rowwise.Setting(np.ones(WIDTH, np.float32), 128, 0.0))
+    assert np.square(ask(quantised(folder), rows) - exact).mean() < 0.5 * np.square(ask(plain, rows) - exact).mean()
 
 
 def test_switches_choose_between_both(folder: Path) -> None:
-    session, rows = quantised(folder, switched=True), values(3)
+    session, rows = quantised(folder, switch=True), values(3)
     exact = ask(Session(folder / "model.onnx"), rows)
-    off, on = (ask(session, rows, **{rowwise.SWITCHES: np.array([state])}) for state in (False, True))
+    off, on = (ask(session, rows, **{switches.INPUT: np.array([state])}) for state in (False, True))
     assert np.allclose(off, exact, atol=1e-5)
     assert np.array_equal(on, ask(quantised(folder), rows))
     assert not np.array_equal(on, off)

@@ -1,0 +1,208 @@
+"""INT8 matrix products for TensorRT: ``QuantizeLinear`` and ``DequantizeLinear`` around what it shall multiply in INT8.
+
+TensorRT takes one symmetric scale for all of a value, known beforehand. onnxruntime's quantiser writes the nodes; it is
+told the scales, because its own calibration looks at values and not at products: here a scale is the one with which
+the products of the samples come out best, large values cut off where that helps, and columns made alike before
+(SmoothQuant, as in :mod:`builder.tools.products`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import ModelError
+from builder.tools import external, onnx_proto
+from builder.tools.products import STRENGTHS, Product, error, factors, rounded, value_error, weights
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from builder.tools.opaque import Array
+
+Proto = Any
+"""An ``onnx.ModelProto``, or a message in it."""
+
+LARGEST_MODEL_BYTES: Final = 1_900_000_000
+"""onnxruntime's quantiser takes a model with its weights in one message, which may have 2 GiB."""
+
+_CUTS: Final = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.13, 0.08, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a value is quantised before it is multiplied."""
+
+    factors: Array  # FP32 [width]: what each column is divided by before
+    scale: float  # of one step
+    strength: float  # of the factors, 0 to 1
+    cut: float  # the largest value that is held, as a share of the largest of the samples
+
+
+def settings(values: Mapping[str, Array], multiplied: Mapping[str, list[Array]]) -> dict[str, Setting]:
+    """For each value that is multiplied, the setting with which its products come closest to the exact ones.
+
+    Args:
+        values: FP32 [rows, width] of real samples, by name.
+        multiplied: the weights, FP32 [width, columns], that each value is multiplied with.
+    """
+    return {name: _best(rows, multiplied[name]) for name, rows in values.items()}
+
+
+def _best(rows: Array, multiplied: Iterable[Array]) -> Setting:
+    import numpy as np
+
+    weight = np.concatenate(list(multiplied), axis=1)
+
+    def wrong(setting: Setting) -> float:
+        divided, scaled = rows / setting.factors, weight * setting.factors[:, None]
+        return error(divided, scaled, _rounded(divided, setting.scale), rounded(scaled))
+
+    return min((_setting(rows, weight, strength) for strength in STRENGTHS), key=wrong)
+
+
+def _setting(rows: Array, weight: Array, strength: float) -> Setting:
+    import numpy as np
+
+    divisors = factors(rows, weight, strength)
+    divided, scaled = rows / divisors, weight * divisors[:, None]
+    largest = float(np.abs(divided).max()) or 1.0
+
+    def wrong(cut: float) -> float:
+        return value_error(divided, _rounded(divided, largest * cut / 127), scaled)
+
+    cut = min(_CUTS, key=wrong)
+    return Setting(divisors, largest * cut / 127, strength, cut)
+
+
+def _rounded(values: Array, scale: float) -> Array:
+    import numpy as np
+
+    return np.clip(np.rint(values / scale), -127, 127) * np.float32(scale)
+
+
+def quantise(
+    model: Proto,
+    folder: Path,
+    made: Collection[Product],
+    chosen: Mapping[str, Setting],
+    batch: Mapping[str, Array],
+    room: Path,
+) -> Proto:
+    """A copy of a graph, weights inside, with Q/DQ around the products ``made``.
+
+    Args:
+        model: the graph in FP32.
+        folder: where its weights lie.
+        made: the products to quantise.
+        chosen: by value that is multiplied; see :func:`settings`.
+        batch: inputs that the model can be run with.
+        room: a folder for files in between.
+
+    Raises:
+        ModelError: the model is too large for onnxruntime's quantiser.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Once(CalibrationDataReader):
+        """What onnxruntime insists on: it calibrates, and then takes the scales that it is told."""
+
+        left = iter([batch])
+
+        def get_next(self) -> Mapping[str, Array] | None:
+            return next(self.left, None)
+
+    smooth = _smoothed(model, folder, made, chosen)
+    if smooth.ByteSize() > LARGEST_MODEL_BYTES:
+        raise ModelError(
+            f"int8: the model has {smooth.ByteSize() / 1e9:.1f} GB; onnxruntime's quantiser takes 1.9 GB",
+            mend="take fp16",
+        )
+    onnx_proto.save(smooth, room / "smooth.onnx")
+    scales = {f"{one.takes}.divided": [_override(chosen[one.takes])] for one in made}
+    logging.getLogger().addFilter(_no_advice)
+    try:
+        quantize_static(
+            room / "smooth.onnx",
+            room / "qdq.onnx",
+            Once(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=[one.name for one in made],
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
+                "TensorQuantOverrides": scales,
+            },
+        )
+    finally:
+        logging.getLogger().removeFilter(_no_advice)
+    quantised = onnx.load(room / "qdq.onnx")
+    for name in ("smooth.onnx", "qdq.onnx"):
+        (room / name).unlink()
+    return quantised
+
+
+def as_json(chosen: Mapping[str, Setting]) -> dict[str, Any]:
+    """What was calibrated, for a file: value → scale, strength, cut."""
+    return {
+        name: {"scale": float(one.scale), "strength": one.strength, "cut": one.cut}
+        for name, one in sorted(chosen.items())
+    }
+
+
+def _override(setting: Setting) -> dict[str, Array]:
+    import numpy as np
+
+    return {"scale": np.array(setting.scale, np.float32), "zero_point": np.array(0, np.int8)}
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING  # “consider to run pre-processing before quantization”
+
+
+def _smoothed(model: Proto, folder: Path, made: Collection[Product], chosen: Mapping[str, Setting]) -> Proto:
+    """The same computation with what is multiplied divided by its factors, and all weights inside the message."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+    from onnx.helper import make_node
+
+    smooth = onnx.ModelProto()
+    smooth.CopyFrom(model)
+    graph, by_name, exact = smooth.graph, {one.name: one for one in made}, weights(model, folder, made)
+    del graph.node[:], graph.initializer[:]
+    divided: set[str] = set()
+    for node in model.graph.node:
+        if one := by_name.get(node.name):
+            divisors, name = chosen[one.takes].factors, f"{one.takes}.divided"
+            if name not in divided:
+                divided.add(name)
+                graph.initializer.append(numpy_helper.from_array(np.float32(1) / divisors, f"{one.takes}.inverse"))
+                graph.node.append(make_node("Mul", [one.takes, f"{one.takes}.inverse"], [name], name))
+            weight = np.ascontiguousarray(exact[one.name] * divisors[:, None])
+            graph.initializer.append(numpy_helper.from_array(weight, f"{one.name}.weight"))
+            graph.node.append(make_node("MatMul", [name, f"{one.name}.weight"], list(node.output), node.name))
+        else:
+            graph.node.append(node)
+    taken = {name for node in graph.node for name in node.input}
+    for tensor in model.graph.initializer:
+        if tensor.name in taken:
+            values = np.array(external.values(tensor, folder))
+            graph.initializer.append(numpy_helper.from_array(values, tensor.name))
+    onnx_proto.drop_unused(graph)
+    return smooth
