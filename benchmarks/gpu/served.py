@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gpu import client
 from benchmarks.gpu.matrix import MAX_BATCH_SIZE, PROFILES
-from builder.errors import ServerError, TritonsmithError
+from builder.errors import MachineError, ServerError
 from builder.tools import perf_analyzer, templates, triton_server
 
 if TYPE_CHECKING:
@@ -206,26 +206,40 @@ def measure(
     rows = [samples.request(index) for index in range(len(samples.ids))]
     points: list[dict[str, Any]] = []
     for concurrency in load.concurrencies:
-        before = _counts(server, model)
-        try:
-            point = perf_analyzer.measure(
-                load.toolchain,
-                address=server.grpc_address,
-                model=model,
-                rows=rows,
-                concurrency=concurrency,
-                folder=load.folder / f"{model}-{concurrency}",
-                windows=load.windows,
-            )
-        except TritonsmithError as error:
-            server.check()
-            points.append({"concurrency": concurrency, "status": "failed", "detail": error.message})
-            break
-        taken = {key: value for key, value in asdict(point).items() if key in _KEPT}
-        points.append({**taken, "mean_batch": _mean_batch(before, _counts(server, model))})
-        if not go_on(points[-1]):
+        point = _point(server, model, rows, load, concurrency)
+        if point["status"] == "unstable":
+            longer = replace(load.windows, interval_milliseconds=2 * load.windows.interval_milliseconds)
+            point = _point(server, model, rows, replace(load, windows=longer), concurrency)
+        points.append(point)
+        if not go_on(point):
             break
     return points
+
+
+def _point(
+    server: Server, model: str, rows: list[dict[str, np.ndarray]], load: Load, concurrency: int
+) -> dict[str, Any]:
+    """One measurement, and how large the batches were that formed meanwhile.
+
+    Raises:
+        ServerError: the server has died.
+    """
+    before = _counts(server, model)
+    try:
+        point = perf_analyzer.measure(
+            load.toolchain,
+            address=server.grpc_address,
+            model=model,
+            rows=rows,
+            concurrency=concurrency,
+            folder=load.folder / f"{model}-{concurrency}",
+            windows=load.windows,
+        )
+    except MachineError as error:
+        server.check()
+        return {"concurrency": concurrency, "status": "failed", "detail": error.message}
+    taken = {key: value for key, value in asdict(point).items() if key in _KEPT}
+    return {**taken, "mean_batch": _mean_batch(before, _counts(server, model))}
 
 
 def _counts(server: Server, model: str) -> tuple[int, int]:

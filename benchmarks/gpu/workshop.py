@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class Workshop:
     work: Path
     outfit: Outfit
     cpu: bool
+    deadline: float  # of the monotonic clock: no step takes longer
     record: dict[str, Any] = field(default_factory=dict)  # what each step said: versions, seconds, errors
 
     def probe(self) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class Workshop:
         done = process.run(
             [sys.executable, "-m", "benchmarks.gpu.prepare", step, json.dumps(given)],
             what=f"gpu_bench {step}",
-            timeout_seconds=_TIMEOUT_SECONDS,
+            timeout_seconds=min(_TIMEOUT_SECONDS, max(1.0, self.deadline - time.monotonic())),
             env=variables,
             check=False,
         )
