@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # unwinds: servers end
     try:
         if given.pack:
-            for path in outfit.pack(given.wheels, given.pack):
-                say(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB")
+            for folder, size in outfit.pack(given.wheels, given.pack, given.carry << 20).items():
+                say(f"{folder}: {size / 2**20:.1f} MiB")
             return EXIT_DONE
         run(given, time.monotonic() + 60 * given.minutes)
     except TritonsmithError as error:
@@ -68,10 +68,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="rows, as patterns: 'bert-large-128/*,*/rtx-*,pt-base'")
     parser.add_argument("--resume", type=Path, help="folder with an earlier call's gpu.json (default: --out, --work)")
     parser.add_argument("--anew", action="store_true", help="measure again what is there")
-    parser.add_argument("--retry", action="store_true", help="try again what failed or could not run")
+    parser.add_argument("--retry", action="store_true", help="try again what failed")
     parser.add_argument("--unpack", action="store_true", help="unpack the wheels, say what is missing, and end")
     parser.add_argument("--cpu", action="store_true", help="a tiny model on the CPU: does everything run?")
-    parser.add_argument("--pack", type=Path, help="make the wheels small, into this folder, and end")
+    parser.add_argument("--pack", type=Path, help="make the wheels small, in folders for one call each, and end")
+    parser.add_argument("--carry", type=int, default=60, help="with --pack: MiB that a call can carry (default: 60)")
     return parser.parse_args(arguments)
 
 
@@ -91,7 +92,7 @@ def run(given: argparse.Namespace, deadline: float) -> None:
     shop = Workshop(work, dressed, settings.cpu, deadline)
     folders = [folder for folder in (given.out, work) if folder]
     notebook = Notebook(folders, shop, settings, None if given.anew else _earlier([given.resume, *folders]))
-    again = (PENDING, NOT_RUN, FAILED) if given.retry else (PENDING,)
+    again = (PENDING, NOT_RUN, *([FAILED] if given.retry else []))  # what was not there may have come
     only = tuple(filter(None, given.only.split(",")))
     measure_all([row for row in matrix.rows(settings.cases, only) if notebook.status(row) in again], notebook, deadline)
     sys.stdout.write("\n" + results.to_markdown(notebook.document()))
@@ -101,7 +102,10 @@ def measure_all(rows: Sequence[Row], notebook: Notebook, deadline: float) -> Non
     """Measures rows in their order as long as there is time for the next one."""
     settings, shop = notebook.settings, notebook.shop
     took: dict[str, float] = {}  # by case: seconds of the slowest row so far
-    failed: dict[str, str] = {}  # by runtime: how its first row failed; the others would take time to fail likewise
+    failed = notebook.failed()  # by runtime: how its first row failed; the others would take time to fail likewise
+    for row in rows:
+        if notebook.status(row) == FAILED:  # asked for again
+            failed.pop(row.runtime.name, None)
     for row in rows:
         began = time.monotonic()
         expected = took.get(row.case.name, max(took.values(), default=0 if settings.cpu else _FIRST_ROW_SECONDS))
@@ -136,6 +140,17 @@ class Notebook:
     def status(self, row: Row) -> str:
         """What is known of a row."""
         return self.rows[row.key].status
+
+    def failed(self) -> dict[str, str]:
+        """By runtime: how it failed, where nothing of it was ever measured."""
+        statuses: dict[str, set[str]] = {}
+        reasons: dict[str, str] = {}
+        for one in self.rows.values():
+            runtime = one.row.partition("-")[0]
+            statuses.setdefault(runtime, set()).add(one.status)
+            if one.status == FAILED:
+                reasons.setdefault(runtime, f"{one.key} failed: {one.reason}")
+        return {runtime: reason for runtime, reason in reasons.items() if MEASURED not in statuses[runtime]}
 
     def add(self, outcome: Outcome, seconds: float = 0.0) -> None:
         """Writes a row down."""

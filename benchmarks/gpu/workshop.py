@@ -28,7 +28,7 @@ _TIMEOUT_SECONDS = 300.0
 
 
 class NotRunError(Exception):
-    """A row that this host cannot run; the message says why."""
+    """A row whose runtime is not on this host; the message says what is missing."""
 
 
 @dataclass
@@ -68,7 +68,8 @@ class Workshop:
         """What this row needs.
 
         Raises:
-            NotRunError: this host cannot make it.
+            NotRunError: its runtime is not there.
+            MachineError: this host cannot make it.
         """
         self.check(row)
         precision = "fp32" if self.cpu else row.runtime.precision
@@ -108,7 +109,7 @@ class Workshop:
         """A file that a step writes, unless it is there.
 
         Raises:
-            NotRunError: the step failed, now or before.
+            MachineError: the step failed, now or before.
         """
         if path.is_file():
             return path
@@ -122,7 +123,7 @@ class Workshop:
                 path.unlink(missing_ok=True)
                 self.record[what] = {"error": error.message.strip().splitlines()[-1][:1600]}
         if "error" in self.record[what]:
-            raise NotRunError(f"{what}: {self.record[what]['error']}")
+            raise MachineError(f"{what}: {self.record[what]['error']}")
         return path
 
     def _run(self, step: str, given: dict[str, Any]) -> dict[str, Any]:

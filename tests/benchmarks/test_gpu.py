@@ -132,6 +132,13 @@ def test_rows_are_tried_in_order_and_what_fails_is_not_tried_again(
     assert found["ort-base"][0] == MEASURED
     again = notebook(Shop(), tmp_path, results.read(tmp_path))
     assert {one.row: (one.status, one.reason) for one in again.rows.values()} == found
+    # A later call tries what was not there, and of what failed nothing, unless it is asked to.
+    tried.clear()
+    left = [row for row in matrix.rows(matrix.TINY) if again.status(row) == NOT_RUN]
+    bench.measure_all(left, again, deadline=1e12)
+    assert sorted(tried) == ["trt-base", "trt-db", "trt-ig", "trt-ig-db"]
+    bench.measure_all([row for row in matrix.rows(matrix.TINY) if row.runtime.name == "rtx"], again, deadline=1e12)
+    assert tried[-1] == "rtx-ig-db"
 
 
 def test_without_time_left_rows_stay_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,21 +261,23 @@ def test_what_is_missing_is_named_and_parts_are_joined(tmp_path: Path) -> None:
             wheel.writestr(f"pytriton/tritonserver/python_backend_stubs/3.{minor}/stub", "x")
         wheel.writestr("nvidia_pytriton.libs/libpython3-419a3a08.13.so.1.0", "x")
         wheel.writestr("nvidia_pytriton.libs/libz.so", "x")
-    written = outfit.pack(wheels, packed)
-    with zipfile.ZipFile(packed / "nvidia_pytriton-0.7.0-py3-none-any.whl") as small:
+    sizes = outfit.pack(wheels, packed, 600)
+    assert [folder.name for folder in sizes] == ["1", "2"]  # too much for one call of 600 bytes
+    with zipfile.ZipFile(next(packed.glob("*/nvidia_pytriton-0.7.0-py3-none-any.whl"))) as small:
         assert small.namelist() == [
             "pytriton/tritonserver/python_backend_stubs/3.12/stub",
             "nvidia_pytriton.libs/libz.so",
         ]
-    parts = written[0].read_bytes()
-    written[0].unlink()
-    (packed / f"{written[0].name}.part-1-of-2").write_bytes(parts[:100])
-    with pytest.raises(MachineError, match=r"no wheel of: tritonclient, numpy 1\.26"):
-        outfit.of_wheels(packed, work)
-    (packed / f"{written[0].name}.part-1-of-2").unlink()
-    (packed / f"{written[0].name}.part-2-of-2").write_bytes(parts[100:])
+    first, second = (packed / name for name in "12")
+    (whole,) = first.glob("numpy*")
+    content = whole.read_bytes()
+    whole.unlink()
+    (first / f"{whole.name}.part-1-of-2").write_bytes(content[:100])
+    (second / f"{whole.name}.part-2-of-2").write_bytes(content[100:])
+    with pytest.raises(MachineError, match=r"no wheel of: nvidia_pytriton, tritonclient, numpy 1\.26"):
+        outfit.of_wheels(first, work)
     with pytest.raises(MachineError, match=r"no wheel of: tritonclient\n"):
-        outfit.of_wheels(packed, work)
+        outfit.of_wheels(second, work)
 
 
 def test_what_runs_on_the_host_needs_no_package_of_ours() -> None:
