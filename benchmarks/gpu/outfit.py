@@ -97,7 +97,8 @@ def pack(folder: Path, out: Path, carry_bytes: int) -> dict[Path, int]:
     for part in parts:
         size = part.stat().st_size
         last = max(len(sizes), 1)
-        number = last if sizes.get(out / str(last), 0) + size <= carry_bytes else last + 1
+        before = sizes.get(out / str(last), 0)
+        number = last if not before or before + size <= carry_bytes else last + 1
         target = out / str(number)
         target.mkdir(exist_ok=True)
         part.rename(target / part.name)
