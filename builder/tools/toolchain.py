@@ -233,7 +233,7 @@ def backends(toolchain: Toolchain, environment: Path) -> Path:
     Raises:
         MachineError: there is no stub for its Python, or the disk cannot be written.
     """
-    sources = {"python": [*toolchain.python_backend.iterdir(), toolchain.stub(python_minor(environment))]}
+    sources: dict[str, Sequence[Path]] = {"python": [*toolchain.python_backend.iterdir(), toolchain.stub(python_minor(environment))]}
     sources |= {folder.name: templates.backend_files(folder) for folder in templates.backends()}
     root = toolchain.root.parent / f"backends-{_digest_sources(sources)}"
     with publish(root) as folder:
