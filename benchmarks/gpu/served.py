@@ -84,9 +84,19 @@ def config(row: Row, files: Files, *, kind: str, cpu: bool) -> str:
     lines.append(f"instance_group {{ count: {row.variant.instances} kind: {kind}{profiles} }}")
     if row.variant.batching:
         lines.append("dynamic_batching { }")
+    lines += [_warmup(size, tokens) for size in range(1, MAX_BATCH_SIZE + 1 if row.variant.batching else 2)]
     for key, value in _parameters(row, files, cpu=cpu).items():
         lines.append(f'parameters {{ key: "{key}" value: {{ string_value: {json.dumps(value)} }} }}')
     return "\n".join(lines) + "\n"
+
+
+def _warmup(size: int, tokens: int) -> str:
+    """One run of a batch size that may come, on each instance: graphs are captured and kernels chosen while it loads."""
+    inputs = "".join(
+        f' inputs {{ key: "{name}" value: {{ data_type: TYPE_INT64 dims: [{tokens}] zero_data: true }} }}'
+        for name in ("input_ids", "attention_mask")
+    )
+    return f'model_warmup {{ name: "{size}" batch_size: {size}{inputs} }}'
 
 
 def _parameters(row: Row, files: Files, *, cpu: bool) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -77,7 +78,6 @@ class Workshop:
         plan = self.work / f"{row.case.name}-{row.runtime.name}.plan"
         weights = self.weights(row.case)
         if row.runtime.backend != "python":
-            onnx.parent.mkdir(exist_ok=True)
             given = {"size": row.case.model, "weights_path": str(weights), "precision": precision}
             self._make(f"onnx {row.case.model} {precision}", "onnx", given, onnx)
         if row.runtime.backend.startswith("tensorrt"):
@@ -115,13 +115,17 @@ class Workshop:
             return path
         if "error" not in self.record.get(what, {}):
             say(f"making {what}")
-            new = path.with_name(f"new-{path.name}") if step != "onnx" else path  # its data file has its name
+            new = self.work / "new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
             try:
-                self.record[what] = self._run(step, {**given, "path": str(new)})
-                new.rename(path)
+                self.record[what] = self._run(step, {**given, "path": str(new / path.name)})
             except MachineError as error:
-                path.unlink(missing_ok=True)
                 self.record[what] = {"error": error.message.strip().splitlines()[-1][:1600]}
+            else:
+                path.parent.mkdir(exist_ok=True)
+                for file in sorted(new.iterdir(), key=lambda file: file.name == path.name):  # it says that all is there
+                    file.rename(path.with_name(file.name))
         if "error" in self.record[what]:
             raise MachineError(f"{what}: {self.record[what]['error']}")
         return path

@@ -158,6 +158,8 @@ def test_configs_say_all_that_the_server_would_fill_in() -> None:
         assert config.backend == row.runtime.backend
         assert config.instance_group[0].count == row.variant.instances
         assert config.HasField("dynamic_batching") is row.variant.batching
+        sizes = [warmup.batch_size for warmup in config.model_warmup]
+        assert sizes == list(range(1, 33 if row.variant.batching else 2))
         assert list(config.instance_group[0].profile) == (["0", "1"] if row.runtime.name == "trt" else [])
         assert config.optimization.cuda.graphs is (row.runtime.name in ("trt", "rtx"))
         if row.runtime.backend == "python":
