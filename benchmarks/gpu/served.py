@@ -91,7 +91,7 @@ def config(row: Row, files: Files, *, kind: str, cpu: bool) -> str:
 
 
 def _warmup(size: int, tokens: int) -> str:
-    """One run of a batch size that may come, on each instance: graphs are captured and kernels chosen while it loads."""
+    """One run of a batch size, on each instance: graphs are captured and kernels chosen while it loads."""
     inputs = "".join(
         f' inputs {{ key: "{name}" value: {{ data_type: TYPE_INT64 dims: [{tokens}] zero_data: true }} }}'
         for name in ("input_ids", "attention_mask")

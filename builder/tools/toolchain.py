@@ -233,8 +233,8 @@ def backends(toolchain: Toolchain, environment: Path) -> Path:
     Raises:
         MachineError: there is no stub for its Python, or the disk cannot be written.
     """
-    sources: dict[str, Sequence[Path]] = {"python": [*toolchain.python_backend.iterdir(), toolchain.stub(python_minor(environment))]}
-    sources |= {folder.name: templates.backend_files(folder) for folder in templates.backends()}
+    sources = {"python": [*toolchain.python_backend.iterdir(), toolchain.stub(python_minor(environment))]}
+    sources |= {folder.name: list(templates.backend_files(folder)) for folder in templates.backends()}
     root = toolchain.root.parent / f"backends-{_digest_sources(sources)}"
     with publish(root) as folder:
         if folder is not None:

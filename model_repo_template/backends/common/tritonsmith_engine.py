@@ -65,8 +65,7 @@ class Runner:
         self.engine = self._deserialize(runtime)
         self._refit()
         self.inputs, self.outputs = self._tensors()
-        count = self.engine.num_optimization_profiles
-        chosen = range(count) if runtime.all_profiles else of_instance(config, instance, count)
+        chosen = of_instance(config, instance, self.engine.num_optimization_profiles)
         self.profiles = [self._profile(index) for index in chosen]
         cuda = config.get("optimization", {}).get("cuda", {})
         self.use_graphs = bool(cuda.get("graphs"))

@@ -65,6 +65,9 @@ def choose(profiles: list[Profile], shapes: Shapes) -> Profile:
 def of_instance(config: dict[str, Any], instance_name: str, count: int) -> list[int]:
     """The profiles that an instance uses: those that its instance group names, else the first one.
 
+    A model of ``tensorrt_rtx`` cannot name any, for Triton's core refuses that of all platforms but ``tensorrt_plan``
+    (core 73aad7c, ``src/model_config_utils.cc:1792``): its instances use all.
+
     Args:
         config: the model's config.
         instance_name: ``<group>_<number>``, as Triton calls the instance.
@@ -81,7 +84,8 @@ def of_instance(config: dict[str, Any], instance_name: str, count: int) -> list[
             raise ValueError(
                 f"instance_group: the profile '{name}' is none of the engine's {count}: 0 to {count - 1} are allowed"
             )
-    return list(dict.fromkeys(int(name) for name in named)) or [0]
+    unnamed = list(range(count)) if config.get("backend") == "tensorrt_rtx" else [0]
+    return list(dict.fromkeys(int(name) for name in named)) or unnamed
 
 
 def largest_batch(profiles: list[Profile]) -> int:
