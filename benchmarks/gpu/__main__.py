@@ -1,12 +1,11 @@
 """``scripts/gpu_bench --wheels DIR --work DIR --out DIR [--minutes 9] [--only PATTERN,…] [--cpu]``.
 
-See docs/how-to/gpu.md. What an earlier call has measured into the same ``--out`` is kept, and only the rest is run.
+See docs/how-to/gpu.md. What an earlier call has measured is kept, and only the rest is run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -41,7 +40,7 @@ class Settings:
 
 
 GPU = Settings(matrix.CASES, matrix.CONCURRENCIES, Windows(1000, trials=6, stability_percent=15), cpu=False)
-CPU = Settings(matrix.TINY, (1, 4), Windows(600, trials=4, stability_percent=60), cpu=True)
+CPU = Settings(matrix.TINY, (1, 4), Windows(600, trials=3, stability_percent=1000), cpu=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # unwinds: servers end
     try:
         if given.pack:
-            for path in outfit.pack(given.wheels, given.pack):
-                say(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB")
+            for folder, size in outfit.pack(given.wheels, given.pack, given.carry << 20).items():
+                say(f"{folder}: {size / 2**20:.1f} MiB")
             return EXIT_DONE
         run(given, time.monotonic() + 60 * given.minutes)
     except TritonsmithError as error:
@@ -67,11 +66,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where gpu.json and gpu.md go (default: the work folder)")
     parser.add_argument("--minutes", type=float, default=9.0, help="when to stop (default: 9)")
     parser.add_argument("--only", default="", help="rows, as patterns: 'bert-large-128/*,*/rtx-*,pt-base'")
+    parser.add_argument("--resume", type=Path, help="folder with an earlier call's gpu.json (default: --out, --work)")
     parser.add_argument("--anew", action="store_true", help="measure again what is there")
-    parser.add_argument("--retry", action="store_true", help="try again what failed or could not run")
+    parser.add_argument("--retry", action="store_true", help="try again what failed")
     parser.add_argument("--unpack", action="store_true", help="unpack the wheels, say what is missing, and end")
     parser.add_argument("--cpu", action="store_true", help="a tiny model on the CPU: does everything run?")
-    parser.add_argument("--pack", type=Path, help="make the wheels small, into this folder, and end")
+    parser.add_argument("--pack", type=Path, help="make the wheels small, in folders for one call each, and end")
+    parser.add_argument("--carry", type=int, default=60, help="with --pack: MiB that a call can carry (default: 60)")
     return parser.parse_args(arguments)
 
 
@@ -88,47 +89,76 @@ def run(given: argparse.Namespace, deadline: float) -> None:
     host.let_libraries_be_found(dressed.site)
     if given.unpack:
         return
-    shop = Workshop(work, dressed, settings.cpu)
-    notebook = Notebook(given.out or work, shop, settings, given.anew)
+    shop = Workshop(work, dressed, settings.cpu, deadline)
+    folders = [folder for folder in (given.out, work) if folder]
+    notebook = Notebook(folders, shop, settings, None if given.anew else _earlier([given.resume, *folders]))
+    again = (PENDING, NOT_RUN, *([FAILED] if given.retry else []))  # what was not there may have come
     only = tuple(filter(None, given.only.split(",")))
-    again = (PENDING, NOT_RUN, FAILED) if given.retry else (PENDING,)
-    rows = [row for row in matrix.rows(settings.cases, only) if notebook.status(row) in again]
+    measure_all([row for row in matrix.rows(settings.cases, only) if notebook.status(row) in again], notebook, deadline)
+    sys.stdout.write("\n" + results.to_markdown(notebook.document()))
+
+
+def measure_all(rows: Sequence[Row], notebook: Notebook, deadline: float) -> None:
+    """Measures rows in their order as long as there is time for the next one."""
+    settings, shop = notebook.settings, notebook.shop
     took: dict[str, float] = {}  # by case: seconds of the slowest row so far
+    failed = notebook.failed()  # by runtime: how its first row failed; the others would take time to fail likewise
+    for row in rows:
+        if notebook.status(row) == FAILED:  # asked for again
+            failed.pop(row.runtime.name, None)
     for row in rows:
         began = time.monotonic()
-        expected = took.get(row.case.name, max(took.values(), default=_FIRST_ROW_SECONDS))
-        outcome = _impossible(row, shop, settings)
+        expected = took.get(row.case.name, max(took.values(), default=0 if settings.cpu else _FIRST_ROW_SECONDS))
+        outcome = _impossible(row, shop, settings, failed)
         if outcome is None and began + expected + _KEEP_SECONDS > deadline:
-            outcome = _outcome(row, settings, PENDING, f"no time left in a call of {given.minutes:g} minutes")
+            outcome = _outcome(row, settings, PENDING, "no time was left in this call")
         elif outcome is None:
-            outcome = _try(row, shop, settings, notebook)
+            outcome = _try(row, shop, settings, notebook.base(row.case))
         seconds = time.monotonic() - began
         if outcome.status == MEASURED:
             took[row.case.name] = max(seconds, took.get(row.case.name, 0.0))
+            failed[row.runtime.name] = ""
+        elif outcome.status == FAILED and not outcome.points:
+            failed.setdefault(row.runtime.name, f"{row.key} failed: {outcome.reason}")
         notebook.add(outcome, seconds)
-    sys.stdout.write("\n" + results.to_markdown(notebook.document()))
 
 
 class Notebook:
     """All rows, and what is known of each; it is on disk all the time."""
 
-    def __init__(self, folder: Path, shop: Workshop, settings: Settings, anew: bool) -> None:
-        self.folder, self.shop, self.settings = folder, shop, settings
+    def __init__(
+        self, folders: Sequence[Path], shop: Workshop, settings: Settings, earlier: dict[str, Any] | None
+    ) -> None:
+        self.folders, self.shop, self.settings = folders, shop, settings
         self.machine = host.describe()
-        unknown = [_outcome(row, settings, PENDING, "not begun") for row in matrix.rows(settings.cases)]
-        before = [] if anew else _read(folder)
-        self.rows = {one.key: one for one in unknown} | {one.key: one for one in before}
+        self.rows = {row.key: _outcome(row, settings, PENDING, "not begun") for row in matrix.rows(settings.cases)}
+        if earlier:
+            self.rows |= {one.key: one for one in results.from_json(earlier)}
+            done = {what: said for what, said in earlier["prepared"].items() if "error" not in said}
+            shop.record.update({what: said for what, said in done.items() if what != "probe"})
 
     def status(self, row: Row) -> str:
         """What is known of a row."""
         return self.rows[row.key].status
+
+    def failed(self) -> dict[str, str]:
+        """By runtime: how it failed, where nothing of it was ever measured."""
+        statuses: dict[str, set[str]] = {}
+        reasons: dict[str, str] = {}
+        for one in self.rows.values():
+            runtime = one.row.partition("-")[0]
+            statuses.setdefault(runtime, set()).add(one.status)
+            if one.status == FAILED and not one.points:
+                reasons.setdefault(runtime, f"{one.key} failed: {one.reason}")
+        return {runtime: reason for runtime, reason in reasons.items() if MEASURED not in statuses[runtime]}
 
     def add(self, outcome: Outcome, seconds: float = 0.0) -> None:
         """Writes a row down."""
         self.rows[outcome.key] = Outcome(**{**vars(outcome), "seconds": round(seconds, 1)})
         shown = outcome.reason or f"{len(outcome.points)} points in {seconds:.0f} s"
         say(f"{outcome.key}: {outcome.status}: {shown}")
-        results.write(self.document(), self.folder)
+        for folder in self.folders:
+            results.write(self.document(), folder)
 
     def base(self, case: matrix.Case) -> results.Best | None:
         """The case's base at its own best."""
@@ -165,17 +195,20 @@ def _about(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> list[Outcome]:
-    path = folder / f"{results.NAME}.json"
-    return results.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+def _earlier(folders: Sequence[Path | None]) -> dict[str, Any] | None:
+    """What an earlier call wrote, in the first of these folders that has something."""
+    found = (results.read(folder) for folder in folders if folder)
+    return next((document for document in found if document), None)
 
 
 def _outcome(row: Row, settings: Settings, status: str, reason: str = "", **found: object) -> Outcome:
     return Outcome(row.case.name, row.name, row.about(cpu=settings.cpu), status, reason, **found)  # type: ignore[arg-type]
 
 
-def _impossible(row: Row, shop: Workshop, settings: Settings) -> Outcome | None:
+def _impossible(row: Row, shop: Workshop, settings: Settings, failed: dict[str, str]) -> Outcome | None:
     """Why a row cannot be run on this host, where that is known without trying."""
+    if row.runtime.name != "pt" and failed.get(row.runtime.name):
+        return _outcome(row, settings, NOT_RUN, failed[row.runtime.name])
     try:
         shop.check(row)
     except NotRunError as error:
@@ -183,26 +216,19 @@ def _impossible(row: Row, shop: Workshop, settings: Settings) -> Outcome | None:
     return None
 
 
-def _try(row: Row, shop: Workshop, settings: Settings, notebook: Notebook) -> Outcome:
+def _try(row: Row, shop: Workshop, settings: Settings, base: results.Best | None) -> Outcome:
     """Measures a row; whatever goes wrong is its outcome."""
     try:
         files = shop.files(row)
-        samples = shop.samples(row.case)
-        return _measure(row, files, samples, shop, settings, notebook.base(row.case))
+        return _measure(row, files, shop, settings, base)
     except NotRunError as error:
         return _outcome(row, settings, NOT_RUN, str(error))
     except (TritonsmithError, OSError) as error:
         return _outcome(row, settings, FAILED, " ".join(str(error).split())[-1500:])
 
 
-def _measure(
-    row: Row,
-    files: served.Files,
-    samples: served.Samples,
-    shop: Workshop,
-    settings: Settings,
-    base: results.Best | None,
-) -> Outcome:
+def _measure(row: Row, files: served.Files, shop: Workshop, settings: Settings, base: results.Best | None) -> Outcome:
+    samples = shop.samples(row.case)
     precision = "fp32" if settings.cpu else row.runtime.precision
     limit = base.p99_ms if base and row.name != matrix.BASE else None
     load = served.Load(shop.outfit.toolchain, shop.work / "perf", settings.concurrencies, settings.windows)
@@ -214,7 +240,9 @@ def _measure(
     with served.serve(row, files, shop.outfit, shop.work, cpu=settings.cpu) as (server, facts):
         parity = served.check(served.ask(server.http_address, row.name, samples), samples.expected, precision)
         points = served.measure(server, row.name, samples, load, go_on)
-    return _outcome(row, settings, MEASURED, points=tuple(points), parity=parity, facts=facts)
+    stable = any(point["status"] == "stable" for point in points)
+    status, reason = (MEASURED, "") if stable else (FAILED, f"no stable point: {points[-1]['detail'][-300:]}")
+    return _outcome(row, settings, status, reason, points=tuple(points), parity=parity, facts=facts)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from builder.tools.toolchain import Toolchain
 
-PART_BYTES = 15 << 20
+PART_BYTES = 4 << 20
 _PART = re.compile(r"(?P<name>.+)\.part-(?P<number>\d+)-of-(?P<count>\d+)")
 _TOOLS = {"nvidia_pytriton": "server", "tritonclient": "client"}
 _NUMPY = "numpy"
@@ -79,25 +79,49 @@ def of_cache(work: Path) -> Outfit:
     return Outfit(tools, environment, None)
 
 
-def pack(folder: Path, out: Path) -> list[Path]:
-    """Writes each wheel of a folder again, small and in parts that one call can carry.
+def pack(folder: Path, out: Path, carry_bytes: int) -> dict[Path, int]:
+    """Writes each wheel of a folder again, small and in parts, into folders ``1``, ``2``, … for one call each.
 
-    Wheels that are for one Python say which stub of the server is needed.
+    Wheels that are for one Python say which stub of the server is needed. The first folder has what every row needs.
+
+    Returns:
+        the folders with their sizes in bytes.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
     pythons = set(re.findall(r"-cp3(\d+)-", " ".join(path.name for path in folder.glob("*.whl"))))
-    for path in sorted(folder.glob("*.whl")):
-        with zipfile.ZipFile(path) as wheel, zipfile.ZipFile(out / path.name, "w", zipfile.ZIP_LZMA) as small:
-            for name in wheel.namelist():
-                if _is_needed(name, pythons):
-                    small.writestr(name, wheel.read(name))
-        written += _split(out / path.name)
-    for path in sorted(folder.glob("libpython*.so.1.0")):
-        with zipfile.ZipFile(out / f"{path.name}.whl", "w", zipfile.ZIP_LZMA) as small:
+    out.mkdir(parents=True, exist_ok=True)
+    wheels = sorted(folder.glob("*.whl"), key=lambda path: (_first(path) not in {*_TOOLS, _NUMPY}, path.name))
+    parts: list[Path] = []
+    for path in [*wheels, *sorted(folder.glob("libpython*.so.1.0"))]:
+        parts += _split(_small(path, out, pythons))
+    sizes: dict[Path, int] = {}
+    for part in parts:
+        size = part.stat().st_size
+        last = max(len(sizes), 1)
+        before = sizes.get(out / str(last), 0)
+        number = last if not before or before + size <= carry_bytes else last + 1
+        target = out / str(number)
+        target.mkdir(exist_ok=True)
+        part.rename(target / part.name)
+        sizes[target] = sizes.get(target, 0) + size
+    return sizes
+
+
+def _first(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
+def _small(path: Path, out: Path, pythons: set[str]) -> Path:
+    """A wheel without what nobody needs, better compressed; a library as such a wheel."""
+    name = path.name if path.suffix == ".whl" else f"{path.name}.whl"
+    with zipfile.ZipFile(out / name, "w", zipfile.ZIP_LZMA) as small:
+        if path.suffix != ".whl":
             small.write(path, path.name)
-        written += _split(out / f"{path.name}.whl")
-    return written
+            return out / name
+        with zipfile.ZipFile(path) as wheel:
+            for member in wheel.namelist():
+                if _is_needed(member, pythons):
+                    small.writestr(member, wheel.read(member))
+    return out / name
 
 
 def _is_needed(name: str, pythons: set[str]) -> bool:
@@ -147,7 +171,7 @@ def _unpack(path: Path, work: Path) -> None:
     stamp = work / "unpacked" / path.name
     if stamp.exists():
         return
-    name = path.name.partition("-")[0]
+    name = _first(path)
     if name in _TOOLS:
         target = work / "toolchain" / _TOOLS[name]
     elif name == _NUMPY:

@@ -125,8 +125,18 @@ def onnx(size: str, weights_path: str, precision: str, path: str) -> dict[str, A
     return {"seconds": round(time.monotonic() - began, 1), "opset": OPSET}
 
 
-def engine(module: str, model: str, sequence: int, profiles: list[list[int]], path: str) -> dict[str, Any]:
-    """Builds a plan for this machine's GPU: strongly typed, one optimisation profile for each span of batches.
+def engine(
+    module: str, model: str, sequence: int, profiles: list[list[int]], path: str, *, capability: str = ""
+) -> dict[str, Any]:
+    """Builds a plan: strongly typed, one optimisation profile for each span of batches.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+        model: an ONNX file.
+        sequence: tokens of every request.
+        profiles: least, optimal and largest batch of each.
+        path: the file to write.
+        capability: of another GPU than this machine's, as TensorRT for RTX names it: SM89.
 
     Raises:
         RuntimeError: the library refuses the model or the GPU, with what it logged.
@@ -151,6 +161,9 @@ def engine(module: str, model: str, sequence: int, profiles: list[list[int]], pa
         raise RuntimeError("; ".join([str(parser.get_error(index)) for index in range(parser.num_errors)]))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    if capability:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
     for spans in profiles:
         profile = builder.create_optimization_profile()
         for index in range(network.num_inputs):

@@ -77,7 +77,8 @@ def _derived(one: Outcome, base: Best | None) -> dict[str, Any]:
         return {"best": None, "times_base": None}
     top = best(one.points, base.p99_ms if base else None)
     if top is None:
-        return {"best": None, "times_base": None, "note": f"no point keeps the base's p99 of {base and base.p99_ms} ms"}
+        note = f"no point keeps the base's p99 of {base.p99_ms:.1f} ms" if base else "no stable point"
+        return {"best": None, "times_base": None, "note": note}
     times = round(top.throughput_per_second / base.throughput_per_second, 2) if base else None
     return {"best": asdict(top), "times_base": times}
 
@@ -88,6 +89,13 @@ def from_json(document: dict[str, Any]) -> list[Outcome]:
     return [
         Outcome(**{**{name: row[name] for name in names}, "points": tuple(row["points"])}) for row in document["rows"]
     ]
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What an earlier call wrote into a folder."""
+    path = folder / f"{NAME}.json"
+    document: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return document
 
 
 def write(document: dict[str, Any], folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gpu import client
 from benchmarks.gpu.matrix import MAX_BATCH_SIZE, PROFILES
-from builder.errors import ServerError, TritonsmithError
+from builder.errors import MachineError, ServerError
 from builder.tools import perf_analyzer, templates, triton_server
 
 if TYPE_CHECKING:
@@ -84,9 +84,19 @@ def config(row: Row, files: Files, *, kind: str, cpu: bool) -> str:
     lines.append(f"instance_group {{ count: {row.variant.instances} kind: {kind}{profiles} }}")
     if row.variant.batching:
         lines.append("dynamic_batching { }")
+    lines += [_warmup(size, tokens) for size in range(1, MAX_BATCH_SIZE + 1 if row.variant.batching else 2)]
     for key, value in _parameters(row, files, cpu=cpu).items():
         lines.append(f'parameters {{ key: "{key}" value: {{ string_value: {json.dumps(value)} }} }}')
     return "\n".join(lines) + "\n"
+
+
+def _warmup(size: int, tokens: int) -> str:
+    """One run of a batch size, on each instance: graphs are captured and kernels chosen while it loads."""
+    inputs = "".join(
+        f' inputs {{ key: "{name}" value: {{ data_type: TYPE_INT64 dims: [{tokens}] zero_data: true }} }}'
+        for name in ("input_ids", "attention_mask")
+    )
+    return f'model_warmup {{ name: "{size}" batch_size: {size}{inputs} }}'
 
 
 def _parameters(row: Row, files: Files, *, cpu: bool) -> dict[str, str]:
@@ -206,26 +216,40 @@ def measure(
     rows = [samples.request(index) for index in range(len(samples.ids))]
     points: list[dict[str, Any]] = []
     for concurrency in load.concurrencies:
-        before = _counts(server, model)
-        try:
-            point = perf_analyzer.measure(
-                load.toolchain,
-                address=server.grpc_address,
-                model=model,
-                rows=rows,
-                concurrency=concurrency,
-                folder=load.folder / f"{model}-{concurrency}",
-                windows=load.windows,
-            )
-        except TritonsmithError as error:
-            server.check()
-            points.append({"concurrency": concurrency, "status": "failed", "detail": error.message})
-            break
-        taken = {key: value for key, value in asdict(point).items() if key in _KEPT}
-        points.append({**taken, "mean_batch": _mean_batch(before, _counts(server, model))})
-        if not go_on(points[-1]):
+        point = _point(server, model, rows, load, concurrency)
+        if point["status"] == "unstable":
+            longer = replace(load.windows, interval_milliseconds=2 * load.windows.interval_milliseconds)
+            point = _point(server, model, rows, replace(load, windows=longer), concurrency)
+        points.append(point)
+        if not go_on(point):
             break
     return points
+
+
+def _point(
+    server: Server, model: str, rows: list[dict[str, np.ndarray]], load: Load, concurrency: int
+) -> dict[str, Any]:
+    """One measurement, and how large the batches were that formed meanwhile.
+
+    Raises:
+        ServerError: the server has died.
+    """
+    before = _counts(server, model)
+    try:
+        point = perf_analyzer.measure(
+            load.toolchain,
+            address=server.grpc_address,
+            model=model,
+            rows=rows,
+            concurrency=concurrency,
+            folder=load.folder / f"{model}-{concurrency}",
+            windows=load.windows,
+        )
+    except MachineError as error:
+        server.check()
+        return {"concurrency": concurrency, "status": "failed", "detail": error.message}
+    taken = {key: value for key, value in asdict(point).items() if key in _KEPT}
+    return {**taken, "mean_batch": _mean_batch(before, _counts(server, model))}
 
 
 def _counts(server: Server, model: str) -> tuple[int, int]:

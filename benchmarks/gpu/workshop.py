@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ _TIMEOUT_SECONDS = 300.0
 
 
 class NotRunError(Exception):
-    """A row that this host cannot run; the message says why."""
+    """A row whose runtime is not on this host; the message says what is missing."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Workshop:
     work: Path
     outfit: Outfit
     cpu: bool
+    deadline: float  # of the monotonic clock: no step takes longer
     record: dict[str, Any] = field(default_factory=dict)  # what each step said: versions, seconds, errors
 
     def probe(self) -> dict[str, Any]:
@@ -66,7 +69,8 @@ class Workshop:
         """What this row needs.
 
         Raises:
-            NotRunError: this host cannot make it.
+            NotRunError: its runtime is not there.
+            MachineError: this host cannot make it.
         """
         self.check(row)
         precision = "fp32" if self.cpu else row.runtime.precision
@@ -74,7 +78,6 @@ class Workshop:
         plan = self.work / f"{row.case.name}-{row.runtime.name}.plan"
         weights = self.weights(row.case)
         if row.runtime.backend != "python":
-            onnx.parent.mkdir(exist_ok=True)
             given = {"size": row.case.model, "weights_path": str(weights), "precision": precision}
             self._make(f"onnx {row.case.model} {precision}", "onnx", given, onnx)
         if row.runtime.backend.startswith("tensorrt"):
@@ -106,21 +109,25 @@ class Workshop:
         """A file that a step writes, unless it is there.
 
         Raises:
-            NotRunError: the step failed, now or before.
+            MachineError: the step failed, now or before.
         """
         if path.is_file():
             return path
         if "error" not in self.record.get(what, {}):
             say(f"making {what}")
-            new = path.with_name(f"new-{path.name}") if step != "onnx" else path  # its data file has its name
+            new = self.work / "new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
             try:
-                self.record[what] = self._run(step, {**given, "path": str(new)})
-                new.rename(path)
+                self.record[what] = self._run(step, {**given, "path": str(new / path.name)})
             except MachineError as error:
-                path.unlink(missing_ok=True)
                 self.record[what] = {"error": error.message.strip().splitlines()[-1][:1600]}
+            else:
+                path.parent.mkdir(exist_ok=True)
+                for file in sorted(new.iterdir(), key=lambda file: file.name == path.name):  # it says that all is there
+                    file.rename(path.with_name(file.name))
         if "error" in self.record[what]:
-            raise NotRunError(f"{what}: {self.record[what]['error']}")
+            raise MachineError(f"{what}: {self.record[what]['error']}")
         return path
 
     def _run(self, step: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +137,7 @@ class Workshop:
         done = process.run(
             [sys.executable, "-m", "benchmarks.gpu.prepare", step, json.dumps(given)],
             what=f"gpu_bench {step}",
-            timeout_seconds=_TIMEOUT_SECONDS,
+            timeout_seconds=min(_TIMEOUT_SECONDS, max(1.0, self.deadline - time.monotonic())),
             env=variables,
             check=False,
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from builder.tools import engine_header, templates
+from tests.backends.fakes import FakeCuda, fake_tensorrt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +24,10 @@ def part() -> Iterator[Any]:
     common = str(templates.folder() / "backends/common")
     before = set(sys.modules)
     sys.path.insert(0, common)
+    sys.modules["triton_python_backend_utils"] = ModuleType("only a server's stub has the real one")
     yield importlib.import_module
     sys.path.remove(common)
+    del sys.modules["triton_python_backend_utils"]
     for name in set(sys.modules) - before:
         if name.startswith("tritonsmith_"):
             del sys.modules[name]
@@ -127,3 +132,70 @@ def test_the_names_that_are_used_of_tensorrt_are_there(part: Any) -> None:
     context = "set_input_shape get_tensor_shape set_tensor_address execute_async_v3 set_optimization_profile_async"
     assert set(engine.split()) <= set(dir(rtx.ICudaEngine))
     assert set(context.split()) <= set(dir(rtx.IExecutionContext))
+
+
+@pytest.fixture
+def fakes(part: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Opens a runner on a fake TensorRT and a fake CUDA; the attributes are those two."""
+    engine, plans = part("tritonsmith_engine"), part("tritonsmith_plans")
+    cuda = FakeCuda()
+    trt = fake_tensorrt(cuda)
+    monkeypatch.setattr(engine, "load_module", lambda _: trt)
+    monkeypatch.setattr(engine, "open_cuda", lambda _: cuda)
+    (tmp_path / "model.plan").write_bytes(b"ftrt")
+
+    def start(**config: Any) -> Any:
+        group = {"name": "m_0", "profile": ["0", "1"]}
+        return engine.Runner(plans.TENSORRT, tmp_path, {"instance_group": [group], **config}, "m_0_0", 0)
+
+    start.cuda, start.trt = cuda, trt  # type: ignore[attr-defined]
+    return start
+
+
+def ask(runner: Any, profile: int, rows: int, length: int, value: int) -> np.ndarray:
+    shape = (rows, length)
+    runner.host["ids"].view(np.int32)[: rows * length] = value
+    assert runner.run(runner.profiles[profile], {"ids": shape}) == {"out": shape}
+    return runner.host["out"].view(np.float32)[: rows * length].copy()
+
+
+def test_a_runner_with_fake_tensorrt_and_fake_cuda(fakes: Any) -> None:
+    runner = fakes()
+    assert [profile.index for profile in runner.profiles] == [0, 1]
+    assert {name: len(host) for name, host in runner.host.items()} == {"ids": 8 * 8 * 4, "out": 8 * 8 * 4}
+    for profile, rows, length in ((0, 2, 4), (1, 8, 8), (0, 1, 4)):
+        assert (ask(runner, profile, rows, length, rows + length) == 2 * (rows + length)).all()
+    first, second = fakes.trt.engine.contexts
+    assert (first.profile, first.runs, second.profile, second.runs) == (0, 2, 1, 1)
+    with pytest.raises(RuntimeError, match=r"refuses the shape \[3, 4\] of 'ids'"):
+        runner.run(runner.profiles[0], {"ids": (3, 4)})
+
+
+def test_cuda_graphs_with_fake_tensorrt_and_fake_cuda(fakes: Any) -> None:
+    runner = fakes(optimization={"cuda": {"graphs": True}})
+    for value in (1, 5, 9):
+        assert (ask(runner, 0, 2, 4, value) == 2 * value).all()
+        assert (ask(runner, 1, 4, 8, value) == 2 * value).all()
+    first, second = fakes.trt.engine.contexts
+    assert (first.runs, second.runs) == (2, 2)  # one run, one capture; then the graph is launched
+    assert len(runner.graphs) == 2
+    spec = {"batch_size": 2, "input": {"ids": {"dim": ["4"]}}}
+    stated = fakes(optimization={"cuda": {"graphs": True, "graph_spec": [spec]}})
+    assert list(stated.graphs) == [(0, ((2, 4),))]
+    ask(stated, 1, 4, 8, 1)
+    assert len(stated.graphs) == 1
+
+
+def test_a_stripped_plan_is_refitted_with_fake_tensorrt(fakes: Any, tmp_path: Path) -> None:
+    fakes.trt.engine.stripped = 1000
+    with pytest.raises(ValueError, match="has no weights in it, and no ONNX file"):
+        fakes()
+    (tmp_path / "model.onnx").touch()
+    fakes()
+    assert fakes.trt.refitted == [str(tmp_path / "model.onnx")]
+
+
+def test_a_plan_that_fake_tensorrt_refuses(fakes: Any) -> None:
+    fakes.trt.engine = None
+    with pytest.raises(RuntimeError, match=r"TensorRT 10\.13\.2 does not load .*expecting library version .* build it"):
+        fakes()

@@ -131,15 +131,12 @@ def open_cuda(device: int) -> CudaPython | TorchCuda:
     """The GPU, through what is installed; cuda-python first: torch takes seconds to import.
 
     Raises:
-        RuntimeError: neither is installed, or there is no such GPU.
+        RuntimeError: neither is installed for the server's stubs, or there is no such GPU.
     """
-    try:
-        return CudaPython(device)
-    except ImportError as error:
-        reason = error
-    try:
-        return TorchCuda(device)
-    except ImportError:
-        raise RuntimeError(
-            f"neither cuda-python nor torch is installed for the server's stubs ({reason}): one of them is needed"
-        ) from None
+    reasons = []
+    for adapter in (CudaPython, TorchCuda):
+        try:
+            return adapter(device)
+        except (ImportError, RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+            reasons.append(f"{adapter.__name__}: {error}")
+    raise RuntimeError(f"GPU {device} cannot be used through cuda-python nor through torch: {'; '.join(reasons)}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import triton_python_backend_utils as pb_utils
 import tritonsmith_plans as plans
 from tritonsmith_cuda import Buffer, open_cuda
 from tritonsmith_plans import Runtime
@@ -64,8 +65,7 @@ class Runner:
         self.engine = self._deserialize(runtime)
         self._refit()
         self.inputs, self.outputs = self._tensors()
-        count = self.engine.num_optimization_profiles
-        chosen = range(count) if runtime.all_profiles else of_instance(config, instance, count)
+        chosen = of_instance(config, instance, self.engine.num_optimization_profiles)
         self.profiles = [self._profile(index) for index in chosen]
         cuda = config.get("optimization", {}).get("cuda", {})
         self.use_graphs = bool(cuda.get("graphs"))
@@ -192,7 +192,7 @@ class Runner:
             launch = self.cuda.capture(lambda: self._enqueue(context, shapes, results))
         except RuntimeError as error:
             self.use_graphs = False
-            self.log.notes.append(f"CUDA graphs are off: {error}")
+            pb_utils.Logger.log_warn(f"'{self.path}' goes on without CUDA graphs: {error}")
         else:
             self.graphs[key] = (launch, results)
 
@@ -227,13 +227,12 @@ def load_module(runtime: Runtime) -> Any:
 
 
 def new_logger(trt: Any) -> Any:
-    """A logger that keeps what the library says: ``errors``; ``notes`` are our own."""
+    """A logger that keeps the last errors of the library."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
-            self.notes: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):

@@ -20,11 +20,10 @@ class Runtime:
     backend: str  # as configs name it
     modules: tuple[str, ...]  # the names of its Python module, the usual one first
     title: str
-    all_profiles: bool  # an instance uses all of them: Triton takes ``profile`` in the configs of ``tensorrt`` alone
 
 
-TENSORRT = Runtime("tensorrt", ("tensorrt",), "TensorRT", all_profiles=False)
-TENSORRT_RTX = Runtime("tensorrt_rtx", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "TensorRT for RTX", all_profiles=True)
+TENSORRT = Runtime("tensorrt", ("tensorrt",), "TensorRT")
+TENSORRT_RTX = Runtime("tensorrt_rtx", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "TensorRT for RTX")
 
 
 def plan_path(folder: Path, config: dict[str, Any], capability: str) -> Path:
