@@ -28,6 +28,7 @@ from builder.errors import (
 from builder.package import collect, deliver, with_verdict, write_manifest
 from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
+from builder.recipe.tasks import NEIGHBOURS
 from builder.settings import settings
 from builder.tools import toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
@@ -426,6 +427,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
         load_models=manifest.load_models,
+        neighbours=NEIGHBOURS in manifest.gates.tolerances,
         libraries=manifest.libraries,
         python=manifest.python,
     )
