@@ -255,7 +255,6 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     Raises:
         ServerError: the server ended.
     """
-    from builder.parity.compare import figures_of
     from builder.verify import ask
     from builder.verify.server_facts import executions
 
@@ -288,7 +287,7 @@ def _invalid(errors: Sequence[str], asker: ask.Asker) -> dict[str, Json]:
 
 def _figures(expected: Answers) -> dict[str, Json]:
     """Which figures a pipeline has, and which of them the shuffled control must miss."""
-    from builder.verify.parity import figures_of, telling_figures
+    from builder.parity.compare import figures_of, telling_figures
 
     return {"judged": list(figures_of(PIPELINE, expected)), "telling": list(telling_figures(expected))}
 

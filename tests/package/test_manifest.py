@@ -183,7 +183,7 @@ def damage_json(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes],
             damage_json(lambda data: data["reference"].update(metric="single-label")),
             r"gates\.tolerances: label_agreement, max_probability_difference is missing",
         ),
-        (damage_json(lambda data: data["target"].update(precision="fp8")), r"target\.precision: .* no tolerances for"),
+        (damage_json(lambda data: data["target"].update(precision="fp4")), r"target\.precision: .* no tolerances for"),
     ],
 )
 def test_a_damaged_manifest_is_refused(

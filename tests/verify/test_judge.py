@@ -5,8 +5,8 @@ import pytest
 
 from builder.artifacts import Measurement
 from builder.errors import ArchiveError
+from builder.parity.compare import figures_of, telling_figures
 from builder.verify.judge import Judge
-from builder.verify.parity import figures_of, telling_figures
 
 COSINE = {"cosine": 0.999999}
 LABELS = {"label_agreement": 1.0, "max_probability_difference": 1e-4}
