@@ -112,12 +112,12 @@ def with_warm_up(files: Files) -> Files:
     return files | {"m/config.pbtxt": files["m/config.pbtxt"] + WARM % ("TYPE_FP32", "zero_data: true")}
 
 
-def external(size: int, location: str = "w.bin", *, there: bool = True) -> Files:
-    """A graph whose weights, which it uses, are 16 bytes of a file."""
+def external(size: int, location: str = "w.bin", *, there: bool = True, used: bool = True) -> Files:
+    """A graph whose weights, which it uses or not, are 16 bytes of a file."""
     import onnx as library
 
     shapes = {"A": ("FLOAT", ROWS), "B": ("FLOAT", ROWS)}
-    nodes = [("Add", ["A", "B"], ["AB"], {}), ("Add", ["AB", "W"], ["C"], {})]
+    nodes = [("Add", ["A", "B"], ["AB"], {}), ("Add", ["AB", "W" if used else "A"], ["C"], {})]
     model = library.load_from_string(onnx_model(shapes, {"C": ("FLOAT", ROWS)}, nodes))
     tensor = model.graph.initializer.add(name="W", data_type=1, dims=[4], data_location=1)
     for key, text in (("location", location), ("offset", "0"), ("length", "16")):

@@ -52,6 +52,12 @@ class Base:
     fixed: tuple[str, ...] = field(default=())
 
 
+def configs(base: Base) -> list[str]:
+    """The paths of the configs; the top model's counts as often as all others."""
+    paths = [path for path in base.files if path.endswith("/config.pbtxt")]
+    return paths + [path for path in paths if path.startswith(f"{base.top}/")] * max(1, len(paths) - 1)
+
+
 def write(files: Mapping[str, str | bytes], folder: Path) -> None:
     """Writes files; a path that ends with ``/`` is an empty folder, a content that begins with ``->`` a link."""
     for name, content in files.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.lint.backend import is_ensemble
 from builder.lint.finding import LOAD_ERROR
 from builder.lint.python_model import outcome
 from builder.lint.rule import Problem, model_rule
@@ -138,12 +139,13 @@ def cache_fits(model: Model, world: World) -> Problems:
     "C41",
     LOAD_ERROR,
     "a custom batching library is there, and not for sequences",
-    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model.",
+    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model. A path is the machine's: only"
+    " an empty one is judged here.",
     source="core/src/backend_model.cc:183-210",
 )
 def batching_library_exists(model: Model, _world: World) -> Problems:
     """``TRITON_BATCH_STRATEGY_PATH`` without sequence batching; a relative one is relative to the server."""
-    if model.config is None or "TRITON_BATCH_STRATEGY_PATH" not in model.config.parameters:
+    if model.config is None or "TRITON_BATCH_STRATEGY_PATH" not in model.config.parameters or is_ensemble(model):
         return
     if model.config.HasField("sequence_batching"):
         yield Problem("TRITON_BATCH_STRATEGY_PATH with sequence_batching", "leave it out", "parameters")

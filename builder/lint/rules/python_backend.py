@@ -25,6 +25,7 @@ MODEL_FOLDER: Final = "$$TRITON_MODEL_DIRECTORY"
 CPU_ONLY: Final = "FORCE_CPU_ONLY_INPUT_TENSORS"
 _GZIP: Final = b"\x1f\x8b"
 _REFUSED_IN_NAMES: Final = frozenset(";|&$`<>()[]{}\\\"'*?~#!")
+_ELF: Final = b"\x7fELF"
 _SHELL_SAFE: Final = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -234,11 +235,14 @@ def names_are_plain(model: Model, _world: World) -> Problems:
     "P13",
     LOAD_ERROR,
     "a Python model's runtime is the Python backend's library",
-    why="The core looks for another library in vain.",
+    why="The core looks for another library in vain, unless the model's folder has it.",
     source="core/src/backend_model.cc:320-385",
 )
 def runtime_is_known(model: Model, _world: World) -> Problems:
-    """``runtime`` is empty or ``libtriton_python.so``."""
+    """``runtime`` is empty, ``libtriton_python.so`` or a library in the model's folder or a version's."""
     runtime = model.config.runtime if is_python(model) else ""
-    if runtime not in {"", "libtriton_python.so"} and not model.has(runtime):
+    if runtime in {"", "libtriton_python.so"}:
+        return
+    places = [f"{version}/{runtime}" for version in model.loaded_versions] + [runtime]
+    if not any(model.has(place) and model.read(place, len(_ELF)) == _ELF for place in places):
         yield Problem(f"runtime is {runtime!r}; allowed: libtriton_python.so", "leave runtime out", "runtime")
