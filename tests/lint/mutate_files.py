@@ -123,6 +123,14 @@ def in_python(base: Base, dice: random.Random, prefix: str) -> str:
         ('"data_type": "TYPE_FP32"', '"data_type": "FP32"'),
         ("config.set_max_batch_size(8)", "config.set_max_batch_size(0)"),
         ("config.set_dynamic_batching()", "pass"),
+        ("not in known", "in known"),
+        ("output = dict(", "output = dict(optional=True, "),
+        ('output["dims"] = [4]', 'output["dims"] = [2]'),
+        ("size + 8", "size - 8"),
+        ('{"decoupled": False}', '{"decoupled": True}'),
+        ('{"decoupled": False}', '{"decouple": False}'),
+        ('("A", "B")', '("A", "B", "A")'),
+        ("if size == 0", "if size"),
     ))  # fmt: skip
     if old not in text:
         return ""

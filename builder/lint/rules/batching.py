@@ -139,8 +139,8 @@ def cache_fits(model: Model, world: World) -> Problems:
     "C41",
     LOAD_ERROR,
     "a custom batching library is there, and not for sequences",
-    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model. A path is the machine's: only"
-    " an empty one is judged here.",
+    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model. A path is the machine's:"
+    " only an empty one is judged here.",
     source="core/src/backend_model.cc:183-210",
 )
 def batching_library_exists(model: Model, _world: World) -> Problems:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from builder.lint.finding import ADVICE, HOSTING_ERROR, LOAD_ERROR
-from builder.lint.graphs import BUILT_IN, DEFAULT_FILES, ONNXRUNTIME, TENSORRT, backend, graphs, headers, location, model_file
+from builder.lint.graphs import (
+    BUILT_IN,
+    DEFAULT_FILES,
+    ONNXRUNTIME,
+    TENSORRT,
+    backend,
+    graphs,
+    headers,
+    location,
+    model_file,
+)
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.hosts import HOSTS
 from builder.tools import releases
