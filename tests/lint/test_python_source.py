@@ -75,7 +75,8 @@ def test_has_execute(source, text, has_execute):
 
 
 def completed(tmp_path, body, more="", head="def auto_complete_config(c):", top=""):
-    code = f"{top}class TritonPythonModel:\n    def execute(self, r): pass\n    @staticmethod\n    {head}\n        {body}\n"
+    head = f"    @staticmethod\n    {head}\n"
+    code = f"{top}class TritonPythonModel:\n    def execute(self, r): pass\n{head}        {body}\n"
     text = config("python", {"A": "FP32 2"}, {"C": "FP32 -1"}) + more
     write(python("m", text, code=code), tmp_path)
     world = survey(FolderTree(tmp_path), Options())
@@ -171,7 +172,7 @@ def test_data_flow_of_a_completion(tmp_path, body, words):
         "c.as_dict()['input'].append(1); c.add_input({}); return c",
         "x = c.as_dict(); x['max_batch_size'] = 0; c.add_input({}); return c",
         "x = c.as_dict()['parameters']; c.add_input({}); return c",
-        "x = c.as_dict(); c.set_max_batch_size(9)\n        if x['max_batch_size'] == 8: c.add_input({})\n        return c",
+        "x = c.as_dict(); c.set_max_batch_size(9); y = x['max_batch_size']; c.add_input({}); return c",
         "c.add_input(**{}); return c",
         "x = OTHER; c.add_input({'name': x}); return c",
         "for n in range(10**9): c.add_input({}); return c",
