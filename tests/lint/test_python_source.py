@@ -172,7 +172,7 @@ def test_data_flow_of_a_completion(tmp_path, body, words):
         "c.as_dict()['input'].append(1); c.add_input({}); return c",
         "x = c.as_dict(); x['max_batch_size'] = 0; c.add_input({}); return c",
         "x = c.as_dict()['parameters']; c.add_input({}); return c",
-        "x = c.as_dict(); c.set_max_batch_size(9); y = x['max_batch_size']; c.add_input({}); return c",
+        "x = c.as_dict(); c.set_max_batch_size(9)\n        if x['max_batch_size'] == 8: return c",
         "c.add_input(**{}); return c",
         "x = OTHER; c.add_input({'name': x}); return c",
         "for n in range(10**9): c.add_input({}); return c",
