@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.lint.repositories import Files
 
 LOAD_SECONDS = 25.0  # far more than a load takes
-AT_ONCE = 16
+AT_ONCE = 5
 PER_SERVER = 200
 STARTS = 3  # before a server is said not to start
 ALONE = 6  # servers at once, for one case each
