@@ -30,7 +30,7 @@ def read_onnx_header(path: Path, *, operators: bool = False) -> OnnxHeader:
     Args:
         path: the file.
         operators: whether to read the nodes: lists the operators and the external data of constants inside nodes, and
-            leaves out the external data of initializers that nothing uses. Takes some milliseconds for a thousand nodes.
+            leaves out the external data of initializers that nothing uses. Some milliseconds for a thousand nodes.
 
     Raises:
         ModelError: it is no whole ONNX file.
