@@ -156,10 +156,15 @@ def _shape(owner: str, tensor: Message, batch: int, *, reshape: bool) -> Shape:
 def _difference(config: Message, here: Shape, there: Shape) -> str:
     owner = repr(there.owner) if there.owner else "the ensemble"
     if here.data_type != there.data_type:
-        names = config.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
-        said = [names.values_by_number[one.data_type].name for one in (here, there)]
+        said = [_type_name(config, one.data_type) for one in (here, there)]
         return f"{said[0]}, but {owner} has {said[1]}"
     return "" if here.fits(there) else f"shape {list(here.full)}, but {owner} has {list(there.full)}"
+
+
+def _type_name(config: Message, number: int) -> str:
+    types = config.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
+    known = types.values_by_number.get(number)  # the text format takes numbers, too, also those that have no name
+    return known.name if known else str(number)
 
 
 def streams_that_meet(config: Message, decoupled: Sequence[bool]) -> Iterator[Refusal]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -244,8 +244,12 @@ def agreement(
     with ThreadPoolExecutor(SERVERS) as pool:
         waiting = [pool.submit(rest, mode) for mode in MODES]
         waiting += [pool.submit(few_loads, (mode, number)) for number in range(0, loads, CHUNK) for mode in MODES]
-        for one in waiting:
-            one.result()
+        try:
+            for one in as_completed(waiting):
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the rest would be for nothing
+            raise
     return report(scores, sides, seed)
 
 

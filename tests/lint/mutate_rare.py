@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from tests.lint.repositories import MODEL_PY
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
 
 HUGE = 2**63
 VERSIONS = (f"{HUGE}", f"-{HUGE + 1}", "99999999999999999999x", f"{HUGE - 1}", f"-{HUGE}x", "-1", "-0", "00")
-FILE_NAMES = ("own.py", "a.b.py", "own", ".py", "own.pyc", "sub/own.py", "./own.py", "a-b.py", "1.py", "a b.py", "é.py")
+FILE_NAMES = (
+    "own.py", "a.b.py", "own", ".py", "own.pyc", "sub/own.py", "./own.py", "a-b.py", "1.py", "a b.py", "é.py", "2.py",
+    "sub//own.py", "a.b/own.py", "sub/.py", "a$.py", "a$b.py", "a{b,c}.py", "a|b.py",
+)  # fmt: skip
 CHARACTERS = " ;$'(*~,=%+@:#!&^é"
-RUNTIMES = ("", "libtriton_python.so", "model.py", "libtriton_onnxruntime.so", "python", "config.pbtxt", "1/model.py")
+RUNTIMES = ("", "libtriton_python.so", "model.py", "libtriton_onnxruntime.so", "python", "config.pbtxt", "1/model.py",
+            "../python/libtriton_python.so")  # fmt: skip
 
 
 def in_rare(base: Base, dice: random.Random, prefix: str) -> str:
@@ -61,7 +66,7 @@ def file_name(base: Base, dice: random.Random, path: str) -> str:
     name = dice.choice(FILE_NAMES)
     if dice.random() < 0.9:
         for one in [one for one in base.files if one.startswith(f"{base.top}/") and one.endswith("/model.py")]:
-            base.files[one.replace("model.py", name.removeprefix("./"))] = base.files.pop(one)
+            base.files[posixpath.normpath(one.replace("model.py", name))] = base.files.pop(one)
     return append(base, path, f'default_model_filename: "{name}"')
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import pytest
 
 from builder.lint import LOAD_ERROR, lint
 from builder.lint.rule import RULES
-from tests.lint.core_cases import CASES
-from tests.lint.repositories import write
+from tests.lint.core_cases import CASES, OLD, files, without
+from tests.lint.repositories import MODEL_PY, write
 
 MODULES = {"batching", "core", "ensemble", "instances", "links", "python_backend", "repository", "sequences", "tensors"}
 
@@ -29,3 +31,27 @@ def test_rule(rule_id, tmp_path):
 def test_no_rule_is_without_a_case():
     mine = {rule.id for rule in RULES.values() if rule.module in MODULES}
     assert mine == set(CASES)
+
+
+# What server 2.51 said of each: names of a model's file, and of a model.
+FILES = {
+    "own.py": "", "sub/own.py": "", "./sub/own.py": "", "../1/own.py": "", ".py": "", "2.py": "", "a[b].py": "",
+    "a$.py": "", "#a.py": "", "~a.py": "", "a.b.py": "P9", "own": "P9", "..py": "P9", "own.PY": "P9", "./own.py": "P9",
+    "sub//own.py": "P9", "1.py": "P9", "a b.py": "P12", "a$b.py": "P12", "a{b,c}.py": "P12", "a|b.py": "P12",
+    "é.py": "P12",
+}  # fmt: skip
+MODELS = dict.fromkeys("*~,=%+@:#!^", "") | dict.fromkeys(" ;$'(&é", "P12")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_names(name, tmp_path):
+    base = files(f'default_model_filename: "{name}"')
+    path = posixpath.normpath(f"m/1/{name}")
+    write({**without("m/1/model.py", base), path: MODEL_PY}, tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == ([FILES[name]] if FILES[name] else [])
+
+
+@pytest.mark.parametrize("character", MODELS)
+def test_model_names(character, tmp_path):
+    write({path.replace("m/", f"m{character}x/"): text for path, text in files().items()}, tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == ([MODELS[character]] if MODELS[character] else [])
