@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
 
-CHUNK = 200  # mutants of one seed
-SERVERS = 3  # at once
+CHUNK = 100  # mutants of one seed
+SERVERS = 4  # at once
 CONFIGS_PER_SERVER = 2000
 MODULES = ("batching", "core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
 STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lint.repositories import Files
 
+ATTEMPTS = 1000  # to change something
 ENSEMBLES = ("serial", "fan", "nested", "streams")
 MIX = (*BASES, *ENSEMBLES, "add", "plain", "sequence")  # ensembles have most rules, and cost least
 
@@ -71,9 +72,10 @@ def _files(files: Files, model: str) -> Files:
 
 def mutate(base: Base, dice: random.Random, prefix: str) -> str:
     """Changes the repository in one place; says how."""
-    while True:
+    for _ in range(ATTEMPTS):
         ways: list[Callable[[Base, random.Random, str], str]] = [in_message] * 12
         if not base.fixed:
             ways += [in_text, in_text, in_files, in_files, in_python, in_links, in_links, in_rare]
         if what := dice.choice(ways)(base, dice, prefix):
             return what
+    return "nothing"  # no file is left

@@ -9,7 +9,7 @@ import pytest
 from builder.lint import LOAD_ERROR, lint
 from builder.lint.rule import RULES
 from tests.lint.core_cases import CASES, OLD, files, without
-from tests.lint.repositories import MODEL_PY, write
+from tests.lint.repositories import MODEL_PY, streams, write
 
 MODULES = {"batching", "core", "ensemble", "instances", "links", "python_backend", "repository", "sequences", "tensors"}
 
@@ -55,3 +55,10 @@ def test_file_names(name, tmp_path):
 def test_model_names(character, tmp_path):
     write({path.replace("m/", f"m{character}x/"): text for path, text in files().items()}, tmp_path)
     assert [one.rule for one in lint(tmp_path, OLD).errors] == ([MODELS[character]] if MODELS[character] else [])
+
+
+def test_an_ensemble_is_decoupled_through_its_steps_and_cannot_be_cached(tmp_path):
+    base = streams("").files
+    config = "streams/config.pbtxt"
+    write({**base, config: f"{base[config]}response_cache {{ enable: true }}\n"}, tmp_path)
+    assert [(one.rule, one.path) for one in lint(tmp_path, OLD).errors] == [("C28", config)]

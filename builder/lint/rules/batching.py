@@ -13,6 +13,7 @@ from builder.lint.finding import LOAD_ERROR
 from builder.lint.python_model import outcome
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.core import CORE
+from builder.lint.rules.links import is_decoupled
 
 if TYPE_CHECKING:
     from builder.lint.model import Model, World
@@ -125,13 +126,13 @@ def _delays(policy: Any) -> bool:  # noqa: ANN401 - a protobuf message
     source=f"{CORE}:1502-1511,1614-1622",
 )
 def cache_fits(model: Model, world: World) -> Problems:
-    """No ``response_cache`` with ``sequence_batching`` or ``decoupled``."""
+    """No ``response_cache`` with ``sequence_batching`` or ``decoupled``, which an ensemble is through its steps."""
     if model.config is None or not model.config.response_cache.enable:
         return
     final = outcome(model, world).config or model.config
     if final.HasField("sequence_batching"):
         yield Problem("response_cache with sequence_batching", "leave response_cache out", "response_cache")
-    if model.config.model_transaction_policy.decoupled or final.model_transaction_policy.decoupled:
+    if model.config.model_transaction_policy.decoupled or is_decoupled(model, world):
         yield Problem("response_cache with a decoupled model", "leave response_cache out", "response_cache")
 
 

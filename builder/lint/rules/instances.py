@@ -104,6 +104,12 @@ def warmups_fit(model: Model, world: World) -> Problems:
                 )
 
 
+def is_warmed_up(model: Model) -> bool:
+    """Whether the server sends requests to a model while it loads it."""
+    samples = model.config.model_warmup if model.config is not None and not backend.is_ensemble(model) else ()
+    return any(sample.batch_size for sample in samples) and not _all_passive(model)
+
+
 def _all_passive(model: Model) -> bool:
     groups = model.config.instance_group
     return bool(groups) and all(group.passive for group in groups)

@@ -110,10 +110,10 @@ def streams_do_not_meet(model: Model, world: World) -> Problems:
 
 
 def _decoupled_steps(model: Model, world: World) -> list[bool]:
-    return [_is_decoupled(world.models.get(step.model_name), world) for _, step in steps(model)]
+    return [is_decoupled(world.models.get(step.model_name), world) for _, step in steps(model)]
 
 
-def _is_decoupled(model: Model | None, world: World) -> bool:
+def is_decoupled(model: Model | None, world: World) -> bool:
     """Whether a model is decoupled; an ensemble is so through its steps alone."""
     if model is None or model.config is None:
         return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from builder.lint.finding import ADVICE, LOAD_ERROR
 from builder.lint.python_model import filename, is_python, module_path, outcome_of, source
 from builder.lint.rule import Problem, model_rule
+from builder.lint.rules.instances import is_warmed_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +139,26 @@ def class_can_execute(model: Model, world: World) -> Problems:
     for path, code in _modules(model, world):
         if code.error is None and code.has_execute is False:
             yield Problem("TritonPythonModel has no execute", "add execute(self, requests)", path=path)
+
+
+@model_rule(
+    "P17",
+    LOAD_ERROR,
+    "a Python model that is warmed up has execute",
+    why="The server runs the warm-up requests while it loads the model, and refuses it when they fail. 2.51 sometimes"
+    " crashes then.",
+    source="python_backend/src/pb_stub.cc:672; core/src/backend_model_instance.cc:345-560",
+)
+def class_can_be_warmed_up(model: Model, world: World) -> Problems:
+    """``execute`` is bound in the class of a model that has warm-up requests."""
+    if is_warmed_up(model):
+        for path, code in _modules(model, world):
+            if code.error is None and code.has_execute is False:
+                yield Problem(
+                    "TritonPythonModel has no execute, which model_warmup calls",
+                    "add execute(self, requests)",
+                    path=path,
+                )
 
 
 @model_rule(
