@@ -9,6 +9,7 @@ from builder.lint.finding import ADVICE
 from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, dtype_name, headers
 from builder.lint.python_model import is_python
 from builder.lint.rule import Problem, model_rule
+from builder.lint.rules.ensemble import needed_models
 from builder.lint.rules.ensemble import steps as ensemble_steps
 from builder.lint.rules.hosts import composing
 
@@ -172,22 +173,26 @@ def python_on_gpu(model: Model, world: World) -> Problems:
     source="seen on server 2.51 (24.10); docs/how-to/pipelines.md, A limit of the server",
 )
 def nobody_refuses_what_others_read(model: Model, world: World) -> Problems:
-    """Pairs of steps without an order between them, one of which is a Python model that names ``TritonError``."""
+    """Steps without an order between them, one of which is, or calls, a Python model that names ``TritonError``."""
     if not is_ensemble(model):
         return
     all_steps = [step for _, step in ensemble_steps(model)]
     before = _before(all_steps)
     for tensor in sorted({one.name for one in model.config.input}):
         readers = [index for index, step in enumerate(all_steps) if tensor in step.input_map.values()]
-        for index in readers:
-            others = [one for one in readers if one != index and one not in before[index] and index not in before[one]]
-            if others and _can_refuse(world.models.get(all_steps[index].model_name)):
-                names = ", ".join(repr(all_steps[one].model_name) for one in others)
-                yield Problem(
-                    f"{all_steps[index].model_name!r} can refuse {tensor!r} while {names} may still read it",
-                    "let a first step check the request, and the others take what it gives; or run them one by one",
-                    f"ensemble_scheduling.step[{index}]",
-                )
+        at_once = [
+            index
+            for index in readers
+            if any(one != index and one not in before[index] and index not in before[one] for one in readers)
+        ]
+        if refusing := [one for one in at_once if _can_refuse(all_steps[one].model_name, world)]:
+            names = ", ".join(repr(all_steps[one].model_name) for one in at_once)
+            who = ", ".join(repr(all_steps[one].model_name) for one in refusing)
+            yield Problem(
+                f"{names} read {tensor!r} of the request at once, and {who} can refuse it",
+                "let a first step check the request, and the others take what it gives; or run them one by one",
+                f"ensemble_scheduling.step[{refusing[0]}]",
+            )
 
 
 def _before(all_steps: list[Message]) -> list[set[int]]:
@@ -201,9 +206,15 @@ def _before(all_steps: list[Message]) -> list[set[int]]:
     return before
 
 
-def _can_refuse(model: Model | None) -> bool:
-    """Whether a Python model makes errors of its own: in a module of a version's folder."""
-    if model is None or not is_python(model):
+def _can_refuse(name: str, world: World) -> bool:
+    """Whether a model, or one that an ensemble needs, makes errors of its own: in a module of a version's folder."""
+    model = world.models.get(name)
+    names = {name, *needed_models(model, world)}
+    return any(_makes_errors(world.models[one]) for one in names if one in world.models)
+
+
+def _makes_errors(model: Model) -> bool:
+    if not is_python(model):
         return False
     folders = [model.path(str(version)) for version in model.loaded_versions]
     modules = [f"{one}/{name}" for one in folders for name in model.tree.children(one) if name.endswith(".py")]
