@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 CHUNK = 100  # mutants of one seed
 SERVERS = 4  # at once
 CONFIGS_PER_SERVER = 2000
-MODULES = ("batching", "core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
+MODULES = (
+    "batching", "core", "ensemble", "links", "instances", "python_backend", "python_warmup", "repository", "sequences",
+    "tensors",
+)  # fmt: skip
 STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")
 
 # A config alone: the server refuses it when it polls, or gets as far as looking for versions or other models.

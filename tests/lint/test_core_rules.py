@@ -11,7 +11,10 @@ from builder.lint.rule import RULES
 from tests.lint.core_cases import CASES, OLD, files, without
 from tests.lint.repositories import MODEL_PY, streams, write
 
-MODULES = {"batching", "core", "ensemble", "instances", "links", "python_backend", "repository", "sequences", "tensors"}
+MODULES = {
+    "batching", "core", "ensemble", "instances", "links", "python_backend", "python_warmup", "repository", "sequences",
+    "tensors",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule_id", CASES)
@@ -62,3 +65,16 @@ def test_an_ensemble_is_decoupled_through_its_steps_and_cannot_be_cached(tmp_pat
     config = "streams/config.pbtxt"
     write({**base, config: f"{base[config]}response_cache {{ enable: true }}\n"}, tmp_path)
     assert [(one.rule, one.path) for one in lint(tmp_path, OLD).errors] == [("C28", config)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "inputs", "refused"),
+    [(0, 1, "", False), (0, 2, "", True), (1, 1, "", True), (1, 0, "", False), (2, 2, "S", False), (2, 3, "S", True)],
+)
+def test_warm_up_batches(batch, size, inputs, refused, tmp_path):
+    """As server 2.51 said of each; ``S`` is no input of the model: the model gets it as it is."""
+    base = files(batch=batch, inner={})
+    sample = 'inputs { key: "S" value { data_type: TYPE_FP32 dims: 2 zero_data: true } }' if inputs else ""
+    config = "m/config.pbtxt"
+    write({**base, config: f'{base[config]}model_warmup {{ name: "w" batch_size: {size} {sample} }}\n'}, tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == ["P18"] * refused

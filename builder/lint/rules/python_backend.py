@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from builder.lint.finding import ADVICE, LOAD_ERROR
 from builder.lint.python_model import filename, is_python, module_path, outcome_of, source
 from builder.lint.rule import Problem, model_rule
-from builder.lint.rules.instances import is_warmed_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ _READ_BY_BASH: Final = re.compile(
 )
 
 
-def _modules(model: Model, world: World) -> Iterator[tuple[str, Source]]:
+def loaded_modules(model: Model, world: World) -> Iterator[tuple[str, Source]]:
     """(path, source) of the modules of the versions that are loaded."""
     if is_python(model):
         for version in model.loaded_versions:
@@ -108,7 +107,7 @@ def module_has_a_name(model: Model, _world: World) -> Problems:
 )
 def module_compiles(model: Model, world: World) -> Problems:
     """No syntax error."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is not None:
             yield Problem(code.error[0], "correct it", path=path, line=code.error[1])
 
@@ -122,7 +121,7 @@ def module_compiles(model: Model, world: World) -> Problems:
 )
 def module_has_the_class(model: Model, world: World) -> Problems:
     """The name is bound in the module."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is None and code.has_model is False:
             yield Problem("it defines no TritonPythonModel", "name the class so", path=path)
 
@@ -136,29 +135,9 @@ def module_has_the_class(model: Model, world: World) -> Problems:
 )
 def class_can_execute(model: Model, world: World) -> Problems:
     """``execute`` is bound in the class."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is None and code.has_execute is False:
             yield Problem("TritonPythonModel has no execute", "add execute(self, requests)", path=path)
-
-
-@model_rule(
-    "P17",
-    LOAD_ERROR,
-    "a Python model that is warmed up has execute",
-    why="The server runs the warm-up requests while it loads the model, and refuses it when they fail. 2.51 sometimes"
-    " crashes then.",
-    source="python_backend/src/pb_stub.cc:672; core/src/backend_model_instance.cc:345-560",
-)
-def class_can_be_warmed_up(model: Model, world: World) -> Problems:
-    """``execute`` is bound in the class of a model that has warm-up requests."""
-    if is_warmed_up(model):
-        for path, code in _modules(model, world):
-            if code.error is None and code.has_execute is False:
-                yield Problem(
-                    "TritonPythonModel has no execute, which model_warmup calls",
-                    "add execute(self, requests)",
-                    path=path,
-                )
 
 
 @model_rule(
