@@ -170,7 +170,7 @@ def python_on_gpu(model: Model, world: World) -> Problems:
     why="When one of them refuses, 2.51 answers the client at once and may use the memory of the request again while"
     " the others still read it: requests of other clients then fail or get wrong answers, and the server may hang. A"
     " step can refuse when a module in its version folder makes a TritonError; what else may fail is not seen here.",
-    source="seen on server 2.51 (24.10); docs/how-to/pipelines.md, A limit of the server",
+    source="seen on server 2.51 (24.10); docs/how-to/pipelines.md, One request, several readers",
 )
 def nobody_refuses_what_others_read(model: Model, world: World) -> Problems:
     """Steps without an order between them, one of which is, or calls, a Python model that names ``TritonError``."""
