@@ -8,8 +8,8 @@ import pytest
 
 from builder.lint import LOAD_ERROR, lint
 from builder.lint.rule import RULES
-from tests.lint.core_cases import CASES, OLD, files, without
-from tests.lint.repositories import MODEL_PY, streams, write
+from tests.lint.core_cases import ALWAYS, CASES, OLD, files, without
+from tests.lint.repositories import MODEL_PY, serial, streams, write
 
 MODULES = {
     "batching", "core", "ensemble", "instances", "links", "python_backend", "python_warmup", "repository", "sequences",
@@ -78,3 +78,11 @@ def test_warm_up_batches(batch, size, inputs, refused, tmp_path):
     config = "m/config.pbtxt"
     write({**base, config: f'{base[config]}model_warmup {{ name: "w" batch_size: {size} {sample} }}\n'}, tmp_path)
     assert [one.rule for one in lint(tmp_path, OLD).errors] == ["P18"] * refused
+
+
+def test_names_that_are_not_utf8_are_spelt_anew_when_a_config_is_completed(tmp_path):
+    base = serial("").files
+    config = str(base["one/config.pbtxt"]).replace('"A"', r'"\xffA"')
+    write({**base, "one/config.pbtxt": config}, tmp_path)
+    assert not lint(tmp_path, OLD).errors
+    assert {one.rule for one in lint(tmp_path, ALWAYS).errors} == {"E13"}
