@@ -169,10 +169,11 @@ def _add_tensor(config: Any, call: Call) -> str | None:  # noqa: ANN401
     if not isinstance(data["name"], str) or not isinstance(data["dims"], list):
         return None
     types = config.DESCRIPTOR.fields_by_name[field].message_type.fields_by_name["data_type"].enum_type.values_by_name
-    if data["data_type"] not in types:
-        return f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
     tensors = getattr(config, field)
     known = [tensor for tensor in tensors if tensor.name == data["name"]]
+    if data["data_type"] not in types:  # the server takes it where the config says no type
+        wrong = f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
+        return wrong if known and known[0].data_type else None
     tensor = known[0] if known else tensors.add(name=data["name"])
     return _merge(tensor, data, types[data["data_type"]].number, known=bool(known))
 

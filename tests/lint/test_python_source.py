@@ -174,6 +174,7 @@ def test_data_flow_of_a_completion(tmp_path, body, words):
         "x = c.as_dict()['parameters']; c.add_input({}); return c",
         "x = c.as_dict(); c.set_max_batch_size(9)\n        if x['max_batch_size'] == 8: return c",
         "c.add_input(**{}); return c",
+        "c.add_input({'name': 'NEW', 'data_type': 'FP32', 'dims': [2]}); return c",  # the server loads it
         "x = OTHER; c.add_input({'name': x}); return c",
         "for n in range(10**9): c.add_input({}); return c",
     ],
