@@ -86,3 +86,9 @@ def test_names_that_are_not_utf8_are_spelt_anew_when_a_config_is_completed(tmp_p
     write({**base, "one/config.pbtxt": config}, tmp_path)
     assert not lint(tmp_path, OLD).errors
     assert {one.rule for one in lint(tmp_path, ALWAYS).errors} == {"E13"}
+
+
+@pytest.mark.parametrize(("kind", "found"), [("3", []), ("99", ["C12"]), ("-1", ["C12"])])
+def test_kinds_by_number(kind, found, tmp_path):
+    write(files(f"instance_group {{ kind: {kind} }}\n"), tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == found
