@@ -276,6 +276,8 @@ def test_an_engine_is_built_with_the_profiles(tmp_path: Path) -> None:
     done = prepare.engine(*given, capability="SM89")
     assert (tmp_path / "model.plan").read_bytes()[:4] == b"vtrt"
     assert (tmp_path / "model.plan").stat().st_size == done["bytes"]
+    with pytest.raises(RuntimeError, match=r"for any: the engine does not load: .*; for CURRENT: "):
+        prepare.engine(*given)  # this machine has no GPU
     with pytest.raises(RuntimeError, match="Mol"):
         prepare.engine(given[0], str(tmp_path / "bad.onnx"), *given[2:], capability="SM89")
 
