@@ -8,18 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from builder import pipeline, targeting
-from builder.artifacts import Verdict
 from builder.core import graph
 from builder.core.execute import Executor
 from builder.core.plan import PlannedNode
 from builder.core.plan import plan as plan_nodes
-from builder.core.report import RAN, Reporter, Silent, StageTime
+from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
 from builder.errors import (
-    EXIT_DONE,
-    EXIT_GATE_FAILED,
-    EXIT_UNVERIFIED,
-    BlockedError,
     DamagedError,
     MachineError,
     RecipeError,
@@ -28,15 +23,17 @@ from builder.errors import (
 from builder.package import collect, deliver, with_verdict, write_manifest
 from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
+from builder.recipe.tasks import NEIGHBOURS
+from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
 from builder.tools import toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, Json, Reference
+    from builder.artifacts import Reference
     from builder.core.graph import Node, Values
     from builder.package import Delivery, Manifest
     from builder.recipe import AnyRecipe
@@ -55,7 +52,6 @@ __all__ = [
     "verify",
 ]
 
-UNVERIFIED: Final = "unverified"
 REJECTED: Final = "rejected"
 """Folder below ``--out`` for archives that failed their gate: never beside the good ones."""
 
@@ -66,77 +62,6 @@ _COSMETIC: Final = frozenset({"description"})
 
 _HEALINGS: Final = 100
 """Damaged files that one build mends: more than that, and it is the disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildResult:
-    """An archive and what is known of it. ``status``: passed, failed, inconclusive, unverified."""
-
-    delivery: Delivery
-    times: tuple[StageTime, ...]
-
-    @property
-    def archive(self) -> Archive:
-        return self.delivery.archive
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.delivery.manifest
-
-    @property
-    def status(self) -> str:
-        return self.manifest.verification.status
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """By stage, in order; of a stage that several models go through, all together."""
-        found: dict[str, float] = {}
-        for time in self.times:
-            found[time.stage] = found.get(time.stage, 0.0) + time.seconds
-        return found
-
-    def _peaks(self) -> dict[str, int]:
-        known = [(time.stage, time.peak_bytes) for time in self.times if time.peak_bytes is not None]
-        return {stage: max(peak for name, peak in known if name == stage) for stage, _ in known}
-
-    def as_json(self) -> Json:
-        """The result for ``--json``: stable keys, absolute paths."""
-        manifest = self.manifest
-        return {
-            "name": manifest.name,
-            "target": manifest.target.name,
-            "status": self.status,
-            "reasons": list(manifest.measured.reasons),
-            "archive": str(self.archive.file.path.absolute()),
-            "manifest": str(self.delivery.manifest_path),
-            "sha256": self.archive.file.sha256,
-            "tree_digest": self.archive.tree_digest,
-            "size": self.archive.file.size,
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "stages": {time.stage: time.state for time in sorted(self.times, key=lambda time: time.state == RAN)},
-            "peak_bytes": self._peaks(),
-            "verification": manifest.verification.model_dump(mode="json"),
-            "parity": manifest.measured.model_dump(mode="json")["parity"],
-            "perf": manifest.measured.model_dump(mode="json")["perf"],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What came of a build of several recipes: archives, and the errors of what failed, by node id."""
-
-    results: tuple[BuildResult, ...]
-    errors: Mapping[str, Exception]
-
-    @property
-    def blocked(self) -> Mapping[str, BlockedError]:
-        """What this machine lacks something for, by node id."""
-        return {node: error for node, error in self.errors.items() if isinstance(error, BlockedError)}
-
-    @property
-    def failed(self) -> Mapping[str, Exception]:
-        """What failed, by node id."""
-        return {node: error for node, error in self.errors.items() if not isinstance(error, BlockedError)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +286,7 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         elif destination.unverified:
-            manifest = with_verdict(manifest, None, _unproven(manifest, destination.unverified))
+            manifest = with_verdict(manifest, None, unproven(manifest, destination.unverified))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.out if passed else destination.out / REJECTED
         try:
@@ -371,17 +296,6 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
     return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
-
-
-def _unproven(manifest: Manifest, why: str) -> Verdict:
-    """The verdict on what cannot be tried here: why, and how far its answers were held against the reference."""
-    ledger = manifest.precision.get("ledger")
-    if not isinstance(ledger, list):
-        return Verdict(UNVERIFIED, (why,))
-    last = cast("dict[str, Json]", ledger[-1])
-    figures = ", ".join(f"{name} {value:.6g}" for name, value in last["figures"].items())
-    seen = f"before it was compiled, after {last['after']}, it answered within tolerance: {figures}"
-    return Verdict(UNVERIFIED, (why, seen), {"ledger": ledger})
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -426,6 +340,7 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         max_batch_size=manifest.max_batch_size,
         text_pair=manifest.text_pair,
         load_models=manifest.load_models,
+        neighbours=NEIGHBOURS in manifest.gates.tolerances,
         libraries=manifest.libraries,
         python=manifest.python,
     )
@@ -433,12 +348,3 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
     measurement = executor.run(Measure(cache, gates.concurrency), inputs)
     verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
     return with_verdict(manifest, measurement, verdict)
-
-
-def exit_code(results: Sequence[BuildResult], *, asked_unverified: bool = False, blocked: bool = False) -> int:
-    """The command's exit code: a failed gate counts more than something unverified or blocked."""
-    statuses = {result.status for result in results}
-    if statuses - {PASSED, UNVERIFIED}:
-        return EXIT_GATE_FAILED
-    unverified = UNVERIFIED in statuses and not asked_unverified
-    return EXIT_UNVERIFIED if unverified or blocked else EXIT_DONE

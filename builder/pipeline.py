@@ -31,7 +31,7 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, only_python, package
-from builder.recipe.tasks import IMAGE, TASKS
+from builder.recipe.tasks import IMAGE, NEIGHBOURS, TASKS
 from builder.targeting import SHORTEST
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
 
@@ -299,6 +299,7 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         max_batch_size=repository.record["max_batch_size"],
         text_pair=repository.record["text_pair"],
         load_models=tuple(repository.record.get("load_models", ())),
+        neighbours=NEIGHBOURS in gates(recipe, target, reference.metric).tolerances,
         libraries=targeting.serving_libraries(recipe.targets[target]),
         python=only_python(repository.record),
     )

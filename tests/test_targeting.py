@@ -110,6 +110,15 @@ class TestKeys:
             targeting.compile_for(one, "t", "7.5", 256).requires(model)
 
 
+def test_the_server_that_verifies_gets_the_library_that_compiled(target: Any) -> None:
+    assert targeting.serving_libraries(target().targets["t"])[:2] == (
+        "tensorrt-rtx-cu13-bindings==1.7.1.116",
+        "tensorrt-rtx-cu13-libs==1.7.1.116",
+    )
+    older = target("tensorrt", "{gpu: T4}", ', triton: "24.10", engine: {tensorrt: "10.5.0.18"}').targets["t"]
+    assert targeting.serving_libraries(older)[0] == "tensorrt-cu12-bindings==10.5.0.18"
+
+
 class TestLacking:
     def test_tensorrt_needs_its_gpu_and_its_library_to_compile(self, target: Any, here: Any) -> None:
         here()

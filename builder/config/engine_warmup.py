@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.config import profiles
+from builder.tools import engine_profiles as profiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

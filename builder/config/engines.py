@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from builder.config import profiles, tokenize_step
+from builder.config import tokenize_step
 from builder.config.compose import strings
 from builder.core.codec import to_json
+from builder.tools import engine_profiles as profiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

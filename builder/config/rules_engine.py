@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from builder.config import profiles
 from builder.config.host import Host, Problem, backend
+from builder.tools import engine_profiles as profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +70,7 @@ def named_profiles(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
 
 
 def shapes(config: Mapping[str, Json], host: Host) -> Iterator[Problem]:
-    """Every batch fits every group, for Triton gives it to any of them: see :mod:`builder.config.profiles`."""
+    """Every batch fits every group, for Triton gives it to any of them: see :mod:`builder.tools.engine_profiles`."""
     engine = host.engine
     if engine is None or not engine.profiles:
         return

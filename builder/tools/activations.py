@@ -124,14 +124,14 @@ def modules(model: Proto) -> dict[str, str]:
     A node without weights is told by the last module before it.
     """
     weights = {one.name for one in model.graph.initializer if "." in one.name}
-    of_value: dict[str, str] = {name: name.rpartition(".")[0] for name in weights}
+    latest: dict[str, tuple[int, str]] = {}  # value → the module that it comes from, and when that was met
     found: dict[str, str] = {}
-    for node in model.graph.node:
-        own = [of_value[name] for name in node.input if name in weights]
-        before = [of_value[name] for name in node.input if of_value.get(name)]
-        # Of several ancestors the one on the main path: a residual connection comes second in some graphs.
-        found[node.name] = own[0] if own else max(before, key=lambda name: (name.count("."), name), default="")
-        of_value |= dict.fromkeys(node.output, found[node.name])
+    for index, node in enumerate(model.graph.node):
+        own = [(index, name.rpartition(".")[0]) for name in node.input if name in weights]
+        made = max(own or [latest[name] for name in node.input if name in latest], default=None)
+        found[node.name] = made[1] if made else ""
+        if made:
+            latest |= dict.fromkeys(node.output, made)
     return found
 
 

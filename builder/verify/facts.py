@@ -38,6 +38,7 @@ class ArchiveFacts:
     python: tuple[int, int] | None = None  # the only one that the steps' own packages run on; None: any
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
     libraries: tuple[str, ...] = ()  # what runs its plans, for pip: see builder.tools.compatibility
+    neighbours: bool = False  # whether embeddings must keep their nearest neighbours: builder.parity.neighbours
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
 
 

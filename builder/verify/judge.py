@@ -1,6 +1,7 @@
 """The stage ``judge``: figures against tolerances and constraints.
 
-* A figure out of tolerance, however the texts were asked, is a failure.
+* A figure out of tolerance, however the texts were asked, is a failure. Of embeddings in few bits one figure is of all
+  samples together: the share of those that keep their nearest neighbour.
 * So is a request that was refused, alone or under load, an answer that cannot be compared, and a text that is not
   UTF-8 but was answered.
 * Where everything is within tolerance, the negative controls decide whether that means anything. Held against the same
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import Verdict
 from builder.errors import ArchiveError, InternalError
+from builder.recipe.tasks import NEIGHBOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,7 +105,8 @@ class Judge:
     def judge(self, measured: Measurement) -> Verdict:
         """The verdict on a measurement."""
         parity = measured.parity
-        wrong = [*_failures(parity), *self._out_of_tolerance(parity), *_invalid(parity), *_refused(measured.perf)]
+        missed = [*self._out_of_tolerance(parity), *self._lost_neighbours(parity)]
+        wrong = [*_failures(parity), *missed, *_invalid(parity), *_refused(measured.perf)]
         constraints = self._constraints(measured.perf)
         figures = {
             "tolerances": dict(self.tolerances),
@@ -125,6 +128,15 @@ class Judge:
                 for criterion in _judged(parity):
                     if not criterion.holds(seen["figures"], self.tolerances):
                         yield self._describe(criterion, way, seen)
+
+    def _lost_neighbours(self, parity: Mapping[str, Json]) -> Iterable[str]:
+        if NEIGHBOURS not in self.tolerances:
+            return
+        limit = self.tolerances[NEIGHBOURS]
+        for way, seen in parity["ways"].items():
+            kept = seen["figures"].get(NEIGHBOURS, 0.0)
+            if not seen["failures"] and not kept >= limit:
+                yield f"{NEIGHBOURS} {_number(kept)} is below {_number(limit)}, asked {way}"
 
     def _describe(self, criterion: Criterion, way: str, seen: Mapping[str, Json]) -> str:
         value, worst = seen["figures"][criterion.figure], seen["worst"][criterion.figure]

@@ -14,7 +14,7 @@ from builder.core.codec import to_json
 from builder.core.digest import digest_tree
 from builder.core.versions import version
 from builder.errors import ArchiveError
-from builder.recipe.tasks import PIPELINE
+from builder.recipe.tasks import NEIGHBOURS, PIPELINE
 from builder.tools import hardware, toolchain
 from builder.tools.releases import release
 from builder.verify.facts import ArchiveFacts, check_files, check_metric
@@ -76,6 +76,7 @@ class Measure:
             ),
             "outputs": list(inputs.outputs),
             **({"load_models": list(inputs.load_models)} if inputs.load_models else {}),
+            **({"neighbours": True} if inputs.neighbours else {}),
             **({"libraries": list(inputs.libraries)} if inputs.libraries else {}),
             "controls": list(inputs.controls),
             "concurrency": list(self.concurrency),
@@ -271,7 +272,7 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     return {
         "metric": facts.metric,
         "samples": len(asker.samples),
-        "ways": {way: _way(facts.metric, expected, one) for way, one in asked.items()},
+        "ways": {way: _way(facts, expected, one) for way, one in asked.items()},
         "controls": _controls(facts.metric, expected, asked),
         "invalid_utf8": _invalid(invalid, asker),
         **(_figures(expected.answers) if facts.metric == PIPELINE else {}),
@@ -295,14 +296,18 @@ def _figures(expected: Answers) -> dict[str, Json]:
     return {"judged": list(figures_of(PIPELINE, expected)), "telling": list(telling_figures(expected))}
 
 
-def _way(metric: str, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
+def _way(facts: ArchiveFacts, expected: Expected, asked: ask.Asked) -> dict[str, Json]:
     from builder.parity.compare import Comparison, compare
+    from builder.parity.neighbours import agreement
 
-    compared = compare(metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
+    compared = compare(facts.metric, expected.answers, asked.answers) if not asked.failures else Comparison({}, {})
     failures = (*asked.failures, *compared.failures)
+    kept = {}
+    if facts.neighbours and not failures:
+        kept[NEIGHBOURS] = agreement(expected.answers["EMBEDDING"], asked.answers["EMBEDDING"])
     return {
         "requests": asked.requests,
-        "figures": compared.figures,
+        "figures": {**compared.figures, **kept},
         "worst": {
             name: {"sample": worst.sample, "text": excerpt(expected.samples[worst.sample]), "value": worst.value}
             for name, worst in compared.worst.items()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.config.ports import ModelPorts, ports
-from builder.config.stage import ConfigureInputs
+from builder.config.stage_inputs import ConfigureInputs
 from builder.config.step_settings import StepFacts, settings, unknown_begins
 from builder.recipe.steps import EntitiesStep
 from tests.config.test_ports import MODELS

@@ -75,6 +75,18 @@ def test_the_length_of_an_embedding_counts():
     assert "length_difference 0.02 is above 0.00141" in verdict.reasons[0]
 
 
+def test_embeddings_in_few_bits_must_keep_their_nearest_neighbours():
+    few_bits = Judge({"cosine": 0.99, "neighbour_agreement": 0.95})
+    kept = {"cosine": 0.995, "length_difference": 0.0, "neighbour_agreement": 0.96}
+    assert few_bits.judge(measurement(figures=kept)).status == "passed"
+    for lost in ({**kept, "neighbour_agreement": 0.94}, {key: kept[key] for key in ("cosine", "length_difference")}):
+        verdict = few_bits.judge(measurement(figures=lost))
+        assert verdict.status == "failed"
+        assert "neighbour_agreement" in verdict.reasons[0]
+    # Nobody who did not ask for it is held against it.
+    assert Judge({"cosine": 0.99}).judge(measurement(figures={**kept, "neighbour_agreement": 0.1})).status == "passed"
+
+
 def test_the_tolerance_decides():
     measured = measurement(figures={"cosine": 0.9998, "length_difference": 0.0})
     assert Judge({"cosine": 0.999}).judge(measured).status == "passed"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.config import profiles
 from builder.lint.finding import ADVICE, HOSTING_ERROR, LOAD_ERROR
 from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, model_file, parameter
 from builder.lint.plans import RUNTIMES, TENSORRT_RTX, of_other_versions, plans, told_profiles
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.hosts import HOSTS
 from builder.tools import engine_header
+from builder.tools import engine_profiles as profiles
 from builder.tools.compatibility import loads
 
 if TYPE_CHECKING:

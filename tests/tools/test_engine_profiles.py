@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from builder.artifacts import Profile
-from builder.config import profiles
+from builder.tools import engine_profiles as profiles
 
 WIDE = Profile((1, 8, 32), (2, 64, 256))
 SHORT, LONG = Profile((1, 16, 32), (2, 16, 64)), Profile((1, 4, 8), (65, 128, 256))
