@@ -11,7 +11,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 OPSET = 20
 WORKSPACE_BYTES = 8 << 30
@@ -130,19 +130,41 @@ def engine(
 ) -> dict[str, Any]:
     """Builds a plan: strongly typed, one optimisation profile for each span of batches.
 
+    TensorRT for RTX is asked twice where its plan does not load on this machine's GPU: for any GPU, then for this one.
+
     Args:
         module: tensorrt or tensorrt_rtx.
         model: an ONNX file.
         sequence: tokens of every request.
         profiles: least, optimal and largest batch of each.
         path: the file to write.
-        capability: of another GPU than this machine's, as TensorRT for RTX names it: SM89.
+        capability: of another GPU than this machine's, as TensorRT for RTX names it (SM89): the plan is not loaded.
 
     Raises:
         RuntimeError: the library refuses the model or the GPU, with what it logged.
     """
     trt = _tensorrt(module)
+    log = _logger(trt)
+    refused: dict[str, str] = {}
+    began = time.monotonic()
+    for aim in [capability] if capability else ["", "CURRENT"] if module == "tensorrt_rtx" else [""]:
+        log.errors.clear()
+        plan = _build(trt, log, model, _Shapes(sequence, profiles), aim)
+        if plan is not None and (capability or trt.Runtime(log).deserialize_cuda_engine(plan) is not None):
+            Path(path).write_bytes(plan)
+            seconds = round(time.monotonic() - began, 1)
+            return {"seconds": seconds, "bytes": Path(path).stat().st_size, "aim": aim or "any", "refused": refused}
+        what = "no engine was built" if plan is None else "the engine does not load"
+        refused[aim or "any"] = f"{what}: {'; '.join(log.errors) or 'the library does not say why'}"
+    raise RuntimeError("; ".join(f"for {aim}: {said}" for aim, said in refused.items()))
 
+
+class _Shapes(NamedTuple):
+    sequence: int
+    batches: list[list[int]]
+
+
+def _logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -152,8 +174,10 @@ def engine(
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message.strip())
 
-    log = Logger()
-    began = time.monotonic()
+    return Logger()
+
+
+def _build(trt: Any, log: Any, model: str, shapes: _Shapes, aim: str) -> bytes | None:
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -161,19 +185,16 @@ def engine(
         raise RuntimeError("; ".join([str(parser.get_error(index)) for index in range(parser.num_errors)]))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-    if capability:
+    if aim:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
-    for spans in profiles:
+        config.set_compute_capability(getattr(trt.ComputeCapability, aim), 0)
+    for spans in shapes.batches:
         profile = builder.create_optimization_profile()
         for index in range(network.num_inputs):
-            profile.set_shape(network.get_input(index).name, *((rows, sequence) for rows in spans))
+            profile.set_shape(network.get_input(index).name, *((rows, shapes.sequence) for rows in spans))
         config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise RuntimeError("; ".join(log.errors) or f"{module} built no engine, and does not say why")
-    Path(path).write_bytes(plan)
-    return {"seconds": round(time.monotonic() - began, 1), "bytes": Path(path).stat().st_size}
+    return None if plan is None else bytes(plan)
 
 
 STEPS = {step.__name__: step for step in (probe, weights, reference, onnx, engine)}

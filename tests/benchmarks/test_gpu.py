@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as bench
-from benchmarks.gpu import bert, make_samples, matrix, outfit, prepare, results, served
+from benchmarks.gpu import bert, client, make_samples, matrix, outfit, prepare, results, served
 from benchmarks.gpu.results import FAILED, MEASURED, NOT_RUN, PENDING, Outcome
 from benchmarks.gpu.workshop import NotRunError
 from builder.errors import MachineError
@@ -214,6 +215,33 @@ def test_bert_is_the_one_of_transformers() -> None:
         assert not torch.allclose(ours(ids, torch.ones_like(ids)), expected, atol=1e-3)
 
 
+@pytest.mark.triton
+def test_pytorch_is_served_and_answers_alike(tmp_path: Path) -> None:
+    (case,) = matrix.TINY
+    (row,) = matrix.rows(matrix.TINY, ("pt-db",))
+    prepare.weights(case.model, str(tmp_path / "weights.pt"))
+    ids = np.random.default_rng(0).integers(1000, bert.VOCABULARY, (6, case.sequence))
+    np.save(tmp_path / "ids.npy", ids)
+    prepare.reference(
+        case.model, str(tmp_path / "weights.pt"), str(tmp_path / "ids.npy"), str(tmp_path / "expected.npy")
+    )
+    samples = served.Samples(ids, np.load(tmp_path / "expected.npy"))
+    files = served.Files(tmp_path / "weights.pt", tmp_path / "none", tmp_path / "none")
+    with served.serve(row, files, outfit.of_cache(tmp_path), tmp_path, cpu=True) as (server, facts):
+        answers = served.ask(server.http_address, row.name, samples)
+        # 32 warm-ups, three alone, three as a batch; the server counts a moment after it has answered.
+        expected, counted = (528 + 6, 32 + 4), (0, 0)
+        deadline = time.monotonic() + 10
+        while counted != expected and time.monotonic() < deadline:
+            found = client.statistics(server.http_address, row.name)
+            counted = (found["inference_count"], found["execution_count"])
+    assert counted == expected
+    assert facts["instance_kind"] == "KIND_CPU"
+    parity = served.check(answers, samples.expected, "fp32")
+    assert parity["within"], parity
+    assert not served.check(answers[::-1], samples.expected, "fp32")["within"]
+
+
 def _theirs(name: str) -> str:
     """Our name of a weight as transformers has it."""
     parts = {
@@ -248,6 +276,8 @@ def test_an_engine_is_built_with_the_profiles(tmp_path: Path) -> None:
     done = prepare.engine(*given, capability="SM89")
     assert (tmp_path / "model.plan").read_bytes()[:4] == b"vtrt"
     assert (tmp_path / "model.plan").stat().st_size == done["bytes"]
+    with pytest.raises(RuntimeError, match=r"for any: the engine does not load: .*; for CURRENT: "):
+        prepare.engine(*given)  # this machine has no GPU
     with pytest.raises(RuntimeError, match="Mol"):
         prepare.engine(given[0], str(tmp_path / "bad.onnx"), *given[2:], capability="SM89")
 
