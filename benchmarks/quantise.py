@@ -149,7 +149,7 @@ def _peers(fp32: Path, folder: Path) -> dict[str, Path]:
     for path in made.values():
         path.mkdir()
     quantize_dynamic(plain, made["dynamic"] / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
-    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+    logging.disable(logging.INFO)  # a line for each node
     for size in (128, 32):
         model = onnx_proto.load(plain)
         quantiser = MatMulNBitsQuantizer(model, bits=8, block_size=size, is_symmetric=True, accuracy_level=4)
