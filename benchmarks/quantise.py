@@ -27,9 +27,9 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.optimise import Optimise, OptimiseInputs
-from builder.optimise.questions import Questions, calibration
 from builder.parity.compare import compare
 from builder.parity.neighbours import agreement
+from builder.parity.questions import Questions, calibration
 from builder.recipe import load
 from builder.recipe.tasks import tolerances
 from builder.tools import external, onnx_proto

@@ -15,6 +15,7 @@ from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
 from builder.errors import (
+    BlockedError,
     DamagedError,
     MachineError,
     RecipeError,
@@ -201,12 +202,15 @@ def build_all(
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
     made: list[Node] = []
+    lacking: dict[str, str] = {}  # node id → what this machine lacks to run it
     proven = False
     for recipe in recipes:
         order, unproven = _order(recipe), set[str]()
         nodes = order.nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
-            why = targeting.lacking(recipe, target).get("measure", "") if verify else ""
+            lacks = targeting.lacking(recipe, target)
+            why = lacks.get("measure", "") if verify else ""
+            lacking |= {order.node_id(recipe, target, stage): what for stage, what in lacks.items()}
             unproven |= {order.node_id(recipe, target, stage) for stage in _PROOF if why}
             proven |= verify and not why
             nodes.append(_delivery(recipe, target, store, _Destination(out, verify and not why, why), clock))
@@ -220,7 +224,12 @@ def build_all(
         if not isinstance(error, TritonsmithError):
             raise error  # a bug of ours
     results = [outcome.values[node.id] for node in made if node.act is not None and node.id in outcome.values]
-    return Built(tuple(results), outcome.errors)
+    return Built(tuple(results), {node: _in_full(error, lacking.get(node)) for node, error in outcome.errors.items()})
+
+
+def _in_full(error: Exception, lacks: str | None) -> Exception:
+    """An error; of what is blocked, all that is missing and not only what was found first."""
+    return BlockedError(lacks, mend=error.mend) if isinstance(error, BlockedError) and lacks else error
 
 
 def _order(recipe: AnyRecipe) -> Order:

@@ -29,6 +29,8 @@ Sizes: TypeAlias = tuple[int, int, int]
 SHORTEST: Final = 2
 """Tokens of an empty text, where the tokenizer adds a first and a last one: the default of shapes.sequence.min."""
 
+_NO_GPU: Final = "hardware: local is this machine, which has no GPU"
+
 _FAST_AT: Final = 64
 """Tokens that an engine is fastest at, where the recipe does not say: shapes.sequence.opt."""
 
@@ -93,9 +95,7 @@ def compile_for(recipe: Recipe, name: str, capability: str, max_length: int) -> 
 def _some(found: tuple[str, ...]) -> tuple[str, ...]:
     if found:
         return found
-    raise BlockedError(
-        "hardware: local is this machine, which has no GPU", mend="build where the GPU is, or name it: {gpu: L4}"
-    )
+    raise BlockedError(_NO_GPU, mend="build where the GPU is, or name it: {gpu: L4}")
 
 
 def library_version(target: Target) -> str:
@@ -177,11 +177,13 @@ def lacking(recipe: AnyRecipe, name: str) -> dict[str, str]:
 
     wanted, version = capabilities(target), library_version(target)
     unmet = {one: tensorrt.blocked(target.runtime, version, one) for one in wanted}
+    if not wanted:
+        return dict.fromkeys(("optimise", "measure"), _NO_GPU)
     missing = gpus.missing(wanted, target.hardware.gpu_names)
     found = {stage: error.message for stage, one in engine_stages(target).items() if (error := unmet.get(one))}
     if target.runtime == gpus.TENSORRT and missing:  # its compiler times kernels on the GPU that will run them
         for stage, one in engine_stages(target).items():
-            alone = gpus.missing((one,) if one else ())
+            alone = gpus.missing((one,))
             found[stage] = "; ".join(filter(None, (found.get(stage), f"it needs {alone}" if alone else "")))
     if missing:
         found["measure"] = f"a plan of {target.runtime} runs on its GPU alone: it needs {missing}"

@@ -65,6 +65,7 @@ class TestCapabilities:
         assert targeting.engine_stages(one.targets["t"]) == {"engine": "7.5"}
         here()
         assert targeting.engine_stages(one.targets["t"]) == {"engine": ""}
+        assert targeting.lacking(one, "t").keys() == {"optimise", "measure"}
         with pytest.raises(BlockedError, match="local is this machine, which has no GPU"):
             targeting.compile_for(one, "t", "", 256)
 

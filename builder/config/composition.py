@@ -184,7 +184,7 @@ class _Writer:
         )
         serving = recipe.serving.model_dump(mode="json")
         config = _optional(compose(facts, {key: serving.get(key) for key in _OF_THE_WHOLE}), dag.inputs)
-        check_ensemble(config, self._configs)
+        check_ensemble(config, self._configs, self._stage.release)
         write_config(config, self._out / recipe.name / "config.pbtxt", self._stage.release)
         self._keep({recipe.name: config}, {}, {recipe.name: {"kind": "pipeline"}})
         return config

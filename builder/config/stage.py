@@ -135,7 +135,7 @@ class Configure:
         config, referred = self.write_model(inputs, out, facts.model_name)
         others = {facts.name: models.ensemble(facts, config), facts.tokenize_name: models.tokenize(facts)}
         configs = {**others, facts.model_name: config}
-        check_ensemble(configs[facts.name], configs)
+        check_ensemble(configs[facts.name], configs, self.release)
         for name, one in others.items():
             write_config(one, out / name / "config.pbtxt", self.release)
         write(out / facts.tokenize_name / "1" / "settings.json", tokenize_step.to_json(values))

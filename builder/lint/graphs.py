@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,7 +13,7 @@ from builder.tools import onnx_header
 
 if TYPE_CHECKING:
     from builder.lint.model import Model
-    from builder.tools.onnx_facts import OnnxHeader
+    from builder.tools.onnx_facts import ExternalFile, OnnxHeader
 
 Message: TypeAlias = Any
 
@@ -99,12 +100,24 @@ def _graph(model: Model, version: int, path: str) -> Graph:
         else:
             with model.tree.open(path) as stream:
                 header = onnx_header.read_onnx_stream(stream, size, place=path)
-                if set(header.opsets) - BUILT_IN:  # nodes take time to read: only where they matter
+                if set(header.opsets) - BUILT_IN or _lacks_data(model, path, header):  # nodes take time to read
                     stream.seek(0)
                     header = onnx_header.read_onnx_stream(stream, size, place=path, operators=True)
     except ModelError as error:
         return Graph(version, path, None, error.message.partition(": ")[2])
     return Graph(version, path, header)
+
+
+def location(path: str, file: ExternalFile) -> str:
+    """The path in the tree of the external data of a graph."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), file.location))
+
+
+def _lacks_data(model: Model, path: str, header: OnnxHeader) -> bool:
+    """Whether external data is not whole: then it matters which tensors are used."""
+    entries = model.tree.entries
+    where = [(location(path, file), file.end) for file in header.external]
+    return any(not model.tree.is_file(place) or entries[place].size < end for place, end in where)
 
 
 def dtype_name(config: Message, number: int) -> str:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.lint import backend, python_source
+from builder.lint.completion import UnknownError, follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from builder.lint.completion import Call
     from builder.lint.model import Model, World
     from builder.lint.options import Options
-    from builder.lint.python_source import Call, Completion, Source
+    from builder.lint.python_source import Completion, Source
 
 _TENSOR_FIELDS: Final = {"add_input": ("input", {"optional"}), "add_output": ("output", set[str]())}
 _NEEDED: Final = ("name", "data_type", "dims")
@@ -103,17 +105,25 @@ def _completed(model: Model, completion: Completion, path: str) -> Outcome:
         return Outcome(None, "auto_complete_config cannot be called with the config alone", path, completion.line)
     if not completion.returns:
         return Outcome(None, "auto_complete_config does not return the config", path, completion.line)
-    if completion.calls is None:
+    if completion.body is None:
         return Outcome(None)
     config = type(model.config)()
     config.CopyFrom(model.config)
-    for call in completion.calls:
-        problem = _apply(config, call)
-        if problem is None:
-            return Outcome(None)
+    problems: list[Outcome] = []
+
+    def apply(call: Call) -> bool:
+        if (problem := _apply(config, call)) is None:
+            raise UnknownError
         if problem:
-            return Outcome(None, f"auto_complete_config: {problem}", path, call.line)
-    return Outcome(config)
+            problems.append(Outcome(None, f"auto_complete_config: {problem}", path, call.line))
+        return not problem
+
+    try:
+        if not follow(completion.body, config, apply):
+            return Outcome(None, "auto_complete_config does not return the config", path, completion.line)
+    except UnknownError:
+        return Outcome(None)
+    return problems[0] if problems else Outcome(config)
 
 
 def _apply(config: Any, call: Call) -> str | None:  # noqa: ANN401 - a protobuf message
@@ -137,7 +147,7 @@ def _apply(config: Any, call: Call) -> str | None:  # noqa: ANN401 - a protobuf 
 
 def _set_policy(config: Any, policy: Mapping[str, Any]) -> str:  # noqa: ANN401
     if set(policy) - {"decoupled"}:
-        return f"set_model_transaction_policy takes only decoupled, got {', '.join(policy)}"
+        return f"set_model_transaction_policy takes only decoupled, got {', '.join(map(str, policy))}"
     if "decoupled" in policy:
         there = config.HasField("model_transaction_policy")
         if there and config.model_transaction_policy.decoupled != policy["decoupled"]:
@@ -152,14 +162,18 @@ def _add_tensor(config: Any, call: Call) -> str | None:  # noqa: ANN401
     if not isinstance(data, dict):
         return None
     if unknown := set(data) - {*_NEEDED, *more}:
-        return f"{call.method} takes only {', '.join((*_NEEDED, *sorted(more)))}, got {', '.join(sorted(unknown))}"
+        got = ", ".join(sorted(map(str, unknown)))
+        return f"{call.method} takes only {', '.join((*_NEEDED, *sorted(more)))}, got {got}"
     if missing := [name for name in _NEEDED if name not in data]:
         return f"{call.method} needs {', '.join(missing)}"
+    if not isinstance(data["name"], str) or not isinstance(data["dims"], list):
+        return None
     types = config.DESCRIPTOR.fields_by_name[field].message_type.fields_by_name["data_type"].enum_type.values_by_name
-    if data["data_type"] not in types:
-        return f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
     tensors = getattr(config, field)
     known = [tensor for tensor in tensors if tensor.name == data["name"]]
+    if data["data_type"] not in types:  # the server takes it where the config says no type
+        wrong = f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
+        return wrong if known and known[0].data_type else None
     tensor = known[0] if known else tensors.add(name=data["name"])
     return _merge(tensor, data, types[data["data_type"]].number, known=bool(known))
 

@@ -7,6 +7,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.lint.completion import Body
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -18,15 +20,6 @@ _LIMIT: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """``config.add_input({...})`` in ``auto_complete_config``: the method, and its one argument, a literal."""
-
-    method: str
-    argument: Any
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
 class Completion:
     """What ``auto_complete_config`` does.
 
@@ -34,13 +27,13 @@ class Completion:
         line: where it is defined.
         arguments: whether it can be called with one argument.
         returns: whether it can return a config.
-        calls: what it does, in order; None where that cannot be told without running it.
+        body: what it does; None where it is not called as other completions are.
     """
 
     line: int
     arguments: bool
     returns: bool
-    calls: tuple[Call, ...] | None
+    body: Body | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ def _describe(module: ast.Module) -> Source:
     inner = list(_statements(model.body))
     bound_inside = {name for one in inner for name in _binds(one)}
     functions = [one for one in inner if isinstance(one, ast.FunctionDef) and one.name == COMPLETE]
-    completion = _completion(functions[-1]) if functions else None
+    completion = _completion(functions[-1], statements) if functions else None
     if completion is None and COMPLETE in bound_inside:
         is_open = True
     has_execute = True if "execute" in bound_inside else None if is_open else False
@@ -128,7 +121,7 @@ def _names(module: ast.Module) -> set[str]:
     return {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
 
 
-def _completion(function: ast.FunctionDef) -> Completion:
+def _completion(function: ast.FunctionDef, module: Sequence[ast.stmt]) -> Completion:
     decorators = [ast.unparse(one) for one in function.decorator_list]
     arguments = [*function.args.posonlyargs, *function.args.args]
     if decorators == ["classmethod"]:
@@ -137,8 +130,22 @@ def _completion(function: ast.FunctionDef) -> Completion:
     fits = required <= 1 and (bool(arguments) or function.args.vararg is not None)
     known = decorators in ([], ["staticmethod"], ["classmethod"])
     returns = any(_may_be_config(node) for node in ast.walk(function))
-    calls = _calls(function.body, arguments[0].arg) if known and arguments else None
-    return Completion(function.lineno, fits or not known, returns, calls)
+    constants, others = _constants(module)
+    body = Body(function.body, arguments[0].arg, constants, others) if known and arguments else None
+    return Completion(function.lineno, fits or not known, returns, body)
+
+
+def _constants(module: Sequence[ast.stmt]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The names of a module that are bound once, to what cannot change; and its other names."""
+    bound = [name for one in module for name in _binds(one)]
+    rebound = {name for one in module for node in ast.walk(one) if isinstance(node, ast.Global) for name in node.names}
+    constants = {
+        one.targets[0].id: one.value.value
+        for one in module
+        if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name) and isinstance(one.value, ast.Constant)
+    }
+    known = {name: value for name, value in constants.items() if bound.count(name) == 1 and name not in rebound}
+    return known, frozenset(bound) - known.keys()
 
 
 def _may_be_config(node: ast.AST) -> bool:
@@ -147,23 +154,3 @@ def _may_be_config(node: ast.AST) -> bool:
         return False
     is_data = isinstance(node.value, ast.Constant | ast.Dict | ast.List | ast.Tuple)
     return not is_data and not ast.unparse(node.value).endswith(".as_dict()")
-
-
-def _calls(body: Sequence[ast.stmt], config: str) -> tuple[Call, ...] | None:
-    found: list[Call] = []
-    for one in body:
-        if isinstance(one, ast.Pass) or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)):
-            continue
-        if isinstance(one, ast.Return):
-            return tuple(found) if isinstance(one.value, ast.Name) and one.value.id == config else None
-        call = one.value if isinstance(one, ast.Expr) else None
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.keywords:
-            return None
-        if not isinstance(call.func.value, ast.Name) or call.func.value.id != config or len(call.args) > 1:
-            return None
-        try:
-            argument = ast.literal_eval(call.args[0]) if call.args else None
-        except (ValueError, TypeError):
-            return None
-        found.append(Call(call.func.attr, argument, one.lineno))
-    return tuple(found)

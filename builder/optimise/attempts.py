@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from builder.optimise.questions import Questions
+    from builder.parity.questions import Questions
     from builder.tools.opaque import Array
     from builder.tools.products import Product
 
@@ -176,7 +176,7 @@ def _multiplied(shop: Workshop, made: Sequence[Product]) -> tuple[dict[str, Arra
     multiplied: dict[str, list[Array]] = {name: [] for name in names}
     for one in made:
         multiplied[one.takes].append(exact[one.name])
-    return activations.rows(shop.model, shop.folder, names, shop.measured), multiplied
+    return activations.rows(shop.model, shop.folder, names, shop.chosen_by.inputs), multiplied
 
 
 def _kept(shop: Workshop, made: Sequence[Product], worst: Sequence[str], share: float) -> tuple[str, ...]:

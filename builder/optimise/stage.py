@@ -19,8 +19,8 @@ from builder.core.versions import version
 from builder.errors import GateError, InternalError, ModelError
 from builder.optimise.able import FP32, refusal
 from builder.optimise.attempts import CALIBRATION_FILE, Workshop, attempts
-from builder.optimise.questions import Questions, calibration, questions
 from builder.parity.ledger import entry
+from builder.parity.questions import Questions, calibration, questions
 from builder.tools import activations, onnx_proto
 from builder.tools.files import materialise
 from builder.tools.onnxruntime import Session

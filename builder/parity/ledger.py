@@ -1,7 +1,8 @@
 """The parity ledger: after which step of a build the model's answers were compared, what was seen, and if it will do.
 
 The same samples each time, against the same reference, by the task's metric: the entry in which the figures drop names
-the step that did it.
+the step that did it. Whoever can run a model asks it with :mod:`builder.parity.questions`: ``optimise`` in onnxruntime,
+``engine`` on its GPU.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ HEADROOM: Final = 4.0
 MASK: Final = -1e9
 """At or below this, a value says “not this token”: the most negative number of any precision says so as well."""
 
-_ROWS: Final = 384
+_ROWS: Final = 512
 
 _SQUARED: Final = frozenset({"LayerNormalization", "ReduceL2", "RMSNormalization", "InstanceNormalization"})
 """Operators that square what they take before they add it up."""
@@ -63,16 +63,17 @@ def magnitudes(model: Proto, folder: Path, batches: Iterable[Inputs]) -> dict[st
     return found
 
 
-def rows(model: Proto, folder: Path, names: Sequence[str], batches: Iterable[Inputs]) -> dict[str, Array]:
-    """Values of a graph as rows, FP32 [rows, width]: at most :data:`_ROWS` of each, spread over all batches."""
+def rows(model: Proto, folder: Path, names: Sequence[str], batches: Sequence[Inputs]) -> dict[str, Array]:
+    """Values of a graph as rows, FP32 [rows, width]: about :data:`_ROWS` of each, as many of every batch."""
     import numpy as np
 
     found: dict[str, list[Array]] = {name: [] for name in names}
+    each = max(1, round(_ROWS / len(batches)))
     for answer in _run(model, folder, names, batches):
         for name in names:
-            found[name].append(answer[name].reshape(-1, answer[name].shape[-1]))
-    together = {name: np.concatenate(values) for name, values in found.items()}
-    return {name: values[:: max(1, len(values) // _ROWS)] for name, values in together.items()}
+            values = answer[name].reshape(-1, answer[name].shape[-1])
+            found[name].append(values[np.linspace(0, len(values) - 1, min(each, len(values))).round().astype(int)])
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 def overflowing(model: Proto, largest: Mapping[str, float]) -> list[str]:

@@ -77,7 +77,7 @@ class OnnxHeader:
         opsets: domain → version; the default domain is ``""``.
         operators: domain → names of the operators in the graph; empty unless asked for.
         functions: domain → names of the operators that the file itself defines; empty unless asked for.
-        external: the files that hold tensors, by location.
+        external: the files that hold tensors, by location; where nodes were read, tensors that are used.
     """
 
     ir_version: int

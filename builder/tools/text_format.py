@@ -50,12 +50,13 @@ class UnreadableError(ValueError):
         self.message = message
 
 
-def for_python(text: str, unsigned: frozenset[str]) -> str:
+def for_python(text: str, unsigned: frozenset[tuple[str, str]]) -> str:
     """The same text for Python's parser: it takes it where the server does, and keeps every line where it is.
 
     Args:
         text: the text.
-        unsigned: the names of the fields that hold unsigned numbers, and nothing else: they may not be ``-0``.
+        unsigned: the fields that hold unsigned numbers, which may not be ``-0``: each with the field around it
+            (``""`` for none), as ``count`` is unsigned in ``model_warmup`` and signed in ``instance_group``.
 
     Raises:
         UnreadableError: the server does not take it, but Python's parser would.
@@ -83,12 +84,13 @@ def as_decimal(text: str, line: int, column: int) -> str | None:
     return "\n".join(lines)
 
 
-def _pieces(text: str, unsigned: frozenset[str]) -> Iterator[str]:
+def _pieces(text: str, unsigned: frozenset[tuple[str, str]]) -> Iterator[str]:
     line, sign, field = 1, False, ""
+    around = [""]  # the fields whose messages are open
     for token in _TOKEN.finditer(text):
         kind, word = token.lastgroup, token[0]
         _check(kind, word, line)
-        if kind == "number" and sign and field in unsigned:
+        if kind == "number" and sign and (around[-1], field) in unsigned:
             raise UnreadableError(line, f"{field} is a negative number; allowed: 0 or more")
         if kind == "space" and sign:
             yield "\n" * word.count("\n")
@@ -100,6 +102,10 @@ def _pieces(text: str, unsigned: frozenset[str]) -> Iterator[str]:
         line += word.count("\n")
         sign = word == "-" or (sign and kind == "space")
         field = word if kind == "name" else field
+        if word in "{<":
+            around.append(field)
+        elif word in "}>" and len(around) > 1:
+            field = around.pop()  # what comes next may be the next of a list
     yield "-" if sign else ""
 
 

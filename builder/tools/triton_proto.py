@@ -102,7 +102,7 @@ def parse_text(text: str, *, place: str) -> Message:
     from google.protobuf import text_format
 
     try:
-        return _parse(for_python(text, _unsigned_names()))
+        return _parse(for_python(text, _unsigned_fields()))
     except UnreadableError as error:
         raise UserError(f"{place}:{error.line}:1: {error.message}", mend=_SPELLING) from error
     except text_format.ParseError as error:
@@ -154,19 +154,20 @@ def _module() -> Descriptor:
 
 
 @cache
-def _unsigned_names() -> frozenset[str]:
-    """The names of the fields, anywhere in a ModelConfig, that are unsigned wherever they occur."""
-    kinds: dict[str, set[bool]] = {}
-    waiting, seen = [_module().ModelConfig.DESCRIPTOR], set()
+def _unsigned_fields() -> frozenset[tuple[str, str]]:
+    """(field that holds the message, field) of the fields, anywhere in a ModelConfig, that are unsigned."""
+    kinds: dict[tuple[str, str], set[bool]] = {}
+    waiting, seen = [("", _module().ModelConfig.DESCRIPTOR)], set()
     while waiting:
-        descriptor = waiting.pop()
-        if descriptor.full_name not in seen:
-            seen.add(descriptor.full_name)
+        around, descriptor = waiting.pop()
+        if (around, descriptor.full_name) not in seen:
+            seen.add((around, descriptor.full_name))
             for field in descriptor.fields:
                 # Keys of maps are strings, where they are not unsigned: those may not be numbers at all.
-                kinds.setdefault(field.name, set()).add(field.cpp_type in _UNSIGNED or field.name == "key")
-                waiting += [field.message_type] if field.message_type is not None else []
-    return frozenset(name for name, unsigned in kinds.items() if unsigned == {True})
+                unsigned = field.cpp_type in _UNSIGNED or field.name == "key"
+                kinds.setdefault((around, field.name), set()).add(unsigned)
+                waiting += [(field.name, field.message_type)] if field.message_type is not None else []
+    return frozenset(place for place, unsigned in kinds.items() if unsigned == {True})
 
 
 def _message_json(message: Message) -> dict[str, Json]:

@@ -297,6 +297,7 @@ ENSEMBLE: dict[str, Any] = {
         ]
     },
 }
+RELEASE = "25.09"
 MODELS: dict[str, Any] = {
     "m-tokenize": {"name": "m-tokenize", "max_batch_size": 8, "input": [TEXT], "output": [INPUT]},
     "m-model": MODEL,
@@ -304,7 +305,7 @@ MODELS: dict[str, Any] = {
 
 
 def test_an_ensemble_that_fits_passes() -> None:
-    rules_ensemble.check_ensemble(ENSEMBLE, MODELS)
+    rules_ensemble.check_ensemble(ENSEMBLE, MODELS, RELEASE)
 
 
 def first_step(ensemble: dict[str, Any]) -> dict[str, Any]:
@@ -317,36 +318,35 @@ def first_step(ensemble: dict[str, Any]) -> dict[str, Any]:
     [
         (lambda e, m: e.update(platform="python"), "the platform must be 'ensemble'"),
         (lambda e, m: e.update(backend="ensemble"), "the platform must be 'ensemble', without a backend"),
-        (lambda e, m: e.update(instance_group=[]), "instance_group is not for ensembles"),
-        (lambda e, m: e.update(model_warmup=[]), "model_warmup is not for ensembles"),
+        (lambda e, m: e.update(instance_group=[{}]), "instance_group in an ensemble"),
+        (lambda e, m: e.update(model_warmup=[{}]), "model_warmup in an ensemble"),
         (lambda e, m: first_step(e).update(model_name="other"), "step 'other' is no model of the repository"),
         (lambda e, m: first_step(e).pop("model_version"), "step 'm-tokenize' needs model_version -1"),
         (lambda e, m: first_step(e).update(model_version=2), "needs model_version -1"),
-        (lambda e, m: m["m-model"].update(max_batch_size=4), "allows a batch of 8, but 'm-model' only of 4"),
-        (lambda e, m: first_step(e).update(input_map={}), r"maps the inputs \[\]; the model has \['TEXT'\]"),
-        (lambda e, m: first_step(e)["input_map"].update(TEXT="OTHER"), "takes 'OTHER', which nothing before it makes"),
-        (lambda e, m: e["ensemble_scheduling"]["step"].reverse(), "takes 'input_ids', which nothing before it makes"),
-        (lambda e, m: first_step(e)["output_map"].update(more="more"), "step 'm-tokenize' has no output 'more'"),
-        (lambda e, m: first_step(e)["output_map"].update(input_ids="TEXT"), "'TEXT' is made twice"),
+        (lambda e, m: m["m-model"].update(max_batch_size=4), "max_batch_size is 8, but 'm-model' takes 4"),
+        (lambda e, m: first_step(e).update(input_map={}), "a step without input_map"),
+        (lambda e, m: first_step(e)["input_map"].update(TEXT="OTHER"), "input 'TEXT' is in no step's map"),
+        (lambda e, m: first_step(e)["output_map"].update(more="more"), "tensor 'more' is never used"),
+        (lambda e, m: first_step(e)["output_map"].update(input_ids="TEXT"), "output 'OUT' cannot be made"),
         (
             lambda e, m: m["m-tokenize"]["output"][0].update(data_type="TYPE_INT32"),
-            "'input_ids' does not fit its input 'input_ids'",
+            "input 'input_ids' of 'm-model', tensor 'input_ids': TYPE_INT64, but 'm-tokenize' has TYPE_INT32",
         ),
-        (lambda e, m: m["m-model"]["input"][0].update(dims=[-1, -1]), "does not fit"),
-        (lambda e, m: e["output"].append({**OUTPUT, "name": "MORE"}), "no step makes the output 'MORE'"),
-        (lambda e, m: e["output"][0].update(dims=[5]), "the output 'OUT' is not what its step makes"),
-        (lambda e, m: e.update(output=[]), "nothing uses 'OUT'"),
-        (lambda e, m: e["input"].append({**TEXT, "name": "MORE"}), "nothing uses 'MORE'"),
+        (lambda e, m: m["m-model"]["input"][0].update(dims=[-1, -1]), r"shape \[-1, -1, -1\], but"),
+        (lambda e, m: e["output"].append({**OUTPUT, "name": "MORE"}), "output 'MORE' is in no step's map"),
+        (lambda e, m: e["output"][0].update(dims=[5]), "output 'OUT' of 'm-model', tensor 'OUT': shape"),
+        (lambda e, m: e.update(output=[]), "tensor 'OUT' is never used"),
+        (lambda e, m: e["input"].append({**TEXT, "name": "MORE"}), "input 'MORE' is in no step's map"),
     ],
 )
 def test_an_ensemble_that_does_not_fit_is_a_bug(damage: Any, message: str) -> None:
     ensemble, made = json.loads(json.dumps([ENSEMBLE, MODELS]))  # unlike deepcopy: nothing is shared
     damage(ensemble, made)
     with pytest.raises(InternalError, match=f"^m: .*{message}"):
-        rules_ensemble.check_ensemble(ensemble, made)
+        rules_ensemble.check_ensemble(ensemble, made, RELEASE)
 
 
 def test_a_wildcard_fits_any_size() -> None:
     made = json.loads(json.dumps(MODELS))
     made["m-model"]["input"][0]["dims"] = [16]
-    rules_ensemble.check_ensemble(ENSEMBLE, made)
+    rules_ensemble.check_ensemble(ENSEMBLE, made, RELEASE)

@@ -1,12 +1,15 @@
 """Compares lint's verdicts with the real server's, on mutants (``tests/lint/mutate.py``).
 
-What counts is whether a model loads. A case on which the server crashes or hangs is excluded, and said so: it is no
-agreement. Neither are the backends agreed on that a stand-in of ours plays here.
+What counts is whether a model loads. A case on which the server crashes or hangs is no verdict: such are counted by
+themselves, with whether lint finds anything. Neither are the backends agreed on that a stand-in of ours plays here.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +25,20 @@ from tests.lint.mutate import config_mutants, mutants
 from tests.lint.repositories import write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from builder.lint import Finding
     from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
 
-CHUNK = 200  # mutants of one seed
+CHUNK = 100  # mutants of one seed
+SERVERS = 4  # at once
 CONFIGS_PER_SERVER = 2000
-MODULES = ("batching", "core", "ensemble", "links", "instances", "python_backend", "repository", "sequences", "tensors")
+MODULES = (
+    "batching", "core", "ensemble", "links", "instances", "python_backend", "python_warmup", "repository", "sequences",
+    "tensors",
+)  # fmt: skip
 STAND_INS = ("onnxruntime", "tensorrt", "pytorch", "openvino", "tensorflow")
 
 # A config alone: the server refuses it when it polls, or gets as far as looking for versions or other models.
@@ -80,6 +87,8 @@ class Score:
     missed: list[str] = field(default_factory=list)  # the server refuses it, lint does not
     false: list[str] = field(default_factory=list)  # the server loads it, lint says load-error
     excluded: dict[str, int] = field(default_factory=dict)  # why → how many
+    unanswered: dict[str, int] = field(default_factory=dict)  # of those, how the server failed → how many lint refuses
+    unanswered_passed: list[str] = field(default_factory=list)  # … and the others
     rules: dict[str, int] = field(default_factory=dict)  # rule → how many of the cases it found
 
     def add(self, case: Case, verdict: Verdict, errors: Sequence[Finding] | None) -> None:
@@ -87,10 +96,10 @@ class Score:
         if verdict.loaded is None or errors is None:
             why = verdict.reason if verdict.loaded is None else "served by a stand-in"
             self.excluded[why] = self.excluded.get(why, 0) + 1
+            self._add_unanswered(case, verdict, errors or ())
             return
         self.cases += 1
-        for rule in {error.rule for error in errors}:
-            self.rules[rule] = self.rules.get(rule, 0) + 1
+        self._add_rules(errors)
         if verdict.loaded and errors:
             self.false.append(f"{case.what}: {'; '.join(error.text for error in errors)}")
         elif not verdict.loaded and not errors:
@@ -99,6 +108,17 @@ class Score:
             self.loaded_by_both += 1
         else:
             self.refused_by_both += 1
+
+    def _add_unanswered(self, case: Case, verdict: Verdict, errors: Sequence[Finding]) -> None:
+        if verdict.loaded is None and errors:
+            self.unanswered[verdict.reason] = self.unanswered.get(verdict.reason, 0) + 1
+            self._add_rules(errors)
+        elif verdict.loaded is None:
+            self.unanswered_passed.append(f"{case.what}: {verdict.reason}")
+
+    def _add_rules(self, errors: Sequence[Finding]) -> None:
+        for rule in {error.rule for error in errors}:
+            self.rules[rule] = self.rules.get(rule, 0) + 1
 
     @property
     def disagreements(self) -> list[str]:
@@ -187,23 +207,52 @@ def _modes(rule_id: str) -> tuple[str, ...]:
 
 
 def agreement(
-    loads: int, configs: int, seed: int, toolchain: Toolchain, environment: Path, folder: Path
+    loads: int,
+    configs: int,
+    seed: int,
+    toolchain: Toolchain,
+    environment: Path,
+    folder: Path,
+    done: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Both modes on ``loads`` repositories and ``configs`` configs; the data of ``lint-agreement.json``."""
+    """Both modes on ``loads`` repositories and ``configs`` configs; the data of ``lint-agreement.json``.
+
+    Several servers at once: much of the time is spent on waiting for what hangs. ``done`` gets the data so far.
+    """
     scores = {mode: {"loads": Score(), "configs": Score()} for mode in MODES}
     sides: dict[str, dict[str, dict[str, str]]] = {}
-    for mode, both in scores.items():
-        for number in range(0, loads, CHUNK):
-            cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
-            place = folder / f"{mode}-{number}"
-            verdicts = Fleet(toolchain, environment, place, mode).verdicts(cases)
-            score_loads(both["loads"], cases, verdicts, mode, place / "cases")
+
+    def few_loads(task: tuple[str, int]) -> None:
+        mode, number = task
+        cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
+        place = folder / f"{mode}-{number}"
+        verdicts = Fleet(toolchain, environment, place, mode).verdicts(cases)
+        with lock:
+            score_loads(scores[mode]["loads"], cases, verdicts, mode, place / "cases")
+            done(report(scores, sides, seed))
+        shutil.rmtree(place)
+
+    def rest(mode: str) -> None:
+        place = folder / f"{mode}-rules"
+        said = score_rules(Fleet(toolchain, environment, place, mode).verdicts(rule_cases()), rule_cases(), mode)
         cases = list(config_mutants(configs, seed))
         place = folder / f"{mode}-configs"
         verdicts = Fleet(toolchain, environment, place, mode, CONFIGS_PER_SERVER).verdicts(cases)
-        score_configs(both["configs"], cases, verdicts, mode, place / "cases")
-        place = folder / f"{mode}-rules"
-        sides[mode] = score_rules(Fleet(toolchain, environment, place, mode).verdicts(rule_cases()), rule_cases(), mode)
+        with lock:
+            sides[mode] = said
+            score_configs(scores[mode]["configs"], cases, verdicts, mode, place / "cases")
+            done(report(scores, sides, seed))
+
+    lock = threading.Lock()
+    with ThreadPoolExecutor(SERVERS) as pool:
+        waiting = [pool.submit(rest, mode) for mode in MODES]
+        waiting += [pool.submit(few_loads, (mode, number)) for number in range(0, loads, CHUNK) for mode in MODES]
+        try:
+            for one in as_completed(waiting):
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the rest would be for nothing
+            raise
     return report(scores, sides, seed)
 
 
@@ -221,7 +270,7 @@ def report(
         failures += [
             f"{mode}: the good side of {one}: {said['good']}" for one, said in rules.items() if said["good"] != "loads"
         ]
-        modes[mode]["rules"] = {
+        modes[mode]["sides"] = {
             "sides_as_lint_says": sum(said == {"bad": "refused", "good": "loads"} for said in rules.values()),
             "bad_sides_that_end_or_hang_the_server": {
                 one: said["bad"] for one, said in rules.items() if said["bad"] not in {"loads", "refused"}

@@ -240,6 +240,15 @@ CASES: Final[Mapping[str, Case]] = {
     "P5": code(MODEL_PY.replace("(self, args):", "(self, args)"), line=6),
     "P7": code(MODEL_PY.replace("class TritonPythonModel", "class Model")),
     "P8": code(MODEL_PY.replace("execute", "run")),
+    "P17": Case(
+        files(warmup("data_type: TYPE_FP32 dims: 2 zero_data: true"), code=MODEL_PY.replace("execute", "run")),
+        files(warmup("data_type: TYPE_FP32 dims: 2 zero_data: true")),
+    ),
+    "P18": Case(
+        files(warmup("data_type: TYPE_FP32 dims: 2 zero_data: true").replace("batch_size: 1", "batch_size: 5")),
+        files(warmup("data_type: TYPE_FP32 dims: 2 zero_data: true").replace("batch_size: 1", "batch_size: 4")),
+        5,
+    ),
     "P11": Case(
         files(code=COMPLETE_PY.replace("[-1]", "[3]"), batch=8),
         files(code=COMPLETE_PY.replace("[-1]", "[2]").replace("[4]", "[-1]"), batch=8),

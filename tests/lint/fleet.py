@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from tests.lint.repositories import Files
 
 LOAD_SECONDS = 25.0  # far more than a load takes
-AT_ONCE = 16
+AT_ONCE = 5
 PER_SERVER = 200
-ATTEMPTS = 1
+STARTS = 3  # before a server is said not to start
+ALONE = 6  # servers at once, for one case each
 
 
 @dataclass(frozen=True)
@@ -68,39 +70,38 @@ class Fleet:
         )
         self._folder = folder / f"server-{mode}"
         self._per_server = per_server
-        self.starts = 0
+        self._numbers = itertools.count()
 
     def verdicts(self, cases: Sequence[Case]) -> dict[str, Verdict]:
         """The server's verdict on each case.
 
         Whoever was in flight when a server died may be innocent, and a busy machine may take long: they are asked
-        again. Ensembles that are loaded at once may wait for one another's models for good (2.51 loses the wake-up):
-        those one by one, as all that crashed.
+        again, each on a server of its own. (Ensembles that are loaded at once may wait for one another's models for
+        good: 2.51 loses the wake-up.)
         """
         found = self._ask_all(cases, AT_ONCE)
-        alone = [case for case in cases if found[case.name] == HUNG and not is_several(case)]
-        found |= self._ask_all(alone, AT_ONCE)
-        for _ in range(ATTEMPTS):
-            rest = [case for case in cases if found[case.name] == CRASHED]
-            rest += [case for case in cases if found[case.name] == HUNG and is_several(case)]
-            found |= self._ask_all(rest, 1)
+        rest = [[case] for case in cases if found[case.name] in {CRASHED, HUNG}]
+        with ThreadPoolExecutor(ALONE) as pool:
+            for verdict in pool.map(lambda alone: self._ask_all(alone, 1), rest):
+                found |= verdict
         return found
 
     def _ask_all(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
         """Asks until each has an answer, on as many servers as that takes."""
         found: dict[str, Verdict] = {}
-        rest = list(cases)
+        rest, failed = list(cases), 0
         while rest:
             found |= self._ask(rest[: self._per_server], at_once)
             left = [case for case in rest if found.get(case.name, NOT_ASKED) == NOT_ASKED]
-            assert len(left) < len(rest), "the server does not start"
+            failed = failed + 1 if len(left) == len(rest) else 0
+            assert failed < STARTS, "the server does not start"
             rest = left
         return found
 
     def _ask(self, cases: Sequence[Case], at_once: int) -> dict[str, Verdict]:
         """Asks until all have an answer, or the server dies."""
-        self.starts += 1
-        repository = self._folder / f"repository-{self.starts}"
+        number = next(self._numbers)
+        repository, log = self._folder / f"repository-{number}", self._folder / f"log-{number}"
         repository.mkdir(parents=True)
         for case in cases:
             write(case.files, repository)
@@ -115,7 +116,7 @@ class Fleet:
 
         try:
             with (
-                self._serve(repository, self._folder / f"log-{self.starts}") as server,
+                self._serve(repository, log) as server,
                 triton_client.connect(server.grpc_address) as client,
                 ThreadPoolExecutor(at_once) as pool,
             ):
@@ -123,7 +124,7 @@ class Fleet:
                     pass
         except ServerError:
             pass  # it died: they are asked again
-        _add_reasons(found, cases, self._folder / f"log-{self.starts}")
+        _add_reasons(found, cases, log)
         return found
 
 
@@ -136,11 +137,6 @@ def _add_reasons(found: dict[str, Verdict], cases: Sequence[Case], log: Path) ->
         words = [said[model] for model in said if any(path.startswith(f"{model}/") for path in case.files)]
         if verdict.loaded is False and words:
             found[case.name] = Verdict(False, f"{verdict.reason} {words}")
-
-
-def is_several(case: Case) -> bool:
-    """Whether a case has models beside the one that is asked for."""
-    return any(path.partition("/")[0] != case.top for path in case.files)
 
 
 def load(client: triton_client.Client, model: str) -> Verdict:

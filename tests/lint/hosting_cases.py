@@ -87,6 +87,22 @@ def ensemble(name: str = "e", steps: str = "m", *, more: str = "", platform: str
     return {f"{name}/config.pbtxt": text, f"{name}/1/keep": ""}
 
 
+def forked(right: str) -> Files:
+    """An ensemble whose step ``left``, which may refuse, reads ``IN``; the step ``right`` reads what is named."""
+    text = config("x", {"IN": "FP32 1"}, {"OUT": "FP32 1", "L": "FP32 1"}).replace('backend: "x"\n', "")
+    maps = "".join(
+        f'step {{ model_name: "{name}" model_version: -1 input_map {{ key: "A" value: "{given}" }}'
+        f' output_map {{ key: "C" value: "{made}" }} }}\n'
+        for name, given, made in (("left", "IN", "L"), ("right", right, "OUT"))
+    )
+    refusing = MODEL_PY + "\n    def refuse(self):\n        return pb.TritonError('no')\n"
+    files = {
+        "e/config.pbtxt": f'name: "e"\nplatform: "ensemble"\n{text}ensemble_scheduling {{ {maps} }}\n',
+        "e/1/x": "",
+    }
+    return files | python(name="left", code=refusing) | python(name="right")
+
+
 def plan(more: str = "", *, head: bytes = b"ftrt", **files: str | bytes) -> Files:
     text = 'name: "m"\n' + config("tensorrt", ADD_IN, ADD_OUT, more=BATCHING) + more
     return {"m/config.pbtxt": text, "m/1/model.plan": head + bytes(60)} | {
@@ -129,12 +145,12 @@ def with_warm_up(files: Files) -> Files:
     return files | {"m/config.pbtxt": files["m/config.pbtxt"] + WARM % ("TYPE_FP32", "zero_data: true")}
 
 
-def external(size: int, location: str = "w.bin", *, there: bool = True) -> Files:
-    """A graph whose weights, which it uses, are 16 bytes of a file."""
+def external(size: int, location: str = "w.bin", *, there: bool = True, used: bool = True) -> Files:
+    """A graph whose weights, which it uses or not, are 16 bytes of a file."""
     import onnx as library
 
     shapes = {"A": ("FLOAT", ROWS), "B": ("FLOAT", ROWS)}
-    nodes = [("Add", ["A", "B"], ["AB"], {}), ("Add", ["AB", "W"], ["C"], {})]
+    nodes = [("Add", ["A", "B"], ["AB"], {}), ("Add", ["AB", "W" if used else "A"], ["C"], {})]
     model = library.load_from_string(onnx_model(shapes, {"C": ("FLOAT", ROWS)}, nodes))
     tensor = model.graph.initializer.add(name="W", data_type=1, dims=[4], data_location=1)
     for key, text in (("location", location), ("offset", "0"), ("length", "16")):
@@ -287,6 +303,7 @@ CASES: dict[str, Case] = {
                env(SINGLE, **DEFAULT, **{f"{T}ADDITIONAL_ARGS": "--load-model=other"})),
     "E7": Case(python("instance_group { kind: KIND_GPU }") | ensemble(),
                python("instance_group { kind: KIND_CPU }") | ensemble()),
+    "E16": Case(forked("IN"), forked("L")),
     "E8": Case(python() | ensemble(), python() | ensemble(), env(SINGLE, **DEFAULT),
                env(SINGLE, **{f"{T}DEFAULT_MODEL_NAME": "e"})),
     "E9": Case(python("model_transaction_policy { decoupled: true }"),

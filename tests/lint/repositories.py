@@ -41,6 +41,27 @@ COMPLETE_PY = (
         return config
 """
 )
+LOOPED_PY = (
+    MODEL_PY
+    + """
+    @staticmethod
+    def auto_complete_config(config):
+        known = [one["name"] for one in config.as_dict()["input"]]
+        tensors = [{"name": name, "data_type": "TYPE_FP32", "dims": [4]} for name in ("A", "B")]
+        for tensor in tensors:
+            if tensor["name"] not in known:
+                config.add_input(tensor)
+        output = dict(name="C", data_type="TYPE_FP32")
+        output["dims"] = [4]
+        config.add_output(output)
+        size = config.as_dict()["max_batch_size"]
+        if size == 0:
+            config.set_max_batch_size(size + 8)
+        policy = {"decoupled": False}
+        config.set_model_transaction_policy(policy)
+        return config
+"""
+)
 
 
 @dataclass
@@ -50,6 +71,12 @@ class Base:
     top: str
     files: Files
     fixed: tuple[str, ...] = field(default=())
+
+
+def configs(base: Base) -> list[str]:
+    """The paths of the configs; the top model's counts as often as all others."""
+    paths = [path for path in base.files if path.endswith("/config.pbtxt")]
+    return paths + [path for path in paths if path.startswith(f"{base.top}/")] * max(1, len(paths) - 1)
 
 
 def write(files: Mapping[str, str | bytes], folder: Path) -> None:
@@ -122,6 +149,13 @@ def completed(p: str) -> Base:
         f"{p}completed",
         python(f"{p}completed", 'backend: "python"\ninstance_group { count: 1 }\n', code=COMPLETE_PY),
     )
+
+
+def looped(p: str) -> Base:
+    """``model.py`` completes the config, with variables, a loop and a look at the config."""
+    more = "max_batch_size: 4\ninput { name: 'A' data_type: TYPE_FP32 dims: [ 2 ] }\ninstance_group { count: 1 }\n"
+    output = "output { name: 'C' data_type: TYPE_FP32 dims: [ 4 ] }\n"
+    return Base(f"{p}looped", python(f"{p}looped", 'backend: "python"\n' + more + output, code=LOOPED_PY))
 
 
 def bare(p: str) -> Base:
@@ -265,6 +299,7 @@ def streams(p: str) -> Base:
 BASES: Mapping[str, Callable[[str], Base]] = {
     make.__name__: make
     for make in (
-        add, plain, completed, bare, decoupled, sequence, oldest, environment, onnx, serial, fan, nested, streams,
+        add, plain, completed, looped, bare, decoupled, sequence, oldest, environment, onnx, serial, fan, nested,
+        streams,
     )
 }  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from builder.lint import Options, lint
 from builder.lint.rule import RULES
-from tests.lint.hosting_cases import ANY, CASES, MULTI, SINGLE, make, onnx, plan, rtx, told
+from tests.lint.hosting_cases import ANY, CASES, MULTI, SINGLE, make, onnx, plan, python, rtx, told
 
 MODULES = {
     "advice",
@@ -42,7 +42,25 @@ def test_rule(rule_id, tmp_path):
         assert "\n" not in one.text
 
 
-@pytest.mark.parametrize("text", ["name: ", "input { dims: [ 1 ] }", "\x00", "max_batch_size: -1", "platform: 'x'"])
+# Numbers of enums that have no name, which the text format takes.
+NAMELESS = """\
+backend: "tensorrt" input { name: "A" data_type: 99 dims: 1 format: 77 } output { name: "B" data_type: 99 dims: 1 }
+instance_group { kind: 99 } model_warmup { inputs { key: "A" value { data_type: 99 dims: 1 zero_data: true } } }
+batch_input { kind: 9 data_type: 99 source_input: "A" } batch_output { kind: 9 } optimization { priority: 9 }
+sequence_batching { control_input { name: "S" control { kind: -1 } control { kind: 9 } }
+  state { data_type: 98 initial_state { data_type: 99 } } }
+"""
+NAMELESS_STEPS = """\
+platform: "ensemble" input { name: "A" data_type: 98 dims: 1 } output { name: "C" data_type: 97 dims: 1 }
+ensemble_scheduling { step { model_name: "q" model_version: -1 input_map { key: "A" value: "A" }
+  output_map { key: "C" value: "C" } } }
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: ", "input { dims: [ 1 ] }", "\x00", "max_batch_size: -1", "platform: 'x'", NAMELESS, NAMELESS_STEPS],
+)
 @pytest.mark.parametrize("options", [ANY, SINGLE, MULTI, Options(mode="strict", gpus=0)])
 def test_no_rule_stumbles_over_a_config(text, options, tmp_path):
     files = onnx() | {
@@ -51,8 +69,8 @@ def test_no_rule_stumbles_over_a_config(text, options, tmp_path):
         "n/config.pbtxt": text,
         "n/1/model.plan": b"ftrt",
     }
-    path = make(files | {"m/config.pbtxt": text, "o/1/model.onnx": b"", "p/": ""}, tmp_path)
-    assert lint(path, options).models == 4
+    path = make(files | python(name="q") | {"m/config.pbtxt": text, "o/1/model.onnx": b"", "p/": ""}, tmp_path)
+    assert lint(path, options).models == 5
 
 
 def test_no_rule_is_without_a_case():

@@ -8,7 +8,7 @@ import pytest
 
 from builder.lint import Options, lint
 from builder.tools.onnx_header import read_onnx_header
-from tests.lint.hosting_cases import ANY, CASES, external, graph, make, onnx
+from tests.lint.hosting_cases import ANY, CASES, external, graph, make, onnx, packed
 
 
 def loads(path) -> bool:
@@ -46,6 +46,16 @@ def test_external_data_that_is_not_there(files, words, tmp_path):
     assert not loads(path / "m/1/model.onnx")
     (found,) = [one for one in lint(path, Options(release="26.03")).findings if one.rule == "O2"]
     assert words in found.message
+
+
+@pytest.mark.parametrize("location", ["w.bin", "../w.bin"])
+def test_data_that_nothing_uses_is_not_read(location, tmp_path):
+    files = external(16, location, there=False, used=False)
+    path = make(files, tmp_path)
+    assert loads(path / "m/1/model.onnx")
+    archive = packed(files)(tmp_path)
+    for place in (path, archive):
+        assert "O2" not in {one.rule for one in lint(place, Options(release="26.03")).findings}
 
 
 def test_older_releases_load_data_from_elsewhere(tmp_path):

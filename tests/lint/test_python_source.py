@@ -7,7 +7,7 @@ from builder.lint.model import survey
 from builder.lint.python_model import outcome
 from builder.lint.python_source import read
 from builder.lint.tree import FolderTree
-from tests.lint.repositories import COMPLETE_PY, MODEL_PY, python, write
+from tests.lint.repositories import COMPLETE_PY, MODEL_PY, looped, python, write
 from tests.tiny_graphs import config
 
 
@@ -74,8 +74,9 @@ def test_has_execute(source, text, has_execute):
     assert source(text).has_execute is has_execute
 
 
-def completed(tmp_path, body, more="", head="def auto_complete_config(c):"):
-    code = f"class TritonPythonModel:\n    def execute(self, r): pass\n    @staticmethod\n    {head}\n        {body}\n"
+def completed(tmp_path, body, more="", head="def auto_complete_config(c):", top=""):
+    head = f"    @staticmethod\n    {head}\n"
+    code = f"{top}class TritonPythonModel:\n    def execute(self, r): pass\n{head}        {body}\n"
     text = config("python", {"A": "FP32 2"}, {"C": "FP32 -1"}) + more
     write(python("m", text, code=code), tmp_path)
     world = survey(FolderTree(tmp_path), Options())
@@ -125,3 +126,68 @@ def test_a_completion_that_cannot_be_called(tmp_path, head):
 def test_a_sequence_model_and_dynamic_batching(tmp_path):
     found = completed(tmp_path, "c.set_dynamic_batching(); return c", "sequence_batching { }")
     assert "sets dynamic batching" in found.problem
+
+
+INPUT = "{'name': 'A', 'data_type': 'TYPE_FP32', 'dims': %s}"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (f"x = {INPUT % [3]}; c.add_input(x); return c", "A has the dims [3]"),
+        (f"x: dict = {INPUT % []}; x['dims'] = [SIZE]; c.add_input(x); return c", "A has the dims [7]"),
+        ("c.add_input(dict(name='A', dims=[2])); return c", "needs data_type"),
+        ("p = {'invalid': 1}; c.set_model_transaction_policy(p); return c", "takes only decoupled, got invalid"),
+        ("for n in range(3): c.add_output(dict(name=f'C{n}')); return c", "needs data_type, dims"),
+        ("xs = []; xs.append({'name': 'B' + 'C'}); [c.add_input(xs[0])]; return c", ""),
+        ("xs = []; xs.append({'name': 'B'}); c.add_input(xs[0]); return c", "needs data_type, dims"),
+        ("names = [x['name'] for x in c.as_dict()['input']]\n        if 'A' in names: c.add_input({})", "needs name"),
+        ("if c.as_dict()['max_batch_size'] > 4: c.set_max_batch_size(4); return c", "sets max_batch_size 4"),
+        ("import json; print('x'); x = json.loads('1'); c.add_input({}); return c", "needs name"),
+        ("d = c\n        if not True: return c\n        d.set_max_batch_size(9)", "does not return the config"),
+    ],
+)
+def test_data_flow_of_a_completion(tmp_path, body, words):
+    """Each is what the stub itself refuses; where it is not refused, nothing is said."""
+    found = completed(tmp_path, body if "return c" in body else f"{body}\n        if 0: return c", top="SIZE = 7\n")
+    assert words in found.problem
+    assert bool(words) == bool(found.problem)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"x = f(c); c.add_input({INPUT % [3]}); return c",  # f may give the config another input
+        f"x = {INPUT % [3]}; f(x); c.add_input(x); return c",
+        f"x = {INPUT % [3]}; y = [f(z) for z in x]; c.add_input(x); return c",
+        f"x = {INPUT % [2]}; c.add_input(x); x['dims'] = [3]; c.add_input(x); return c",  # the config has x itself
+        f"def f(): x['dims'] = [2]\n        x = {INPUT % [3]}; f(); c.add_input(x); return c",
+        f"try: c.add_input({INPUT % [3]})\n        except ValueError: pass\n        return c",
+        f"with f(): c.add_input({INPUT % [3]})\n        return c",
+        f"if f(): c.add_input({INPUT % [3]})\n        return c",
+        f"if f(): return c\n        c.add_input({INPUT % [3]}); return c",
+        f"while f(): c.add_input({INPUT % [3]})\n        return c",
+        f"global SIZE; c.add_input({INPUT % [3]}); return c",
+        "c.add_input(dict(name='A', dims=LIST)); return c",
+        "c.as_dict()['input'].append(1); c.add_input({}); return c",
+        "x = c.as_dict(); x['max_batch_size'] = 0; c.add_input({}); return c",
+        "x = c.as_dict()['parameters']; c.add_input({}); return c",
+        "x = c.as_dict(); c.set_max_batch_size(9)\n        if x['max_batch_size'] == 8: return c",
+        "c.add_input(**{}); return c",
+        "c.add_input({'name': 'NEW', 'data_type': 'FP32', 'dims': [2]}); return c",  # the server loads it
+        "x = OTHER; c.add_input({'name': x}); return c",
+        "for n in range(10**9): c.add_input({}); return c",
+    ],
+)
+def test_data_flow_that_cannot_be_told(tmp_path, body):
+    found = completed(tmp_path, body, top="SIZE = 7\nLIST = [2]\nOTHER = 'A'\nOTHER = 'B'\n")
+    assert (found.config, found.problem) == (None, "")
+
+
+def test_a_completion_with_loops_and_variables(tmp_path):
+    base = looped("")
+    write(base.files, tmp_path)
+    world = survey(FolderTree(tmp_path), Options())
+    found = outcome(world.models["looped"], world).config
+    assert [(one.name, list(one.dims)) for one in (*found.input, *found.output)] == [("A", [2]), ("B", [4]), ("C", [4])]
+    assert found.max_batch_size == 4

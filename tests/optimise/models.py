@@ -11,7 +11,7 @@ import numpy as np
 from builder.artifacts import OnnxModel, Reference, Sample, Tensor, TokenizerFiles
 from builder.core.digest import describe_folder
 from builder.optimise import OptimiseInputs
-from builder.optimise.questions import batches
+from builder.parity.questions import batches
 from builder.tools.safetensors_values import save_arrays
 from tests.models import MAX_LENGTH, TEXTS, TOKENIZERS
 from tests.tiny_graphs import onnx_model
@@ -98,7 +98,7 @@ def make_tokens(folder: Path) -> TokenizerFiles:
 
 def make(folder: Path, *, loud: float = 1.0) -> Made:
     """A model and what it answers in onnxruntime, FP32: the reference of a stage that must not change it."""
-    from builder.optimise.questions import Questions
+    from builder.parity.questions import Questions
     from builder.tools.onnxruntime import Session
 
     tokens = make_tokens(folder / "tokens")

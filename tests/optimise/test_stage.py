@@ -13,8 +13,8 @@ from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.errors import GateError, ModelError
 from builder.optimise import Optimise
-from builder.optimise.questions import questions
 from builder.parity.ledger import entry
+from builder.parity.questions import questions
 from builder.tools import half, onnx_proto, rowwise
 from builder.tools.files import materialise
 from builder.tools.onnxruntime import Session

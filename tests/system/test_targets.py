@@ -43,7 +43,8 @@ def test_one_is_proven_one_cannot_be_tried_and_one_is_blocked(again, gpus):
     assert "a GPU of compute capability 8.9 (L4); this machine has none" in found["l4"]["reasons"][0]
     assert "before it was compiled, after fp16, it answered within tolerance: cosine" in found["l4"]["reasons"][1]
     assert built.json["failed"] == []
-    assert [one["node"].split("/")[3::2] for one in built.json["blocked"]] == [["t4", "engine"]]
+    (blocked,) = built.json["blocked"]
+    assert (blocked["node"].split("/")[3::2], blocked["message"]) == (["t4", "engine"], before["t4", "engine"][1])
 
     # Another way to serve compiles nothing.
     after = states(command, gpus, "--set", "serving.max_batch_size=2")

@@ -39,6 +39,7 @@ def rich_model() -> onnx.ModelProto:
     big = numpy_helper.from_array(np.zeros((64, 64), np.float32), "big")
     nodes = [
         helper.make_node("If", ["flag"], ["Y"], then_branch=branch, else_branch=other),
+        helper.make_node("Relu", ["out-128"], ["dead"]),
         helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.arange(5), "c")),
     ]
     graph = helper.make_graph(

@@ -16,6 +16,7 @@ TAKEN = [
     (r"platform: '\101\x42\u0043\n\?'", "platform", "ABC\n?"),
     (r"platform: '\xff\ud83d'", "platform", "\ufffd" * 4),
     ("platform: 'é'", "platform", "é"),
+    ("instance_group { count: -0 } model_warmup { count: 1 } max_batch_size: -0", "max_batch_size", 0),
 ]
 REFUSED = [
     "max_batch_size: 1_000",
@@ -29,6 +30,9 @@ REFUSED = [
     "max_batch_size: -a",
     "dynamic_batching { priority_levels: -0 }",
     "dynamic_batching { priority_levels: - 0x0 }",
+    "model_warmup { count: -0 }",
+    "model_warmup [ < inputs { key: 'a' value { dims: -0 } } count: 1 >, < batch_size: - 0 > ]",
+    "instance_group { rate_limiter { resources [ { count: 1 }, { count: -0 } ] } }",
     "sequence_batching { direct { minimum_slot_utilization: 0.5ff } }",
     "sequence_batching { direct { minimum_slot_utilization: inff } }",
     r"platform: '\q'",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from builder.lint.backend import PYTHON
+from builder.lint.backend import PYTHON, is_ensemble
 from builder.lint.finding import ADVICE
 from builder.lint.graphs import ONNXRUNTIME, TENSORRT, backend, dtype_name, headers
+from builder.lint.python_model import is_python
 from builder.lint.rule import Problem, model_rule
+from builder.lint.rules.ensemble import needed_models
+from builder.lint.rules.ensemble import steps as ensemble_steps
 from builder.lint.rules.hosts import composing
 
 if TYPE_CHECKING:
     from builder.lint.model import Model, World
     from builder.lint.rule import Problems
+    from builder.tools.triton_ensemble import Message
 
 _BATCHING: Final = (ONNXRUNTIME, TENSORRT)
+_SOURCE_BYTES: Final = 4 << 20
 _INTEGERS: Final = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 
 
@@ -156,3 +161,61 @@ def python_on_gpu(model: Model, world: World) -> Problems:
                 "write kind: KIND_CPU",
                 f"instance_group[{index}].kind",
             )
+
+
+@model_rule(
+    "E16",
+    ADVICE,
+    "steps that read one tensor of the request at once cannot refuse it",
+    why="When one of them refuses, 2.51 answers the client at once and may use the memory of the request again while"
+    " the others still read it: requests of other clients then fail or get wrong answers, and the server may hang. A"
+    " step can refuse when a module in its version folder makes a TritonError; what else may fail is not seen here.",
+    source="seen on server 2.51 (24.10); docs/how-to/pipelines.md, One request, several readers",
+)
+def nobody_refuses_what_others_read(model: Model, world: World) -> Problems:
+    """Steps without an order between them, one of which is, or calls, a Python model that names ``TritonError``."""
+    if not is_ensemble(model):
+        return
+    all_steps = [step for _, step in ensemble_steps(model)]
+    before = _before(all_steps)
+    for tensor in sorted({one.name for one in model.config.input}):
+        readers = [index for index, step in enumerate(all_steps) if tensor in step.input_map.values()]
+        at_once = [
+            index
+            for index in readers
+            if any(one != index and one not in before[index] and index not in before[one] for one in readers)
+        ]
+        if refusing := [one for one in at_once if _can_refuse(all_steps[one].model_name, world)]:
+            names = ", ".join(repr(all_steps[one].model_name) for one in at_once)
+            who = ", ".join(repr(all_steps[one].model_name) for one in refusing)
+            yield Problem(
+                f"{names} read {tensor!r} of the request at once, and {who} can refuse it",
+                "let a first step check the request, and the others take what it gives; or run them one by one",
+                f"ensemble_scheduling.step[{refusing[0]}]",
+            )
+
+
+def _before(all_steps: list[Message]) -> list[set[int]]:
+    """For each step, the steps that are done before it begins."""
+    makers = {name: index for index, step in enumerate(all_steps) for name in step.output_map.values()}
+    before: list[set[int]] = [set() for _ in all_steps]
+    for _ in all_steps:  # as many rounds as the longest chain may need
+        for index, step in enumerate(all_steps):
+            direct = {makers[name] for name in step.input_map.values() if name in makers}
+            before[index] |= direct.union(*(before[one] for one in direct))
+    return before
+
+
+def _can_refuse(name: str, world: World) -> bool:
+    """Whether a model, or one that an ensemble needs, makes errors of its own: in a module of a version's folder."""
+    model = world.models.get(name)
+    names = {name, *needed_models(model, world)}
+    return any(_makes_errors(world.models[one]) for one in names if one in world.models)
+
+
+def _makes_errors(model: Model) -> bool:
+    if not is_python(model):
+        return False
+    folders = [model.path(str(version)) for version in model.loaded_versions]
+    modules = [f"{one}/{name}" for one in folders for name in model.tree.children(one) if name.endswith(".py")]
+    return any(model.tree.is_file(path) and b"TritonError" in model.tree.head(path, _SOURCE_BYTES) for path in modules)

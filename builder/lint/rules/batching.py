@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.lint.backend import is_ensemble
 from builder.lint.finding import LOAD_ERROR
 from builder.lint.python_model import outcome
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.core import CORE
+from builder.lint.rules.links import is_decoupled
 
 if TYPE_CHECKING:
     from builder.lint.model import Model, World
@@ -124,13 +126,13 @@ def _delays(policy: Any) -> bool:  # noqa: ANN401 - a protobuf message
     source=f"{CORE}:1502-1511,1614-1622",
 )
 def cache_fits(model: Model, world: World) -> Problems:
-    """No ``response_cache`` with ``sequence_batching`` or ``decoupled``."""
+    """No ``response_cache`` with ``sequence_batching`` or ``decoupled``, which an ensemble is through its steps."""
     if model.config is None or not model.config.response_cache.enable:
         return
     final = outcome(model, world).config or model.config
     if final.HasField("sequence_batching"):
         yield Problem("response_cache with sequence_batching", "leave response_cache out", "response_cache")
-    if model.config.model_transaction_policy.decoupled or final.model_transaction_policy.decoupled:
+    if model.config.model_transaction_policy.decoupled or is_decoupled(model, world):
         yield Problem("response_cache with a decoupled model", "leave response_cache out", "response_cache")
 
 
@@ -138,12 +140,13 @@ def cache_fits(model: Model, world: World) -> Problems:
     "C41",
     LOAD_ERROR,
     "a custom batching library is there, and not for sequences",
-    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model.",
+    why="The core opens the library at TRITON_BATCH_STRATEGY_PATH when it loads the model. A path is the machine's:"
+    " only an empty one is judged here.",
     source="core/src/backend_model.cc:183-210",
 )
 def batching_library_exists(model: Model, _world: World) -> Problems:
     """``TRITON_BATCH_STRATEGY_PATH`` without sequence batching; a relative one is relative to the server."""
-    if model.config is None or "TRITON_BATCH_STRATEGY_PATH" not in model.config.parameters:
+    if model.config is None or "TRITON_BATCH_STRATEGY_PATH" not in model.config.parameters or is_ensemble(model):
         return
     if model.config.HasField("sequence_batching"):
         yield Problem("TRITON_BATCH_STRATEGY_PATH with sequence_batching", "leave it out", "parameters")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.lint import backend
-from builder.lint.dataflow import Flow
 from builder.lint.finding import LOAD_ERROR
 from builder.lint.model import REPOSITORY
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.core import CORE
+from builder.tools import triton_ensemble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from builder.lint.dataflow import Node
     from builder.lint.model import Model, World
     from builder.lint.rule import Problems
+    from builder.tools.triton_ensemble import Refusal
 
 MANAGER: Final = "core/src/model_repository_manager/model_repository_manager.cc"
 
@@ -24,8 +24,13 @@ MANAGER: Final = "core/src/model_repository_manager/model_repository_manager.cc"
 def steps(model: Model) -> Iterator[tuple[str, Any]]:
     """(place, step) of an ensemble; nothing for another model."""
     if backend.is_ensemble(model):
-        for index, step in enumerate(model.config.ensemble_scheduling.step):
-            yield f"ensemble_scheduling.step[{index}]", step
+        yield from triton_ensemble.steps(model.config)
+
+
+def problems(refusals: Iterable[Refusal]) -> Problems:
+    """What the server refuses, as a rule reports it."""
+    for one in refusals:
+        yield Problem(one.message, one.mend, one.field)
 
 
 @model_rule(
@@ -55,12 +60,8 @@ def scheduling_is_for_ensembles(model: Model, _world: World) -> Problems:
 )
 def steps_are_complete(model: Model, _world: World) -> Problems:
     """``model_name``, ``input_map``, ``output_map`` of each step."""
-    if backend.is_ensemble(model) and not model.config.ensemble_scheduling.step:
-        yield Problem("an ensemble without a step", "add its steps", "ensemble_scheduling")
-    for place, step in steps(model):
-        for part in ("model_name", "input_map", "output_map"):
-            if not getattr(step, part):
-                yield Problem(f"a step without {part}", f"set {part}", place)
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.incomplete(model.config))
 
 
 @model_rule(
@@ -72,36 +73,8 @@ def steps_are_complete(model: Model, _world: World) -> Problems:
 )
 def tensors_flow(model: Model, _world: World) -> Problems:
     """Nothing is unused, unmade or made twice."""
-    if not backend.is_ensemble(model) or not model.config.ensemble_scheduling.step:
-        return
-    nodes = Flow.of(model.config).nodes
-    yield from _end_problems(model.config, nodes)
-    outputs = {tensor.name for tensor in model.config.output}
-    for name, node in nodes.items():
-        place = f"ensemble_scheduling.step[{(node.made_by or node.taken_by)[0]}]"
-        if len(node.made_by) > 1:
-            yield Problem(f"tensor {name!r} is made {len(node.made_by)} times", "give each its own name", place)
-        elif name not in outputs and not node.ready:
-            yield Problem(
-                f"tensor {name!r} is never made", "map an output of a step, or an input of the ensemble, to it", place
-            )
-        elif name not in outputs and not node.taken_by:
-            yield Problem(f"tensor {name!r} is never used", "leave it out of the output_map", place)
-
-
-def _end_problems(config: Any, nodes: Mapping[str, Node]) -> Problems:  # noqa: ANN401 - a protobuf message
-    for kind in ("input", "output"):
-        for index, tensor in enumerate(getattr(config, kind)):
-            if tensor.name not in nodes:
-                yield Problem(
-                    f"{kind} {tensor.name!r} is in no step's map", "leave it out, or map it", f"{kind}[{index}]"
-                )
-            elif kind == "output" and not nodes[tensor.name].ready:
-                yield Problem(
-                    f"output {tensor.name!r} cannot be made from the inputs",
-                    "map what its steps need",
-                    f"{kind}[{index}]",
-                )
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.loose_ends(model.config))
 
 
 @model_rule(
@@ -113,16 +86,8 @@ def _end_problems(config: Any, nodes: Mapping[str, Node]) -> Problems:  # noqa: 
 )
 def ensembles_run_nothing(model: Model, _world: World) -> Problems:
     """Fields that only models with a backend have."""
-    if not backend.is_ensemble(model):
-        return
-    there = {
-        "instance_group": len(model.config.instance_group) > 0,
-        "optimization": model.config.HasField("optimization"),
-        "model_warmup": len(model.config.model_warmup) > 0,
-    }
-    for part, is_there in there.items():
-        if is_there:
-            yield Problem(f"{part} in an ensemble", "leave it out, or set it in the ensemble's models", part)
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.not_for_ensembles(model.config))
 
 
 @model_rule(

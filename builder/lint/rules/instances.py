@@ -47,6 +47,8 @@ def groups_fit(model: Model, world: World) -> Problems:
         lacking = there is not None and (there == 0 or any(not 0 <= gpu < there for gpu in gpus))
         if gpus and (kind in {_CPU, _MODEL} or (kind == _AUTO and lacking)):
             yield Problem(f"{_NAMES[kind]} with gpus {gpus}", "leave gpus out", f"{place}.gpus")
+        if not 0 <= kind < len(_NAMES):  # the text format takes numbers, too, also those that have no name
+            yield Problem(f"kind {kind} is none; allowed: {', '.join(_NAMES)}", "take KIND_AUTO", f"{place}.kind")
         if kind == _GPU and lacking:
             words = f"needs the gpus {gpus}, but the" if gpus else "but the"
             yield Problem(f"KIND_GPU {words} machine has {there}", "take KIND_AUTO or KIND_CPU", place)
@@ -102,6 +104,12 @@ def warmups_fit(model: Model, world: World) -> Problems:
                     "make it a request that the model takes",
                     f"{place}.inputs",
                 )
+
+
+def is_warmed_up(model: Model) -> bool:
+    """Whether the server sends requests to a model while it loads it."""
+    samples = model.config.model_warmup if model.config is not None and not backend.is_ensemble(model) else ()
+    return any(sample.batch_size for sample in samples) and not _all_passive(model)
 
 
 def _all_passive(model: Model) -> bool:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from builder.lint import backend
-from builder.lint.dataflow import Flow, Shape, decoupled_labels
 from builder.lint.finding import LOAD_ERROR
 from builder.lint.python_model import outcome
 from builder.lint.rule import Problem, model_rule
-from builder.lint.rules.ensemble import MANAGER, needed_models, steps
+from builder.lint.rules.ensemble import MANAGER, needed_models, problems, steps
+from builder.tools import triton_ensemble
+from builder.tools.triton_ensemble import Called
+from builder.tools.triton_flow import decoupled_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from builder.lint.model import Model, World
     from builder.lint.rule import Problems
+    from builder.tools.triton_ensemble import Message
 
 UTILS: Final = "core/src/ensemble_scheduler/ensemble_utils.cc"
 _LATEST: Final = -1
 
 
-def _called(model: Model, world: World) -> Iterator[tuple[str, Any, Model, Any]]:
-    """(place, step, model, its final config) of the steps whose models and configs are known."""
+def _called(model: Model, world: World) -> list[Called]:
+    """The steps whose models and configs are known."""
+    found = []
     for place, step in steps(model):
         called = world.models.get(step.model_name)
         if called is None or called.config is None:
@@ -30,8 +32,15 @@ def _called(model: Model, world: World) -> Iterator[tuple[str, Any, Model, Any]]
         config = outcome(called, world).config
         if config is None and called.config.input and called.config.output:
             config = called.config  # its backend may complete it, and changes nothing that is there
-        if config is not None:
-            yield place, step, called, config
+        if config is not None and not _is_renamed(config, world):
+            found.append(Called(place, step, config))
+    return found
+
+
+def _is_renamed(config: Message, world: World) -> bool:
+    """Whether the server, when it completes the config, spells names anew: it leaves out what is not UTF-8."""
+    names = (tensor.name for tensor in (*config.input, *config.output))
+    return not world.options.strict and any("\ufffd" in name for name in names)
 
 
 @model_rule(
@@ -65,14 +74,8 @@ def versions_are_loaded(model: Model, world: World) -> Problems:
 )
 def batches_fit(model: Model, world: World) -> Problems:
     """``max_batch_size`` against that of each step's model."""
-    for place, step, _, config in _called(model, world):
-        if 0 < config.max_batch_size < model.config.max_batch_size:
-            limit = config.max_batch_size
-            yield Problem(
-                f"max_batch_size is {model.config.max_batch_size}, but {step.model_name!r} takes {limit}",
-                "raise the model's, or lower the ensemble's",
-                place,
-            )
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.batches_that_do_not_fit(model.config, _called(model, world)))
 
 
 @model_rule(
@@ -84,26 +87,7 @@ def batches_fit(model: Model, world: World) -> Problems:
 )
 def maps_fit(model: Model, world: World) -> Problems:
     """Keys of ``input_map`` and ``output_map`` against the model's inputs and outputs."""
-    for place, step, _, config in _called(model, world):
-        inputs, outputs = [one.name for one in config.input], [one.name for one in config.output]
-        for part, names in (("input", inputs), ("output", outputs)):
-            for key in sorted(getattr(step, f"{part}_map")):
-                if key not in names:
-                    yield Problem(
-                        f"{step.model_name!r} has no {part} {key!r}; it has: {', '.join(names)}",
-                        "correct the key",
-                        f"{place}.{part}_map",
-                    )
-        for tensor in config.input:
-            if not tensor.optional and tensor.name not in step.input_map:
-                yield Problem(
-                    f"the input {tensor.name!r} of {step.model_name!r} is not mapped", "add it to the input_map", place
-                )
-        for key in sorted(step.output_map):
-            if outputs.count(key) > 1:
-                yield Problem(
-                    f"{step.model_name!r} has several outputs called {key!r}", "give each its own name", place
-                )
+    yield from problems(triton_ensemble.maps_that_do_not_fit(_called(model, world)))
 
 
 @model_rule(
@@ -115,34 +99,8 @@ def maps_fit(model: Model, world: World) -> Problems:
 )
 def links_fit(model: Model, world: World) -> Problems:
     """Every use of a tensor against its first mention."""
-    if not backend.is_ensemble(model):
-        return
-    known: dict[str, Shape] = {}
-    for tensor in (*model.config.input, *model.config.output):
-        known.setdefault(tensor.name, _shape(model.name, tensor, model.config.max_batch_size, reshape=True))
-    for place, step, called, config in _called(model, world):
-        for part, mapped in (("input", step.input_map), ("output", step.output_map)):
-            for tensor in getattr(config, part):
-                if tensor.name not in mapped:
-                    continue
-                here = _shape(called.name, tensor, config.max_batch_size, reshape=False)
-                there = known.setdefault(mapped[tensor.name], here)
-                if words := _difference(model, here, there):
-                    what = f"{part} {tensor.name!r} of {called.name!r}, tensor {mapped[tensor.name]!r}"
-                    yield Problem(f"{what}: {words}", "make both sides say the same", f"{place}.{part}_map")
-
-
-def _shape(owner: str, tensor: Any, batch: int, *, reshape: bool) -> Shape:  # noqa: ANN401 - a protobuf message
-    dims = tensor.reshape.shape if reshape and tensor.HasField("reshape") else tensor.dims
-    return Shape(owner, tensor.data_type, tuple(dims), batch > 0)
-
-
-def _difference(model: Model, here: Shape, there: Shape) -> str:
-    if here.data_type != there.data_type:
-        names = model.config.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
-        said = [names.values_by_number[one.data_type].name for one in (here, there)]
-        return f"{said[0]}, but {there.owner!r} has {said[1]}"
-    return "" if here.fits(there) else f"shape {list(here.full)}, but {there.owner!r} has {list(there.full)}"
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.links_that_do_not_fit(model.config, _called(model, world)))
 
 
 @model_rule(
@@ -154,22 +112,15 @@ def _difference(model: Model, here: Shape, there: Shape) -> str:
 )
 def streams_do_not_meet(model: Model, world: World) -> Problems:
     """Tensors of one step come from one decoupled model at most."""
-    if not backend.is_ensemble(model) or not all(one.name in Flow.of(model.config).nodes for one in model.config.input):
-        return
-    _, where = decoupled_labels(model.config, _decoupled_steps(model, world))
-    if where:
-        yield Problem(
-            f"{where!r} needs tensors that come through different decoupled models, or through one and none",
-            "join them in a model of your own (BLS)",
-            "ensemble_scheduling",
-        )
+    if backend.is_ensemble(model):
+        yield from problems(triton_ensemble.streams_that_meet(model.config, _decoupled_steps(model, world)))
 
 
 def _decoupled_steps(model: Model, world: World) -> list[bool]:
-    return [_is_decoupled(world.models.get(step.model_name), world) for _, step in steps(model)]
+    return [is_decoupled(world.models.get(step.model_name), world) for _, step in steps(model)]
 
 
-def _is_decoupled(model: Model | None, world: World) -> bool:
+def is_decoupled(model: Model | None, world: World) -> bool:
     """Whether a model is decoupled; an ensemble is so through its steps alone."""
     if model is None or model.config is None:
         return False

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import posixpath
 from typing import TYPE_CHECKING, Final
 
 from builder.lint.finding import ADVICE, HOSTING_ERROR, LOAD_ERROR
-from builder.lint.graphs import BUILT_IN, DEFAULT_FILES, ONNXRUNTIME, TENSORRT, backend, graphs, headers, model_file
+from builder.lint.graphs import (
+    BUILT_IN,
+    DEFAULT_FILES,
+    ONNXRUNTIME,
+    TENSORRT,
+    backend,
+    graphs,
+    headers,
+    location,
+    model_file,
+)
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.hosts import HOSTS
 from builder.tools import releases
@@ -93,7 +102,8 @@ def readable(model: Model, _: World) -> Problems:
     "O2",
     LOAD_ERROR,
     "the files with a graph's external data are beside it, and whole",
-    why="onnxruntime reads them when it loads the graph; since 1.24 it takes no path out of the graph's folder",
+    why="onnxruntime reads them when it loads the graph, but for tensors that nothing uses; since 1.24 it takes no path"
+    " out of the graph's folder",
     source="measured with the onnxruntime wheels, see builder/lint/rules/onnx_files.py; server#5388",
 )
 def external_data(model: Model, _: World) -> Problems:
@@ -103,7 +113,7 @@ def external_data(model: Model, _: World) -> Problems:
 
 
 def _external(model: Model, graph: Graph, file: ExternalFile) -> Problems:
-    path = _location(graph, file)
+    path = location(graph.path, file)
     if not _beside(graph, file):
         yield Problem(
             f"{file.tensors} tensors lie in {file.location!r}, out of the graph's folder",
@@ -136,7 +146,7 @@ def _external(model: Model, graph: Graph, file: ExternalFile) -> Problems:
 def external_data_shipped(model: Model, _: World) -> Problems:
     for graph, header in headers(model):
         for file in header.external:
-            if not _beside(graph, file) and not model.tree.is_file(_location(graph, file)):
+            if not _beside(graph, file) and not model.tree.is_file(location(graph.path, file)):
                 yield Problem(
                     f"{file.tensors} tensors lie in {file.location!r}, which the repository does not hold",
                     "export the model again, with its data beside it",
@@ -144,12 +154,8 @@ def external_data_shipped(model: Model, _: World) -> Problems:
                 )
 
 
-def _location(graph: Graph, file: ExternalFile) -> str:
-    return posixpath.normpath(posixpath.join(graph.folder, file.location))
-
-
 def _beside(graph: Graph, file: ExternalFile) -> bool:
-    inside = _location(graph, file).startswith(f"{graph.folder}/" if graph.folder else "")
+    inside = location(graph.path, file).startswith(f"{graph.folder}/" if graph.folder else "")
     return bool(file.location) and inside and not file.location.startswith("/")
 
 

@@ -25,10 +25,14 @@ MODEL_FOLDER: Final = "$$TRITON_MODEL_DIRECTORY"
 CPU_ONLY: Final = "FORCE_CPU_ONLY_INPUT_TENSORS"
 _GZIP: Final = b"\x1f\x8b"
 _REFUSED_IN_NAMES: Final = frozenset(";|&$`<>()[]{}\\\"'*?~#!")
-_SHELL_SAFE: Final = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+_LIBRARY: Final = "libtriton_python.so"
+_ELF: Final = b"\x7fELF"
+_READ_BY_BASH: Final = re.compile(
+    r"""[\s;&|<>()'"`\\]|\$[\w{@*#?!$-]|\{[^{}]*(,|\.\.)[^{}]*\}|[^\x00-\x7f]""", re.ASCII
+)
 
 
-def _modules(model: Model, world: World) -> Iterator[tuple[str, Source]]:
+def loaded_modules(model: Model, world: World) -> Iterator[tuple[str, Source]]:
     """(path, source) of the modules of the versions that are loaded."""
     if is_python(model):
         for version in model.loaded_versions:
@@ -76,20 +80,22 @@ def versions_are_natural(model: Model, _world: World) -> Problems:
     "P9",
     LOAD_ERROR,
     "the model's file can be imported under its name",
-    why="The stub imports <version>.<file name without .py>: a name without .py, or with another dot, is no module.",
-    source="python_backend/src/pb_stub.cc:2000-2035",
+    why="The stub imports <folder>.<file name without .py>, the folder being the one that holds the file: a name"
+    " without .py, another dot in either, or a file that is called as its folder is no module of that name.",
+    source="python_backend/src/pb_stub.cc:2000-2035; seen on server 2.51 (24.10)",
 )
 def module_has_a_name(model: Model, _world: World) -> Problems:
-    """The name ends with ``.py`` and is one word."""
-    if not is_python(model):
-        return
-    name = posixpath.basename(filename(model))
-    if not name.endswith(".py") or "." in name.removesuffix(".py") or not name.removesuffix(".py"):
-        yield Problem(
-            f"{name!r} cannot be imported; allowed: a name that ends with .py, without another dot",
-            "call it model.py",
-            "default_model_filename",
-        )
+    """The name ends with ``.py`` and is one word, and so is its folder's."""
+    for version in model.loaded_versions if is_python(model) else ():
+        folder, name = f"{version}/{filename(model)}".split("/")[-2:]
+        stem = name.removesuffix(".py")
+        if not name.endswith(".py") or "." in stem or not folder or "." in folder or folder == stem:
+            yield Problem(
+                f"{filename(model)!r} cannot be imported; allowed: a name that ends with .py, without another dot",
+                "call it model.py",
+                "default_model_filename",
+            )
+            return
 
 
 @model_rule(
@@ -101,7 +107,7 @@ def module_has_a_name(model: Model, _world: World) -> Problems:
 )
 def module_compiles(model: Model, world: World) -> Problems:
     """No syntax error."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is not None:
             yield Problem(code.error[0], "correct it", path=path, line=code.error[1])
 
@@ -115,7 +121,7 @@ def module_compiles(model: Model, world: World) -> Problems:
 )
 def module_has_the_class(model: Model, world: World) -> Problems:
     """The name is bound in the module."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is None and code.has_model is False:
             yield Problem("it defines no TritonPythonModel", "name the class so", path=path)
 
@@ -129,7 +135,7 @@ def module_has_the_class(model: Model, world: World) -> Problems:
 )
 def class_can_execute(model: Model, world: World) -> Problems:
     """``execute`` is bound in the class."""
-    for path, code in _modules(model, world):
+    for path, code in loaded_modules(model, world):
         if code.error is None and code.has_execute is False:
             yield Problem("TritonPythonModel has no execute", "add execute(self, requests)", path=path)
 
@@ -199,15 +205,16 @@ def environment_exists(model: Model, _world: World) -> Problems:
     "P12",
     LOAD_ERROR,
     "a Python model's path has no character that a shell reads",
-    why="The backend hands it to bash without quotes; the stub then does not start, and the server waits without end.",
-    source="python_backend/src/stub_launcher.cc (Launch: bash -c)",
+    why="The backend hands it to bash without quotes; the stub then does not start, and the server waits without end. A"
+    " letter beyond ASCII is refused by the stub.",
+    source="python_backend/src/stub_launcher.cc (Launch: bash -c); seen on server 2.51 (24.10)",
     releases="<25.08",
 )
 def path_is_plain(model: Model, _world: World) -> Problems:
     """The folder's name and the file's."""
     if is_python(model):
         for name in (model.name, filename(model)):
-            if not _SHELL_SAFE.fullmatch(name):
+            if _READ_BY_BASH.search(name):
                 allowed = "letters, digits and @%+=:,./-_"
                 yield Problem(f"{name!r} holds a character that the shell reads; allowed: {allowed}", "rename it")
 
@@ -234,11 +241,14 @@ def names_are_plain(model: Model, _world: World) -> Problems:
     "P13",
     LOAD_ERROR,
     "a Python model's runtime is the Python backend's library",
-    why="The core looks for another library in vain.",
+    why="The core looks for another library in vain, unless the model's folder has it.",
     source="core/src/backend_model.cc:320-385",
 )
 def runtime_is_known(model: Model, _world: World) -> Problems:
-    """``runtime`` is empty or ``libtriton_python.so``."""
+    """``runtime`` is empty, ``libtriton_python.so`` or a library in the model's folder or a version's."""
     runtime = model.config.runtime if is_python(model) else ""
-    if runtime not in {"", "libtriton_python.so"} and not model.has(runtime):
+    if runtime in {"", _LIBRARY, f"./{_LIBRARY}", f"../python/{_LIBRARY}"}:
+        return
+    places = [f"{version}/{runtime}" for version in model.loaded_versions] + [runtime]
+    if not any(model.has(place) and model.read(place, len(_ELF)) == _ELF for place in places):
         yield Problem(f"runtime is {runtime!r}; allowed: libtriton_python.so", "leave runtime out", "runtime")

@@ -190,7 +190,7 @@ def on_gpu(model: Model, _: World) -> Problems:
         return
     multi_device = (parameter(model.config, "enable_multi_device") or "").lower() in {"true", "1"}
     for index, group in enumerate(model.config.instance_group):
-        kind = group.DESCRIPTOR.enum_types_by_name["Kind"].values_by_number[group.kind].name
+        kind = {group.KIND_CPU: "KIND_CPU", group.KIND_MODEL: "KIND_MODEL"}.get(group.kind, "")
         if kind == "KIND_CPU" or (kind == "KIND_MODEL" and not multi_device):
             yield Problem(f"instance_group has {kind}", "write kind: KIND_GPU", f"instance_group[{index}].kind")
 

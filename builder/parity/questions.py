@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from builder.artifacts import LENGTHS, TokenizerFiles
 from builder.errors import ModelError
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from builder.artifacts import ImageFiles, Reference, Sample
-    from builder.tools.onnxruntime import Session
     from builder.tools.opaque import Array
 
 _TOKENS_PER_BATCH: Final = 2048
 
 Texts = tuple[str, ...]
+
+
+class Model(Protocol):
+    """What can be asked: a session of onnxruntime, an engine on its GPU."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+        """The named outputs, FP32 [batch, …], for inputs by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,13 @@ class Questions:
         """The inputs of all batches."""
         return [batch.inputs for batch in self.batches]
 
-    def ask(self, session: Session) -> dict[str, Array]:
+    def ask(self, model: Model) -> dict[str, Array]:
         """The model's answers, in the order of the samples; behind a sample's own tokens, zeros."""
         import numpy as np
 
         rows: dict[int, dict[str, Array]] = {}
         for batch in self.batches:
-            answer = session.run(batch.inputs, self.outputs)
+            answer = model.run(batch.inputs, self.outputs)
             for place, sample in enumerate(batch.samples):
                 rows[sample] = {name: values[place] for name, values in answer.items()}
         in_order = {name: [rows[sample][name] for sample in range(self.count)] for name in self.outputs}

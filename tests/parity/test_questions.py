@@ -12,7 +12,7 @@ import pytest
 from builder.artifacts import ImageFiles, Reference, TokenizerFiles
 from builder.core.digest import describe_folder
 from builder.errors import ModelError
-from builder.optimise.questions import calibration, questions
+from builder.parity.questions import calibration, questions
 from builder.tools.safetensors_values import save_arrays
 from tests.optimise.models import SAMPLES, make_tokens
 
@@ -49,7 +49,7 @@ def test_texts_of_one_length_share_a_batch_and_answers_keep_their_order(tokens: 
     made = reference(tmp_path / "r", {"LOGITS": np.zeros((4, 5, 1), "f"), "lengths": lengths}, TEXTS)
     asked = questions(made, tokens)
     assert all(len({len(row) for row in batch.inputs["input_ids"]}) == 1 for batch in asked.batches)
-    answers = asked.ask(Echo())["LOGITS"][..., 0]  # type: ignore[arg-type]
+    answers = asked.ask(Echo())["LOGITS"][..., 0]
     assert answers.shape == (4, max(batch.inputs["input_ids"].shape[1] for batch in asked.batches))
     assert np.array_equal(answers[0], answers[2])
     assert not np.array_equal(answers[0], answers[1])
@@ -92,5 +92,5 @@ def test_images_are_asked_as_the_probes_hold_them(tmp_path: Path) -> None:
     }
     asked = questions(reference(tmp_path / "r", arrays), ImageFiles({}, 2, 2))
     assert asked.count == 5
-    answers = asked.ask(Echo())["LOGITS"]  # type: ignore[arg-type]
+    answers = asked.ask(Echo())["LOGITS"]
     assert np.array_equal(answers, asked.expected["LOGITS"])
