@@ -77,6 +77,7 @@ def test_what_is_refused_says_why_and_spoils_nobody_else(bench: Bench) -> None:
         caught.value
     )
     assert "profile 0: 'A' must be [1..2, 1..4]" in str(caught.value)
+    bench.settled("refusing", 1)
     answers, executions = bench.ask_at_once("refusing", [numbers(1, 4, 2**40), numbers(1, 4, 7)])
     assert executions == 1
     assert "'A' has a number beyond INT32" in str(answers[0])
