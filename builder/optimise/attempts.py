@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -36,8 +35,12 @@ _SHARES: Final = (0.05, 0.2)
 CALIBRATION_FILE: Final = "calibration.json"
 """Scales that were found on the samples, beside an INT8 model for TensorRT."""
 
-_KEPT_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.3)
+_KEPT_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Of the weights of matrix products, how many stay as they are where the others are INT8: each share once."""
+
+_MARGIN: Final = 0.01
+"""By how much more neighbours must be kept by the samples that settings are chosen by: other texts, and another version
+of onnxruntime (seen: 0.959 in one, 0.948 in the other), move one text in a hundred."""
 
 _MEASURED_BATCHES: Final = 8
 """Batches that tell which operations do damage."""
@@ -138,21 +141,18 @@ def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iter
         what = f"{INT8}, without the worst {len(kept)} matrix products" if kept else INT8
         attempt, plain = quantised(what, kept)
         answers = shop.chosen_by.ask(Session(attempt.runnable))
-        limits = _with_margin(tolerances, shop)
+        limits = _with_margin(tolerances)
         seen = entry(f"{what} (calibration)", shop.questions.metric, shop.chosen_by.expected, answers, limits)
         yield replace(attempt, ledger=(seen,))
         worst = worst or _worst(shop, made, plain)
 
 
-def _with_margin(tolerances: Mapping[str, float], shop: Workshop) -> dict[str, float]:
-    """What samples of their own are held to: a share of n samples is known to its standard error, and no better.
-
-    Other texts would fall below the limit half of the time if these just reached it.
-    """
-    if NEIGHBOURS not in tolerances or shop.chosen_by is shop.questions:
-        return dict(tolerances)
-    share = tolerances[NEIGHBOURS]
-    return {**tolerances, NEIGHBOURS: share + math.sqrt(share * (1 - share) / shop.chosen_by.count)}
+def _with_margin(tolerances: Mapping[str, float]) -> dict[str, float]:
+    """What the samples that settings are chosen by are held to."""
+    held = dict(tolerances)
+    if NEIGHBOURS in held:
+        held[NEIGHBOURS] = min(1.0, held[NEIGHBOURS] + _MARGIN)
+    return held
 
 
 def _for_cpu(shop: Workshop, made: Sequence[Product]) -> _Quantise:
