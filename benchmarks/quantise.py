@@ -148,8 +148,8 @@ def _peers(fp32: Path, folder: Path) -> dict[str, Path]:
     made = {name: folder / name for name in _PEERS}
     for path in made.values():
         path.mkdir()
-    quantize_dynamic(plain, made["dynamic"] / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
     logging.disable(logging.INFO)  # a line for each node
+    quantize_dynamic(plain, made["dynamic"] / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
     for size in (128, 32):
         model = onnx_proto.load(plain)
         quantiser = MatMulNBitsQuantizer(model, bits=8, block_size=size, is_symmetric=True, accuracy_level=4)
