@@ -73,7 +73,7 @@ class Expect:
 
     plan: PipelinePlan
     name: ClassVar[str] = "expected"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: ExpectedInputs) -> Mapping[str, Json]:

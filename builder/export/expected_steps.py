@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import InternalError, ModelError
+from builder.export.expected_spans import Read, best_answer
 from builder.tools import files, user_step
 from builder.tools.tensors import bytes_array
 
@@ -189,45 +190,26 @@ _RULES: Final[dict[str, Callable[[list[Array]], Array]]] = {"mean": _mean, "max"
 
 
 def _spans(step: StepPlan, inputs: Tensors, around: Around, mistake: str) -> Tensors:
-    """As ``pipeline("question-answering")`` of transformers 4 did, for a context that fits: every span is tried."""
+    """As ``pipeline("question-answering")`` of transformers 4 did, for a context that fits."""
     import numpy as np
 
     tokenizer = around.models[step.options["model"]].tokenizer
     names = ("END_LOGITS", "START_LOGITS") if mistake == SWAPPED_ENDS else ("START_LOGITS", "END_LOGITS")
-    columns = (inputs[names[0]], inputs[names[1]], inputs["OFFSETS"], inputs["SEQUENCE_IDS"])
+    texts = _texts(inputs["TEXT_PAIR"])
+    words = inputs.get("WORD_IDS", [None] * len(texts))  # without them answers are no whole words
+    columns = (inputs[names[0]], inputs[names[1]], inputs["OFFSETS"], inputs["SEQUENCE_IDS"], words)
+    longest, has_nothing = step.options["max_answer_length"], tokenizer.cls_token_id is not None
     outputs: Tensors = {"ANSWER": [], "SCORE": [], "START": [], "END": []}
-    for index, (context, *row) in enumerate(zip(_texts(inputs["TEXT_PAIR"]), *columns, strict=True)):
-        if not (row[3] == 1).any():
+    for index, (context, starts, ends, *places) in enumerate(zip(texts, *columns, strict=True)):
+        read = Read(context, *places)
+        if not (read.sequence == 1).any():
             raise ModelError(f"step {step.name!r}: sample {index + 1}: no token of TEXT_PAIR fits beside TEXT")
-        length, has_nothing = step.options["max_answer_length"], tokenizer.cls_token_id is not None
-        score, start, end = _best_span(row[0], row[1], row[2], row[3], length, has_nothing)
-        outputs["ANSWER"].append(bytes_array([context[start:end].encode()]))
-        outputs["SCORE"].append(np.array([score], np.float32))
-        outputs["START"].append(np.array([start], np.int64))
-        outputs["END"].append(np.array([end], np.int64))
+        found = best_answer(starts, ends, read, longest, has_nothing=has_nothing)
+        outputs["ANSWER"].append(bytes_array([context[found.start : found.end].encode()]))
+        outputs["SCORE"].append(np.array([found.score], np.float32))
+        outputs["START"].append(np.array([found.start], np.int64))
+        outputs["END"].append(np.array([found.end], np.int64))
     return outputs
-
-
-def _best_span(
-    starts: Array, ends: Array, offsets: Array, sequence: Array, longest: int, has_nothing: bool
-) -> tuple[float, int, int]:
-    """Score, first and last character of the most probable span of the context.
-
-    Where the tokenizer begins with a token that stands for "no answer", it has its share of the probability.
-    """
-    import numpy as np
-
-    masked = sequence != 1
-    if has_nothing and sequence[0] == -1:
-        masked[0] = False
-    first, last = (np.exp(np.where(masked, -np.inf, logits.astype(np.float64))) for logits in (starts, ends))
-    first, last = first / first.sum(), last / last.sum()
-    first[sequence != 1] = last[sequence != 1] = 0.0
-    scores = np.tril(np.triu(np.outer(first, last)), longest - 1)
-    begin, end = map(int, np.unravel_index(scores.argmax(), scores.shape))
-    if not scores.max():  # nothing is left to the context
-        begin = end = int((sequence == 1).argmax())
-    return float(scores[begin, end]), int(offsets[begin, 0]), int(offsets[end, 1])
 
 
 def _entities(step: StepPlan, inputs: Tensors, around: Around, mistake: str) -> Tensors:
