@@ -23,6 +23,7 @@ from builder.package import Pack, describe_composed, describe_model, gates
 from builder.package.composition import CompositionInputs, Packed, package_composition
 from builder.package.own import own_steps
 from builder.pipeline import SHARED, Surroundings, export_nodes, exported, proof_of, selected_targets
+from builder.recipe.tasks import REQUIRED, TASKS
 from builder.verify import Judge, Measure, load_rows
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def _parts(model: Model, made: Mapping[str, Any]) -> ModelParts:
 def _shared(recipe: Composed, surroundings: Surroundings) -> list[Node]:
     """What is done for all targets: what the whole should answer."""
     plan = plan_of(recipe, declared_dag(recipe))
-    samples, own = load_rows(recipe.verify.samples, plan.inputs), own_steps(recipe, surroundings.cache)
+    questions = any(TASKS[model.task].pairs == REQUIRED for model in recipe.models.values())
+    samples = load_rows(recipe.verify.samples, plan.inputs, questions=questions)
+    own = own_steps(recipe, surroundings.cache)
 
     def expected(made: Values) -> tuple[Any, Any]:
         models = {name: _parts(model, of_model(made, name)) for name, model in recipe.models.items()}

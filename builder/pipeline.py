@@ -31,7 +31,7 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, only_python, package
-from builder.recipe.tasks import IMAGE, NEIGHBOURS, TASKS
+from builder.recipe.tasks import IMAGE, NEIGHBOURS, REQUIRED, TASKS
 from builder.targeting import SHORTEST
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
 
@@ -174,8 +174,12 @@ def _export_images(make: _Maker, surroundings: Surroundings) -> list[Node]:
 
 def _export_text(make: _Maker, surroundings: Surroundings) -> list[Node]:
     recipe, task = make.recipe, make.recipe.task
-    short_first = TASKS[task].truncation == "only_second"
-    samples = load_samples(recipe.verify.samples, text_pair=recipe.inputs.text_pair, short_first=short_first)
+    samples = load_samples(
+        recipe.verify.samples,
+        text_pair=recipe.inputs.text_pair,
+        questions=TASKS[task].pairs == REQUIRED,
+        short_first=TASKS[task].truncation == "only_second",
+    )
 
     def refer(made: Values) -> tuple[Any, Any]:
         shapes = recipe.shapes

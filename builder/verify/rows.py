@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from builder.artifacts import Row
 from builder.errors import UserError
 from builder.tools.tensors import array_of
-from builder.verify.samples import DEFAULT_SAMPLES, read_lines, read_samples
+from builder.verify.samples import load_samples, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _TEXTS: Final = ("TEXT", "TEXT_PAIR")
 _FEWEST: Final = 2
 
 
-def load_rows(path: Path | None, tensors: Sequence[RequestTensor]) -> tuple[Row, ...]:
+def load_rows(path: Path | None, tensors: Sequence[RequestTensor], *, questions: bool = False) -> tuple[Row, ...]:
     """Reads the samples of a pipeline.
 
     A ``.jsonl`` file has one object per line, with the tensors by name: ``{"TEXT": "…", "IMAGE": "cat.jpg"}``, where
@@ -37,13 +37,14 @@ def load_rows(path: Path | None, tensors: Sequence[RequestTensor]) -> tuple[Row,
     Args:
         path: the file; None: texts and images that ship with tritonsmith.
         tensors: what clients send.
+        questions: whether TEXT is a question to TEXT_PAIR, for some model; then such pairs ship, too.
 
     Raises:
         UserError: the file cannot be read, a sample is not as it must be (with ``file:line``), or samples are needed
             and none are given.
     """
     if path is None:
-        return _shipped(tensors)
+        return _shipped(tensors, questions)
     if path.suffix not in {".txt", ".jsonl"}:
         raise UserError(
             f"samples {path}: unknown kind of file {path.suffix!r}; allowed: .txt, .jsonl",
@@ -108,7 +109,7 @@ def _size(value: Json) -> int:
     return sum(map(_size, value)) if isinstance(value, list) else len(value) if isinstance(value, str) else 1
 
 
-def _shipped(tensors: Sequence[RequestTensor]) -> tuple[Row, ...]:
+def _shipped(tensors: Sequence[RequestTensor], questions: bool) -> tuple[Row, ...]:
     wanted = {tensor.name for tensor in tensors if not tensor.optional}
     pictures = _pictures() if _IMAGE in wanted else []
     if unknown := sorted(wanted - {*_TEXTS, *([_IMAGE] if pictures else [])}):
@@ -116,8 +117,12 @@ def _shipped(tensors: Sequence[RequestTensor]) -> tuple[Row, ...]:
             f"verify.samples: clients send {unknown[0]}, for which tritonsmith has no samples",
             mend=f'name a .jsonl file with one {{"{unknown[0]}": …}} per line under verify.samples',
         )
-    texts = [sample.text for sample in read_samples(DEFAULT_SAMPLES)]
-    columns: dict[str, list[Json]] = {"TEXT": texts, "TEXT_PAIR": [*texts[1:], texts[0]], _IMAGE: pictures}
+    texts = load_samples(None, text_pair=_TEXTS[1] in wanted, questions=questions and _TEXTS[1] in wanted)
+    columns: dict[str, list[Json]] = {
+        "TEXT": [sample.text for sample in texts],
+        "TEXT_PAIR": [sample.text_pair for sample in texts],
+        _IMAGE: pictures,
+    }
     count = max(len(columns[name]) for name in wanted)
     return tuple(
         Row({name: columns[name][index % len(columns[name])] for name in sorted(wanted)}) for index in range(count)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLES = Path(__file__).parent / "data" / "samples.jsonl"
 """Real sentences and paragraphs in some thirty languages; ``SOURCES.md`` beside it says where each comes from."""
 
+DEFAULT_PAIRS = Path(__file__).parent / "data" / "pairs.jsonl"
+"""Questions, each with a text that answers it; ``SOURCES.md`` beside it says where each comes from."""
+
 IMAGES = Path(__file__).parent / "data" / "images"
 """Small pictures made in code; ``SOURCES.md`` beside them says how."""
 
@@ -27,7 +30,9 @@ _IMAGE_KEYS = ("image", "source")
 _WRITTEN_KEYS = ("text", "text_pair", "image_base64")  # by the reference
 
 
-def load_samples(path: Path | None, *, text_pair: bool, short_first: bool = False) -> tuple[Sample, ...]:
+def load_samples(
+    path: Path | None, *, text_pair: bool, questions: bool = False, short_first: bool = False
+) -> tuple[Sample, ...]:
     """Reads samples from a ``.txt`` file (one text per line) or a ``.jsonl`` file (one object per line).
 
     An object has ``text``, and may have ``text_pair`` and ``source`` (where the text comes from: for readers only).
@@ -37,13 +42,15 @@ def load_samples(path: Path | None, *, text_pair: bool, short_first: bool = Fals
     Args:
         path: the file; None: the samples that ship with tritonsmith.
         text_pair: whether the task takes two texts.
+        questions: whether the first of them is a question to the second; then such pairs ship, too.
         short_first: of two texts that this function has paired, the shorter one comes first, as a question does.
 
     Raises:
         UserError: the file cannot be read, has no samples, or one of them is not as it must be; with ``file:line``.
     """
-    samples = _shipped() if path is None else tuple(_from_lines(path, read_lines(path)))
-    path = DEFAULT_SAMPLES if path is None else path
+    shipped = DEFAULT_PAIRS if questions else DEFAULT_SAMPLES
+    samples = _shipped(shipped) if path is None else tuple(_from_lines(path, read_lines(path)))
+    path = path or shipped
     if len(samples) < 2:
         raise UserError(
             f"{path}: {len(samples)} samples, at least 2 are needed",
@@ -61,8 +68,8 @@ def load_samples(path: Path | None, *, text_pair: bool, short_first: bool = Fals
 
 
 @cache
-def _shipped() -> tuple[Sample, ...]:
-    return tuple(_from_lines(DEFAULT_SAMPLES, read_lines(DEFAULT_SAMPLES)))
+def _shipped(path: Path) -> tuple[Sample, ...]:
+    return tuple(_from_lines(path, read_lines(path)))
 
 
 def load_images(path: Path | None) -> tuple[Sample, ...]:

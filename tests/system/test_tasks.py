@@ -26,9 +26,7 @@ name: tiny
 source: {{path: model}}
 task: {task}
 shapes: {{batch: {{max: 8}}}}
-verify: {{samples: samples.jsonl}}
 """
-PAIRS = "".join(f'{{"text": "question {n} " , "text_pair": "{"words and " * n} the end"}}\n' for n in range(1, 13))
 
 
 @pytest.mark.triton
@@ -36,7 +34,6 @@ PAIRS = "".join(f'{{"text": "question {n} " , "text_pair": "{"words and " * n} t
 @pytest.mark.parametrize("task", ["question-answering"])  # text-ranking: test_recipes.py
 def test_pairs_are_answered_as_by_transformers(task: str, tmp_path: Path) -> None:
     make_model("bert", task, tmp_path / "model")
-    (tmp_path / "samples.jsonl").write_text(PAIRS)
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(task=task))
     recipe, cache = load(tmp_path / "recipe.yaml"), settings().cache
     executor, made = Executor(Store.at(tmp_path / "store"), "test"), dict[str, Any]()

@@ -14,6 +14,7 @@ from builder.errors import UserError
 from builder.tools.tensors import array_of
 from builder.verify import load_rows, rows
 from builder.verify.rows import describe_row, read_rows, row_of, size
+from builder.verify.samples import load_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,12 @@ def test_texts_one_per_line_and_pairs_of_neighbours(tmp_path: Path) -> None:
 def test_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_rows(None, (TEXT, PAIR, HINT))
     assert len(found) > 60
-    assert found[0].tensors.keys() == {"TEXT", "TEXT_PAIR"}
+    assert found[0].tensors == {"TEXT": found[-1].tensors["TEXT_PAIR"], "TEXT_PAIR": found[1].tensors["TEXT"]}
+    asked = load_rows(None, (TEXT, PAIR, IMAGE), questions=True)
+    assert [(row.tensors["TEXT"], row.tensors["TEXT_PAIR"]) for row in asked] == [
+        (sample.text, sample.text_pair) for sample in load_samples(None, text_pair=True, questions=True)
+    ]
+    assert load_rows(None, (TEXT,), questions=True) == load_rows(None, (TEXT,))
     with pytest.raises(UserError, match="clients send WEIGHT, for which tritonsmith has no samples"):
         load_rows(None, (TEXT, WEIGHT))
     monkeypatch.setattr(rows, "DEFAULT_IMAGES", tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from builder.artifacts import Sample
 from builder.errors import UserError
-from builder.verify.samples import DEFAULT_SAMPLES, load_images, load_samples, read_samples
+from builder.verify.samples import DEFAULT_PAIRS, DEFAULT_SAMPLES, load_images, load_samples, read_samples
 
 HARD = Path(__file__).parent / "data" / "hard.jsonl"
 
@@ -39,11 +39,26 @@ def test_the_default_samples_are_of_mixed_length():
 
 
 def test_every_default_sample_has_its_source_and_every_source_a_sample():
-    lines = DEFAULT_SAMPLES.read_text(encoding="utf-8").splitlines()
-    used = {json.loads(line)["source"] for line in lines}
+    used = {line["source"] for line in lines_of(DEFAULT_SAMPLES)}
     tables = (DEFAULT_SAMPLES.parent / "SOURCES.md").read_text(encoding="utf-8").splitlines()
     stated = [line.split("`")[1] for line in tables if line.startswith("| `")]
     assert sorted(stated) == sorted(used)
+
+
+def test_the_default_questions_are_short_and_their_texts_from_the_samples_or_written_here():
+    pairs = load_samples(None, text_pair=True, questions=True)
+    assert len(pairs) == len({sample.text for sample in pairs}) == len({sample.text_pair for sample in pairs}) == 24
+    assert all(
+        len(sample.text) <= 60 and unicodedata.name(sample.text[-1]).endswith("QUESTION MARK") for sample in pairs
+    )
+    samples = {line["text"]: line["source"] for line in lines_of(DEFAULT_SAMPLES)}
+    taken = [line for line in lines_of(DEFAULT_PAIRS) if line["source"] != "own"]
+    assert [samples[line["text_pair"]] for line in taken] == [line["source"] for line in taken]
+    assert sum(len(sample.text_pair) > 1400 for sample in pairs) == 3  # what is longer than most models read
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_neighbours_are_paired_for_tasks_that_take_two_texts():
