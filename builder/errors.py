@@ -10,6 +10,7 @@ Two roots, because they mean different things to the reader:
     ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
     └── MachineError       (3)  a tool or the machine failed: disk, network, process
         ├── NetworkError        … a download or a hub
+        ├── MissingError        … no index has a package that fits
         ├── DamagedError        … a file is not what its digest says
         ├── ServerError         … tritonserver did not start, did not load, or died
         └── BlockedError   (4)  … this machine lacks what another one has: a GPU, a library
@@ -87,6 +88,10 @@ class MachineError(TritonsmithError):
 
 class NetworkError(MachineError):
     """A download or a hub failed."""
+
+
+class MissingError(MachineError):
+    """The indexes answered, and none has a package that fits."""
 
 
 class DamagedError(MachineError):

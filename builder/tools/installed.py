@@ -40,6 +40,11 @@ def folder_of(distribution: str) -> Path | None:
     return None
 
 
+def names() -> set[str]:
+    """Names of all distributions that have a ``.dist-info`` folder, in lower case, with ``-``."""
+    return {name for entry in sys.path for name in _folders(entry or ".")}
+
+
 _listed: dict[str, tuple[int, dict[str, str]]] = {}
 
 

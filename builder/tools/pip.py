@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import MachineError, NetworkError
 from builder.settings import environment
+from builder.tools import pip_missing
 from builder.tools.process import Completed, run
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 1800.0
 _TALK_SECONDS = 3.0
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
-_NO_NETWORK = re.compile(
-    r"\(from versions: none\)|ConnectionError|Connection broken|Read timed out|ProxyError|HTTP error|SSLError"
-)
+_NO_NETWORK = re.compile(r"ConnectionError|Connection broken|Read timed out|ProxyError|HTTP error|SSLError")
 # Settings of the user's pip that make no sense for what we do; all others hold. pip takes an empty one for none.
 _NEUTRAL = {
     "PIP_REQUIRE_VIRTUALENV": "0",
@@ -59,8 +58,9 @@ def download(requirement: str, folder: Path, *, options: Sequence[str] = (), pro
         progress: told of the download.
 
     Raises:
-        NetworkError: no index could be reached, or none has the package.
-        MachineError: no file of it fits this machine, or pip failed.
+        NetworkError: no index could be reached.
+        MissingError: none has the package, that version, or a wheel of it for this machine.
+        MachineError: pip failed.
     """
     arguments = ["download", "--no-deps", "--only-binary=:all:", *options, "--dest", str(folder), requirement]
     _pip(arguments, (requirement,), progress)
@@ -73,8 +73,9 @@ def download_all(
     """Fetches wheels and those that they need, into ``folder`` (empty); sorted by name.
 
     Raises:
-        NetworkError: no index could be reached, or none has a package.
-        MachineError: no file of one fits the machine that the options name, or pip failed.
+        NetworkError: no index could be reached.
+        MissingError: none has a package, that version, or a wheel of it for the machine that the options name.
+        MachineError: pip failed.
     """
     arguments = ["download", "--only-binary=:all:", *options, "--dest", str(folder), *requirements]
     _pip(arguments, requirements, progress)
@@ -85,8 +86,9 @@ def install(requirements: Sequence[str], python: Path, *, progress: Progress | N
     """Installs exactly these wheels, without dependencies, into the environment of ``python``.
 
     Raises:
-        NetworkError: no index could be reached, or none has the package.
-        MachineError: no file of it fits this machine, or pip failed.
+        NetworkError: no index could be reached.
+        MissingError: none has the package, that version, or a wheel of it for this machine.
+        MachineError: pip failed.
     """
     arguments = ["--python", str(python), "install", "--no-deps", "--only-binary=:all:", *requirements]
     _pip(arguments, requirements, progress)
@@ -94,16 +96,26 @@ def install(requirements: Sequence[str], python: Path, *, progress: Progress | N
 
 def _pip(arguments: Sequence[str], requirements: Sequence[str], progress: Progress | None) -> None:
     what = f"pip: {' '.join(requirements)}"
-    done = run(
+    done = _run(arguments, what, _listener(requirements[0], progress))
+    if done.returncode == 0:
+        return
+    if pip_missing.is_missing(done.stderr) and not _NO_NETWORK.search(done.stderr):
+        # Whether an index said so, or did not answer, it tells only when it is asked to tell more.
+        asked = _run([*arguments, "-vv", "--retries=0"], what, lambda _: None)
+        if asked.returncode != 0 and (error := pip_missing.explain(what, asked, arguments)):
+            raise error
+    raise _error(what, done)
+
+
+def _run(arguments: Sequence[str], what: str, on_line: Callable[[str], None]) -> Completed:
+    return run(
         [sys.executable, "-m", "pip", *arguments],
         what=what,
         timeout_seconds=TIMEOUT_SECONDS,
         env={**environment(), **_NEUTRAL},
         check=False,
-        on_line=_listener(requirements[0], progress),
+        on_line=on_line,
     )
-    if done.returncode != 0:
-        raise _error(what, done)
 
 
 def _listener(what: str, progress: Progress | None) -> Callable[[str], None]:
@@ -134,10 +146,8 @@ def _error(what: str, done: Completed) -> MachineError:
             f"{what}: this Python ({sys.executable}) has no pip",
             mend=f"run {sys.executable} -m ensurepip, or install pip into this environment",
         )
-    if _NO_NETWORK.search(done.stderr):
+    if _NO_NETWORK.search(done.stderr) or pip_missing.is_missing(done.stderr):
         return NetworkError(text, mend="check the network, or pip's settings: index-url, proxy (pip config list)")
-    if "No matching distribution" in done.stderr:
-        return MachineError(text, mend="there is no wheel of it for this Python on this machine: use another Python")
     if "No space left on device" in done.stderr or "Errno 28" in done.stderr:
         return MachineError(f"{what}: no space left on the disk", mend="free some space, or set TRITONSMITH_CACHE")
     return MachineError(text)

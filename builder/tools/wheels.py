@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
-from builder.errors import InternalError, MachineError, NetworkError, UserError
+from builder.errors import InternalError, MachineError, MissingError, UserError
 from builder.tools import installed
 from builder.tools.archive_names import check_name
 from builder.tools.atomic import disk_error, publish
@@ -96,7 +96,7 @@ def fetch(wanted: Wanted, cache: Path, *, progress: Progress | None = None) -> F
         progress: told of the download.
 
     Raises:
-        NetworkError: no index could be reached, or none has it.
+        NetworkError: no index could be reached.
         MachineError: there is no such wheel for the serving machine, pip failed, or the disk is full.
     """
     wheels = cache / "wheels"
@@ -124,9 +124,10 @@ def fetch_all(
         progress: told of the downloads.
 
     Raises:
-        UserError: a package needs another one that is not asked for; the message names it with its version.
-        NetworkError: no index could be reached, or none has it.
-        MachineError: there is no such wheel for the serving machine, pip failed, or the disk is full.
+        UserError: there is no such package, version or wheel for the serving machine; or a package needs another one
+            that is not asked for: the message names it with its version.
+        NetworkError: no index could be reached.
+        MachineError: pip failed, or the disk is full.
     """
     asked = [sorted(map(str.lower, requirements)), list(python), list(PLATFORMS_OF_CODE)]
     folder = cache / "wheel-sets" / hashlib.sha256(json.dumps(asked).encode()).hexdigest()
@@ -163,7 +164,10 @@ def _download_all(
     options = [f"--python-version={python[0]}.{python[1]}", "--implementation=cp"]
     options += [f"--abi={abi}" for abi in (f"cp{python[0]}{python[1]}", "abi3", "none")]
     options += [f"--platform={platform}" for platform in PLATFORMS_OF_CODE]
-    paths = pip.download_all(requirements, folder, options=options, progress=progress)
+    try:
+        paths = pip.download_all(requirements, folder, options=options, progress=progress)
+    except MissingError as error:  # the recipe asks for it
+        raise UserError(error.message, mend=error.mend) from error
     asked = {_canonical(requirement) for requirement in requirements}
     pins = ["{}=={}".format(*path.name.split("-")[:2]).replace("_", "-") for path in paths]
     if missing := [pin for pin in pins if _canonical(pin) not in asked]:
@@ -244,11 +248,7 @@ def _ask_pip(wanted: Wanted, folder: Path, progress: Progress | None) -> Path:
     options += [f"--platform={platform}" for platform in PLATFORMS]
     try:
         return pip.download(wanted.requirement, folder, options=options, progress=progress)
-    except NetworkError:
-        raise
-    except MachineError as error:
-        if "No matching distribution" not in error.message:
-            raise
+    except MissingError as error:
         # pip's own advice is about this machine; the wheel is for another.
         raise MachineError(
             error.message,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import MachineError, NetworkError
+from builder.errors import MachineError, MissingError, NetworkError
 from builder.tools import pip
 
 
@@ -96,10 +96,34 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_no_network(index: Path, tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match=r"pip: tiny==1.0: Could not find a version .*from versions: none") as caught:
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tyny", "pip config list says which"), ("Hypothesys", "did you mean hypothesis?")]
+)
+def test_a_mistyped_name_is_not_the_networks_fault(index: Path, tmp_path: Path, name: str, hint: str) -> None:
+    wanted = rf"^pip: {name}==1.0: no index has a package named {name} \(looked for Python 3.12 on Linux x86-64\)"
+    options = ["--python-version=3.12", "--platform=manylinux_2_28_x86_64"]
+    with pytest.raises(MissingError, match=wanted) as caught:
+        pip.download(f"{name}==1.0", tmp_path / "to", options=options)
+    assert hint in caught.value.mend
+
+
+def test_a_package_for_other_machines_alone(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, "tiny", "1.0", tag="cp39-cp39-win_amd64")
+    with pytest.raises(
+        MissingError, match=r"there is tiny, but no wheel of tiny==1\.0 for Python 3\.\d+ on this machine"
+    ):
         pip.download("tiny==1.0", tmp_path / "to")
-    assert "pip config list" in caught.value.mend
+
+
+def test_an_index_that_knows_no_such_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_address[1]}/")
+        with pytest.raises(MissingError, match="no index has a package named tiny"):
+            pip.download("tiny==1.0", tmp_path / "to")
+        server.shutdown()
 
 
 def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,16 +131,17 @@ def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # the discard port: nobody listens
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(NetworkError):
+    with pytest.raises(NetworkError) as caught:
         pip.download("tiny==1.0", tmp_path / "to")
+    assert "pip config list" in caught.value.mend
 
 
 def test_a_version_that_is_not_there_is_not_the_networks_fault(index: Path, tmp_path: Path) -> None:
     make_wheel(index, "tiny", "1.0")
-    with pytest.raises(MachineError, match=r"from versions: 1.0") as caught:
+    make_wheel(index, "tiny", "1.9")
+    with pytest.raises(MissingError, match=r"no wheel of tiny==2\.0 for .*; the newest of it are 1\.0, 1\.9") as caught:
         pip.download("tiny==2.0", tmp_path / "to")
-    assert not isinstance(caught.value, NetworkError)
-    assert "no wheel of it for this Python" in caught.value.mend
+    assert caught.value.mend == "write tiny==1.0, or another that there is; or correct the name"
 
 
 def test_a_python_without_pip(tmp_path: Path) -> None:
