@@ -295,6 +295,17 @@ def test_what_a_server_has_to_load_is_told(built: Built, tmp_path: Path) -> None
     assert set(serving.loadable(tmp_path)) == set(wanted)  # nobody says it: all ensembles
 
 
+def test_packages_that_fetch_something_are_told_of_once(
+    folder: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for package in ("nltk==3.9.1", "idna==3.10"):
+        (folder / "fetching.yaml").write_text(PICK.replace("idna==3.10", package))
+        recipe: Any = load(folder / "fetching.yaml")
+        composition.nodes(recipe, (), Surroundings(settings().cache, store.ingest))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages[0].startswith("step 'language': nltk finds no corpora")
+
+
 def test_instances_and_threads_are_shared(built: Built) -> None:
     def config(name: str, model: str) -> str:
         return built.configs[name].files[f"{model}/config.pbtxt"].path.read_text()

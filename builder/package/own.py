@@ -5,6 +5,7 @@ Who answers the samples without Triton runs them, too.
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +14,7 @@ from builder.artifacts import OwnSteps
 from builder.core.digest import describe_folder
 from builder.errors import InternalError
 from builder.package.user_step import UserStep, user_steps, write_environment, write_user_step
+from builder.tools import fetching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from builder.artifacts import File, Json
     from builder.recipe.composed import Composed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,14 @@ class Own:
 
 
 def own_steps(recipe: Composed, cache: Path) -> Own | None:
-    """The stage for a recipe; None where it has no step of the user's own.
+    """The stage for a recipe; None where it has no step of the user's own. Tells of packages that fetch something.
 
     Raises:
         UserError: a file cannot be used.
     """
     steps = user_steps(recipe)
+    for name, step in steps.items():
+        packages = [requirement.partition("==")[0] for requirement in step.requirements]
+        for found in fetching.advice(packages, step.file.read_text(encoding="utf-8", errors="replace")):
+            log.warning("step %r: %s %s: %s (%s)", name, found.name, found.what, found.mend, found.source)
     return Own(steps, cache) if steps else None

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Final
 
 from builder.errors import RecipeError
+from builder.package.user_downloads import downloads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -16,13 +17,9 @@ if TYPE_CHECKING:
 OURS: Final = ("model.py", "tritonsmith_step.py", "settings.json")
 
 _MEND: Final = (
-    "a served archive has all that it needs: put the files beside the step (its folder is what Step.__init__ gets), "
-    "or name the package under requirements"
+    "a served archive has all that it needs: bring the files in a package that is named under requirements, "
+    "or in a packed environment"
 )
-_DOWNLOADS: Final = frozenset({"hf_hub_download", "snapshot_download", "load_dataset", "cached_path", "urlretrieve"})
-_FETCHERS: Final = frozenset({"urllib", "urllib3", "requests", "httpx", "wget", "gdown"})
-_OF_MODULES: Final = frozenset({"nltk.download", "torch.hub.load", "spacy.cli.download", "gdown.download"})
-_ONCE: Final = frozenset({"__init__", "__new__"})
 
 
 def check_user_file(path: Path, step: PythonStep) -> None:
@@ -41,11 +38,11 @@ def check_user_file(path: Path, step: PythonStep) -> None:
         raise RecipeError(f"{path}: {error.strerror}") from error
     except ValueError as error:  # a NUL in it
         raise RecipeError(f"{path}:1: {error}") from error
-    downloads = [*_downloads(tree)]
-    found = [*_entry(tree, step), *downloads]
+    fetched = [*downloads(tree)]
+    found = [*_entry(tree, step), *fetched]
     if found:
         lines = "\n".join(f"{path}:{line}: {words}" for line, words in sorted(found))
-        raise RecipeError(lines, mend=_MEND if downloads else "")
+        raise RecipeError(lines, mend=_MEND if fetched else "")
 
 
 def _entry(tree: ast.Module, step: PythonStep) -> Iterator[tuple[int, str]]:
@@ -95,46 +92,3 @@ def _bound(tree: ast.Module) -> set[str]:
         if isinstance(target, ast.Name)
     }
     return imported | assigned
-
-
-def _downloads(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Calls that fetch something: a model by its name anywhere; anything while the step is loaded."""
-    loading = {id(node) for node in _while_loading(tree)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = _dotted(node.func)
-            last = name.rpartition(".")[2]
-            if last == "from_pretrained" and (asked := _hub_name(node)):
-                yield node.lineno, f"from_pretrained({asked!r}) would download a model when it is served"
-            elif last in _DOWNLOADS or name in _OF_MODULES:
-                yield node.lineno, f"{name}() would download when it is served"
-            elif name.partition(".")[0] in _FETCHERS and id(node) in loading:
-                yield node.lineno, f"{name}() fetches something while the step is loaded"
-
-
-def _hub_name(call: ast.Call) -> str:
-    """The name of a model on a hub; empty where it is a path, or not known before it runs."""
-    if any(word.arg == "local_files_only" and getattr(word.value, "value", None) is True for word in call.keywords):
-        return ""
-    first = call.args[0] if call.args else next((word.value for word in call.keywords), None)
-    value = getattr(first, "value", None) if isinstance(first, ast.Constant) else None
-    return value if isinstance(value, str) and not value.startswith(("/", "./", "../")) else ""
-
-
-def _while_loading(tree: ast.Module) -> Iterator[ast.AST]:
-    """What runs when the file is imported, and when its class is made."""
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop()
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if function and getattr(node, "name", "") not in _ONCE:
-            continue
-        yield node
-        waiting += ast.iter_child_nodes(node)
-
-
-def _dotted(node: ast.expr) -> str:
-    """``a.b.c`` of an expression; what is before is left out where it is no name."""
-    if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}".lstrip(".")
-    return node.id if isinstance(node, ast.Name) else ""

@@ -25,6 +25,19 @@ GOOD = {
     "a model beside it": "def run(TEXT):\n    AutoModel.from_pretrained('./model')",
     "a model of any name": "def run(TEXT):\n    AutoModel.from_pretrained(FOLDER / 'model')",
     "a model that is there": "def run(TEXT):\n    AutoModel.from_pretrained('bert', local_files_only=True)",
+    "a pipeline of its own": "import transformers as t\ndef run(TEXT):\n    t.pipeline('ner', model=FOLDER)",
+    "a cache beside it": "os.environ['HF_HUB_OFFLINE'] = '1'\ndef run(TEXT):\n    AutoModel.from_pretrained('bert')",
+    "data from files": "import datasets\ndef run(TEXT):\n    datasets.load_dataset('json', data_files='a.json')",
+    "a loader of its own": "def load_dataset(name): ...\nDATA = load_dataset('x')\ndef run(TEXT): ...",
+    "a method of its own": "class Step(Base):\n    def __init__(self, *a):\n        self.cached_path('x')",
+    "a class of its own": "class Table: ...\nT = Table.from_pretrained('x')\ndef run(TEXT): ...",
+    "a repository beside it": "def run(TEXT):\n    torch.hub.load(FOLDER, 'net', source='local')",
+    "a way out": "import nltk\ndef run(TEXT):\n    try: nltk.data.find('x')\n    except OSError: nltk.download('x')",
+    "a part of an address": "import urllib.parse\nX = urllib.parse.quote('a b')\ndef run(TEXT): ...",
+    "a session": "import requests\nS = requests.Session()\ndef run(TEXT): ...",
+    "a program": "import requests\ndef run(TEXT): ...\nif __name__ == '__main__':\n    requests.get('http://x')",
+    "another program": "import subprocess\ndef run(TEXT):\n    subprocess.run(['sort', 'pipes', 'install'])",
+    "pip without an index": "import os\nos.system('pip install --no-index x')\ndef run(TEXT): ...",
     "a service that is asked": "import requests\ndef run(TEXT):\n    requests.post('http://prices')",
 }
 BAD = {
@@ -62,7 +75,9 @@ def test_what_may_not_be(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(RecipeError) as caught:
         check(tmp_path, text)
     assert caught.value.message.startswith(f"{tmp_path}/own.py:{expected}")
-    assert ("download" in expected or "fetches" in expected) == ("under requirements" in caught.value.mend)
+    assert any(word in expected for word in ("download", "fetches", "install")) == (
+        "under requirements" in caught.value.mend
+    )
 
 
 @pytest.mark.parametrize("name", ["model.py", "own.txt"])

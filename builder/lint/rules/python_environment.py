@@ -10,10 +10,10 @@ from builder.lint.finding import ADVICE, HOSTING_ERROR
 from builder.lint.graphs import backend, parameter
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.hosts import HOSTS
-from builder.tools import archive_look, releases
+from builder.tools import archive_look, fetching, releases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from builder.lint.model import Model, World
     from builder.lint.rule import Problems
@@ -93,10 +93,11 @@ def no_downloads(model: Model, _: World) -> Problems:
         return
     for version in model.loaded_versions:
         folder = model.path(str(version))
+        texts = []
         for name in model.tree.children(folder):
             path = f"{folder}/{name}"
             if name.endswith(".py") and model.tree.is_file(path):
-                text = model.tree.read_text(path)
+                texts.append(text := model.tree.read_text(path))
                 for match in _DOWNLOADS.finditer(text):
                     yield Problem(
                         f"fetches at run time: {match[0]}…",
@@ -104,6 +105,17 @@ def no_downloads(model: Model, _: World) -> Problems:
                         path=path,
                         line=text.count("\n", 0, match.start()) + 1,
                     )
+        packages = dict(_packages(model, folder))
+        for found in fetching.advice(packages, "\n".join(texts)):
+            yield Problem(f"{found.name} {found.what} ({found.source})", found.mend, path=packages[found.name])
+
+
+def _packages(model: Model, folder: str) -> Iterator[tuple[str, str]]:
+    """Packages that lie in a version's folder or in one below it: name, in lower case with ``-``, and path."""
+    for place in (folder, *(f"{folder}/{name}" for name in model.tree.children(folder))):
+        for name in model.tree.children(place):
+            if name.endswith(".dist-info"):
+                yield name.partition("-")[0].replace("_", "-").replace(".", "-").lower(), f"{place}/{name}"
 
 
 def _environment(model: Model) -> str:
