@@ -47,10 +47,10 @@ def explain(what: str, asked: Completed, arguments: Sequence[str]) -> MissingErr
     name, where = re.split("[<>=!~]", sought[1])[0], _machine(arguments)
     versions = [one for one in sought[2].split(", ") if one != "none"]
     if versions:
-        newest = ", ".join(versions[-_SHOWN:])
+        newest, near = ", ".join(versions[-_SHOWN:]), _nearest(sought[1].partition("==")[2], versions)
         return MissingError(
             f"{what}: there is no wheel of {sought[1]} for {where}; the newest of it are {newest}",
-            mend=f"write {name}=={_nearest(sought[1].partition('==')[2], versions)}, or another that there is; or correct the name",
+            mend=f"write {name}=={near}, or another that there is; or correct the name",
         )
     if _OTHER_TAGS.search(told):
         return MissingError(

@@ -96,23 +96,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("tyny", "pip config list says which"), ("Hypothesys", "did you mean hypothesis?")]
-)
-def test_a_mistyped_name_is_not_the_networks_fault(index: Path, tmp_path: Path, name: str, hint: str) -> None:
-    wanted = rf"^pip: {name}==1.0: no index has a package named {name} \(looked for Python 3.12 on Linux x86-64\)"
+def test_a_mistyped_name_is_not_the_networks_fault(index: Path, tmp_path: Path) -> None:
+    wanted = (
+        r"^pip: Hypothesys==1.0: no index has a package named Hypothesys \(looked for Python 3.12 on Linux x86-64\)"
+    )
     options = ["--python-version=3.12", "--platform=manylinux_2_28_x86_64"]
     with pytest.raises(MissingError, match=wanted) as caught:
-        pip.download(f"{name}==1.0", tmp_path / "to", options=options)
-    assert hint in caught.value.mend
-
-
-def test_a_package_for_other_machines_alone(index: Path, tmp_path: Path) -> None:
-    make_wheel(index, "tiny", "1.0", tag="cp39-cp39-win_amd64")
-    with pytest.raises(
-        MissingError, match=r"there is tiny, but no wheel of tiny==1\.0 for Python 3\.\d+ on this machine"
-    ):
-        pip.download("tiny==1.0", tmp_path / "to")
+        pip.download("Hypothesys==1.0", tmp_path / "to", options=options)
+    assert "did you mean hypothesis?" in caught.value.mend
 
 
 def test_an_index_that_knows_no_such_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
