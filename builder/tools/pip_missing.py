@@ -59,9 +59,10 @@ def explain(what: str, asked: Completed, arguments: Sequence[str]) -> MissingErr
             "pip config set global.find-links FOLDER",
         )
     close = difflib.get_close_matches(name.lower(), installed.names(), n=1, cutoff=0.8)
-    hint = f"did you mean {close[0]}?" if close else "pip config list says which indexes are asked"
+    asked_of = "name an index or a folder that has it: pip config list says which are asked"
     return MissingError(
-        f"{what}: no index has a package named {name} (looked for {where})", mend=f"correct the name; {hint}"
+        f"{what}: no index has a package named {name} (looked for {where})",
+        mend=f"correct the name: did you mean {close[0]}?" if close else f"correct the name, or {asked_of}",
     )
 
 

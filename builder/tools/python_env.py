@@ -67,7 +67,8 @@ def python_environment(
         progress: told of the downloads.
 
     Raises:
-        NetworkError: the wheels cannot be fetched.
+        NetworkError: no index could be reached.
+        MissingError: none has a wheel that is needed.
         MachineError: no Python here can run the stubs, it has no such onnxruntime, or the disk is full.
     """
     python = find_interpreter(minor)

@@ -156,7 +156,8 @@ def install(cache: Path, *, progress: Progress | None = None) -> Toolchain:
         progress: told of the download.
 
     Raises:
-        NetworkError: the wheels cannot be fetched.
+        NetworkError: no index could be reached.
+        MissingError: none has a wheel that is needed.
         MachineError: this machine cannot run them, a wheel has a wrong hash, or the disk is full.
     """
     if (installed := status(cache)) is not None:
