@@ -75,7 +75,7 @@ class Optimise:
     fallback: bool = True
     tolerances: Mapping[str, float] = field(default_factory=dict)
     name: ClassVar[str] = "optimise"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: OptimiseInputs) -> Mapping[str, Json]:
