@@ -199,8 +199,9 @@ def package_composition(recipe: Composed, target: str, cache: Path) -> PackageCo
         UserError: the target's Triton release is unknown, or a file of a step of the user's own cannot be used.
     """
     view = recipe.keyed()
-    # How an archive is proven, and what else is built from the recipe, is not in the archive.
+    # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
     view.pop("verify", None)
+    view.pop("handoff", None)
     view["targets"] = {target: view["targets"][target]}
     return PackageComposition(target, view, user_steps(recipe), serving_python(recipe.targets[target].triton), cache)
 

@@ -157,8 +157,9 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
         UserError: the target's Triton release is unknown.
     """
     view = recipe.keyed()
-    # How an archive is proven, and what else is built from the recipe, is not in the archive.
+    # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
     view.pop("verify", None)
+    view.pop("handoff", None)
     view["targets"] = {target: view["targets"][target]}
     return Package(
         target=target,

@@ -11,6 +11,7 @@ from builder.recipe.inputs import Inputs, Shapes
 from builder.recipe.schema import (
     DEFAULT_TARGETS,
     TARGET_PATTERN,
+    HandoffData,
     Name,
     Placed,
     Recipe,
@@ -100,8 +101,8 @@ class Composed(Placed):
     tuned: Reserved = None
     """Reserved: a file with settings that a sweep wrote."""
 
-    handoff: Reserved = None
-    """Reserved: how the archive is handed to a host."""
+    handoff: HandoffData = None
+    """How the archive is handed to a host: changes nothing in it."""
 
     sources: Reserved = None
     """Reserved: one archive for each of several sources."""

@@ -55,6 +55,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
     folder = path.absolute().parent
     recipe = _validate(root, data, folder, problems, {problem.path for problem in unfit})
     problems += check(View(root, data, frozenset(problem.path for problem in problems)))
+    if data.get("handoff") is not None:
+        from builder.recipe import handoff
+
+        handoff.read(data["handoff"], root, problems)
     for place in (_SAMPLES, *_calibrations(data)):
         problems += _check_samples(root, folder, place)
     if problems or recipe is None:

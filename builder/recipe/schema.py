@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PrivateAttr
 from pydantic.json_schema import GenerateJsonSchema
 
 from builder.recipe.base import Frozen, FrozenMapping, Reserved, Section, wrong
@@ -80,6 +80,9 @@ Targets = Annotated[
     FrozenMapping[TargetName, Target],
     Field(min_length=1, json_schema_extra=_at_least_one_key),
 ]
+HandoffData = dict[str, JsonValue] | None
+"""Checked by :mod:`builder.recipe.handoff`, which only those recipes import that have it: its sections take time."""
+
 DEFAULT_TARGETS: Final = Frozen({"cpu": Target(runtime="onnxruntime")})
 
 
@@ -162,8 +165,8 @@ class Recipe(Placed):
     tuned: Reserved = None
     """Reserved: a file with settings that a sweep wrote."""
 
-    handoff: Reserved = None
-    """Reserved: how the archive is handed to a host."""
+    handoff: HandoffData = None
+    """How the archive is handed to a host: changes nothing in it."""
 
     models: None = None
     """Several models in one pipeline of named steps, in place of source, task, inputs and shapes."""
@@ -188,13 +191,17 @@ def json_schema() -> dict[str, Json]:
     """
     from builder.recipe import docstrings
     from builder.recipe.composed import Composed
+    from builder.recipe.handoff import Handoff
 
     roots = []
-    for root in (Recipe, Composed):
+    for root in (Recipe, Composed, Handoff):
         docstrings.describe(root)
         roots.append(root.model_json_schema(schema_generator=_SchemaGenerator))
-    single, composed = roots
-    definitions = {**composed.pop("$defs"), **single.pop("$defs")}
+    single, composed, handoff = roots
+    definitions = {**handoff.pop("$defs"), **composed.pop("$defs"), **single.pop("$defs"), "Handoff": handoff}
+    nullable = {"anyOf": [{"$ref": "#/$defs/Handoff"}, {"type": "null"}]}
+    for one in (single, composed):
+        one["properties"]["handoff"] = {**one["properties"]["handoff"], **nullable}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tritonsmith recipe",
