@@ -8,6 +8,7 @@ Two roots, because they mean different things to the reader:
     │   ├── ModelError          … the model's files, or what the recipe asks of them
     │   └── ArchiveError        … an archive or model repository
     ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
+    ├── UnverifiedError    (4)  what nobody could prove is not handed off
     └── MachineError       (3)  a tool or the machine failed: disk, network, process
         ├── NetworkError        … a download or a hub
         ├── MissingError        … no index has a package that fits
@@ -78,6 +79,12 @@ class GateError(TritonsmithError):
     """A gate failed: parity, a constraint, lint, ``--check``."""
 
     exit_code = EXIT_GATE_FAILED
+
+
+class UnverifiedError(TritonsmithError):
+    """Nobody could prove an archive, and nobody said that it may be handed off all the same."""
+
+    exit_code = EXIT_UNVERIFIED
 
 
 class MachineError(TritonsmithError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from builder import __version__
-from builder.cli import build, doctor, inspect, lint, plan, schema, serve, store, toolchain, verify
+from builder.cli import build, doctor, handoff, inspect, lint, plan, schema, serve, store, toolchain, verify
 from builder.errors import (
     EXIT_INTERNAL_ERROR,
     EXIT_INTERRUPTED,
@@ -44,6 +44,7 @@ app.command("lint")(lint.lint)
 app.command("verify")(verify.verify)
 app.command("serve")(serve.serve)
 app.command("inspect")(inspect.inspect)
+app.command("handoff")(handoff.handoff)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")

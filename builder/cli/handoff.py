@@ -1,0 +1,67 @@
+"""``tritonsmith handoff``: a release folder for a host, and sending it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from builder.artifacts import Json
+    from builder.handoff import HandedOff
+
+TO_HELP = "The host."
+OUT_HELP = "Where the release folder is made."
+RECIPE_HELP = "Take the section handoff of this file, and not that of the recipe that the archives were built from."
+SET_HELP = "Override a value of that section; may be repeated."
+UNVERIFIED_HELP = "Hand off archives that nobody could prove, too."
+INSTANCES_HELP = "A table of instance types and prices, written over tritonsmith's own."
+
+
+def handoff(  # noqa: PLR0913 - one argument for each option
+    archives: Annotated[list[Path], typer.Argument(help="Archives; what lies beside them is needed.")],
+    to: Annotated[Literal["sagemaker"], typer.Option("--to", help=TO_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help=OUT_HELP)] = Path("dist"),
+    recipe: Annotated[Path | None, typer.Option(help=RECIPE_HELP)] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
+    unverified: Annotated[bool, typer.Option("--unverified", help=UNVERIFIED_HELP)] = False,
+    instances: Annotated[Path | None, typer.Option(help=INSTANCES_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
+) -> None:
+    """Write what a host needs to serve archives: requests, a template, a client, checked offline.
+
+    Nothing is sent.
+    """
+    from builder.cli.console import console, print_json
+    from builder.handoff import hand_off
+
+    with console(verbose=verbose):
+        made = hand_off(
+            archives, out, recipe=recipe, overrides=overrides or (), unverified=unverified, instances=instances
+        )
+    if as_json:
+        print_json(_facts(made, to))
+    else:
+        _render(made)
+
+
+def _facts(made: HandedOff, to: str) -> Json:
+    return {
+        "to": to,
+        "folder": str(made.folder),
+        "uploads": [{"file": one.file, "uri": one.uri, "sha256": one.sha256} for one in made.plan.uploads],
+        "calls": [{"service": one.service, "operation": one.operation, "name": one.name} for one in made.plan.calls],
+        "advice": [{"rule": one.rule, "where": one.where, "message": one.message} for one in made.advice],
+    }
+
+
+def _render(made: HandedOff) -> None:
+    for one in made.advice:
+        typer.echo(one.text, err=True)
+    typer.echo(f"release  {made.folder}")
+    for upload in made.plan.uploads:
+        typer.echo(f"upload   {upload.uri}")
+    for call in made.plan.calls:
+        typer.echo(f"call     {call.operation} {call.name}")

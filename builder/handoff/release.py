@@ -1,0 +1,158 @@
+"""The release folder: requests as JSON, a template, a client, and RELEASE.md, with checksums of all of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from builder.core.codec import from_json, to_json
+from builder.core.digest import digest_file, digest_json
+from builder.errors import ArchiveError, disk_error
+from builder.handoff import cloudformation, letter
+from builder.handoff.plan import Plan
+from builder.package.repository import pretty
+from builder.tools.atomic import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.artifacts import Json
+    from builder.handoff.gather import Shipped
+    from builder.handoff.rule import Problem
+    from builder.tools.gpus import Instance
+
+PLAN: Final = "plan.json"
+SUMS: Final = "SHA256SUMS"
+_CLIENT: Final = Path(__file__).parent / "data" / "client.py"
+_BESIDE: Final = (".manifest.json", ".provenance.json", ".sbom.cdx.json")
+_DIGITS: Final = 12
+
+
+def write(
+    plan: Plan, shipped: Sequence[Shipped], advice: Sequence[Problem], folder: Path, instances: dict[str, Instance]
+) -> Path:
+    """Writes a release folder, whole or not at all. One that is there already is checked and left.
+
+    Args:
+        plan: what is to be sent.
+        shipped: the archives; what tells of them is copied, they are not.
+        advice: what rules have said.
+        folder: where the release folder is made; its name carries the digest of the plan.
+        instances: the known instance types, for prices.
+
+    Returns:
+        The release folder.
+
+    Raises:
+        ArchiveError: there is one of that name, and its files are not what was written.
+        MachineError: the disk is full or cannot be written.
+    """
+    data = to_json(plan)
+    name = plan.calls[0].name.rpartition("-")[0] or plan.calls[0].name
+    out = folder.absolute() / f"{name}-release-{digest_json([data, [one.text for one in advice]])[:_DIGITS]}"
+    with publish(out) as temporary:
+        if temporary is None:
+            check(out)
+        else:
+            _fill(temporary, plan, data, letter.text(plan, advice, instances))
+            _copy_beside(temporary / "archives", shipped)
+            sums = [f"{digest_file(path)}  {path.relative_to(temporary)}\n" for path in _files(temporary)]
+            (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
+    return out
+
+
+def read(folder: Path) -> Plan:
+    """The plan that a release folder holds.
+
+    Raises:
+        ArchiveError: there is none, or its files are not what was written.
+    """
+    check(folder)
+    try:
+        return from_json(Plan, _json(folder / PLAN))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArchiveError(
+            f"{folder / PLAN}: is no plan of a hand-off: {error}", mend="hand the archives off again"
+        ) from error
+
+
+def check(folder: Path) -> None:
+    """Checks that a release folder's files are those that were written.
+
+    Raises:
+        ArchiveError: one was changed, added or removed.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        stated = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        found = {str(path.relative_to(folder)): digest_file(path) for path in _files(folder) if path.name != SUMS}
+    except FileNotFoundError as error:
+        raise ArchiveError(
+            f"{folder}: is no release folder: {SUMS} is missing", mend="hand the archives off"
+        ) from error
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    changed = sorted(name for name in stated.keys() | found.keys() if stated.get(name) != found.get(name))
+    if changed:
+        raise ArchiveError(
+            f"{folder}: is not what was written: {', '.join(changed[:5])}",
+            mend="remove it, and hand the archives off again",
+        )
+
+
+def file_name(index: int, service: str, operation: str) -> str:
+    """The name of a request's file, in the order of sending: ``01-sagemaker-CreateModel.json``."""
+    return f"{index:02}-{service}-{operation}.json"
+
+
+def client_facts(plan: Plan) -> dict[str, Json]:
+    """What the client needs to know: the endpoint, and the tensors of the first archive."""
+    first = plan.archives[0]
+    endpoint = next((str(one["EndpointName"]) for one in plan.of("CreateEndpoint")), "")
+    invoke: dict[str, Json] = {}
+    if plan.multi:
+        invoke["TargetModel"] = first.file
+    elif parts := list(plan.of("CreateInferenceComponent")):
+        invoke["InferenceComponentName"] = parts[0]["InferenceComponentName"]
+    elif hosts := [one["ContainerHostname"] for one in plan.containers if "ContainerHostname" in one]:
+        modes = {one.get("InferenceExecutionConfig", {}).get("Mode") for one in plan.of("CreateModel")}
+        invoke |= {"TargetContainerHostname": hosts[0]} if modes == {"Direct"} else {}
+    kinds = {
+        one["name"]: str(one["data_type"]).removeprefix("TYPE_").replace("STRING", "BYTES") for one in first.inputs
+    }
+    outputs = [one["name"] for one in first.outputs]
+    return {"region": plan.region, "endpoint": endpoint, "invoke": invoke, "inputs": kinds, "outputs": outputs}
+
+
+def _fill(folder: Path, plan: Plan, data: Json, words: str) -> None:
+    (folder / PLAN).write_bytes(pretty(data))
+    (folder / "requests").mkdir()
+    for index, call in enumerate(plan.calls, 1):
+        path = folder / "requests" / file_name(index, call.service, call.operation)
+        path.write_bytes(pretty(call.parameters))
+    environments = [one.get("Environment", {}) for one in plan.containers]
+    (folder / "environment.json").write_bytes(pretty(environments[0] if len(environments) == 1 else environments))
+    (folder / "template.json").write_bytes(pretty(cloudformation.template(plan)))
+    (folder / "client.json").write_bytes(pretty(client_facts(plan)))
+    shutil.copyfile(_CLIENT, folder / "client.py")
+    (folder / "RELEASE.md").write_text(words, encoding="utf-8")
+
+
+def _copy_beside(folder: Path, shipped: Sequence[Shipped]) -> None:
+    folder.mkdir()
+    for one in shipped:
+        stem = one.path.name.removesuffix(".tar.gz")
+        for path in sorted(one.path.parent.glob(f"{stem}.*")):
+            if path.name.startswith(tuple(stem + suffix for suffix in _BESIDE)):  # signatures of them, too
+                shutil.copyfile(path, folder / path.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _json(path: Path) -> Json:
+    import json
+
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder.cli import main
+from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, UserError
+from builder.handoff import hand_off, release
+from builder.handoff.names import distinct, slug, with_digest
+from builder.tools import botocore_shapes
+from tests.handoff.shipping import BASE, ship
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.handoff import HandedOff
+
+ENDPOINT = {"endpoint": {"instance": "ml.c5.xlarge"}}
+
+
+def handed(folder: Path, *archives: Path, **more: Any) -> HandedOff:
+    return hand_off(archives or [ship(folder, section={**BASE, **ENDPOINT})], folder / "out", **more)
+
+
+def operations(made: HandedOff) -> list[str]:
+    return [call.operation for call in made.plan.calls]
+
+
+def test_the_manifest_brings_the_section_and_the_folder_holds_all(tmp_path: Path) -> None:
+    made = handed(tmp_path)
+    assert operations(made) == ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"]
+    assert sorted(str(path.relative_to(made.folder)) for path in made.folder.rglob("*") if path.is_file()) == [
+        "RELEASE.md",
+        "SHA256SUMS",
+        f"archives/{made.plan.uploads[0].file.removesuffix('.tar.gz')}.manifest.json",
+        "client.json",
+        "client.py",
+        "environment.json",
+        "plan.json",
+        "requests/01-sagemaker-CreateModel.json",
+        "requests/02-sagemaker-CreateEndpointConfig.json",
+        "requests/03-sagemaker-CreateEndpoint.json",
+        "template.json",
+    ]
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=made.folder, check=True)
+    assert release.read(made.folder) == made.plan
+    for call in made.plan.calls:
+        assert botocore_shapes.check(call.service, call.operation, call.parameters) == ()
+    assert json.loads((made.folder / "environment.json").read_text()) == {
+        "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "tiny",
+        "SAGEMAKER_TRITON_LOG_VERBOSE": "false",
+    }
+
+
+def test_it_is_the_same_the_second_time_and_names_follow_content(tmp_path: Path) -> None:
+    archive = ship(tmp_path, section={**BASE, **ENDPOINT})
+    first, second = handed(tmp_path, archive), handed(tmp_path, archive)
+    assert first.folder == second.folder
+    other = handed(tmp_path, archive, overrides=["handoff.sagemaker.environment.A=b"])
+    assert other.folder != first.folder
+    assert {call.name for call in first.plan.calls}.isdisjoint(call.name for call in other.plan.calls)
+    (first.folder / "RELEASE.md").write_text("changed")
+    with pytest.raises(ArchiveError, match=r"is not what was written: RELEASE\.md"):
+        handed(tmp_path, archive)
+
+
+def test_nothing_unverified_goes_out_unasked(tmp_path: Path) -> None:
+    archive = ship(tmp_path, status="unverified", section={**BASE, **ENDPOINT})
+    with pytest.raises(UnverifiedError, match="is unverified") as refused:
+        handed(tmp_path, archive)
+    assert (refused.value.exit_code, "--unverified" in refused.value.mend) == (4, True)
+    made = handed(tmp_path, archive, unverified=True)
+    assert "**unverified**" in (made.folder / "RELEASE.md").read_text()
+    failed = ship(tmp_path, "failed", status="failed", section={**BASE, **ENDPOINT})
+    with pytest.raises(GateError, match="failed its verification"):
+        handed(tmp_path, failed, unverified=True)
+
+
+@pytest.mark.parametrize("kind", ["sagemaker", "s3-prefix"])
+def test_what_was_verified_is_what_goes_out(tmp_path: Path, kind: str) -> None:
+    archive = ship(tmp_path, kind=kind, section={**BASE, **ENDPOINT})
+    assert handed(tmp_path, archive).plan.uploads[0].key.endswith(archive.name + ("/" if archive.is_dir() else ""))
+    with (archive / "tiny/1/model.py" if archive.is_dir() else archive).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(DamagedError, match="is not what its manifest says"):
+        handed(tmp_path, archive)
+
+
+def test_a_file_and_set_say_it_instead(tmp_path: Path) -> None:
+    archive = ship(tmp_path)
+    with pytest.raises(UserError, match=r"tiny\.yaml: has no section handoff"):
+        handed(tmp_path, archive)
+    (tmp_path / "host.yaml").write_text(json.dumps({"name": "ignored", "handoff": {"sagemaker": BASE}}))
+    made = handed(tmp_path, archive, recipe=tmp_path / "host.yaml", overrides=["handoff.sagemaker.bucket=others"])
+    assert made.plan.uploads[0].uri == f"s3://others/tritonsmith/{archive.name}"
+    assert operations(made) == ["CreateModel"]
+    (tmp_path / "host.yaml").write_text(json.dumps({"handoff": {"sagemaker": {**BASE, "region": "x"}}}))
+    with pytest.raises(UserError, match=r"host\.yaml:1:\d+: handoff\.sagemaker\.region: must be a region"):
+        handed(tmp_path, archive, recipe=tmp_path / "host.yaml")
+
+
+def test_what_the_host_would_refuse_is_not_written(tmp_path: Path) -> None:
+    archive = ship(tmp_path, section={**BASE, **ENDPOINT})
+    wrong = "handoff.sagemaker.requests.CreateEndpointConfig={ProductionVariants: [{InstanceType: ml.g5.tiny}]}"
+    with pytest.raises(
+        GateError, match=r"H11 hosting-error CreateEndpointConfig\.ProductionVariants\[0\]\.InstanceType"
+    ):
+        handed(tmp_path, archive, overrides=[wrong])
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_slugs_with_a_collision_check() -> None:
+    assert slug("a_b.c--d") == "a-b-c-d"
+    assert len(with_digest("x" * 99, {})) == 63
+    assert with_digest("x", {"a": 1}) != with_digest("x", {"a": 2})
+    assert distinct(["a_b", "c"]) == {"a_b": "a-b", "c": "c"}
+    with pytest.raises(UserError, match=r"'a_b' and 'a\.b' would both be called 'a-b'"):
+        distinct(["a_b", "a.b"])
+    with pytest.raises(UserError, match="no letter"):
+        slug("__")
+
+
+def test_the_command_tells_what_it_made(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    archive = ship(tmp_path, section={**BASE, **ENDPOINT})
+    with pytest.raises(SystemExit) as end:
+        main(["handoff", str(archive), "--to", "sagemaker", "-o", str(tmp_path / "out"), "--json"])
+    assert end.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [call["operation"] for call in said["calls"]] == ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"]
+    with pytest.raises(SystemExit) as end:
+        main(["handoff", str(archive), "--to", "moon"])
+    assert end.value.code == 2
