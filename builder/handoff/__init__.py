@@ -64,7 +64,7 @@ def hand_off(
     """
     table = dict(gpus.load_instances(instances))
     shipped = gather(archives, unverified=unverified)
-    plan = make_plan(settings(shipped, recipe, overrides), shipped)
+    plan = make_plan(settings(shipped, recipe, overrides), [one.facts for one in shipped])
     found = check(plan, table)
     if errors := [one for one in found if one.severity == ERROR]:
         raise GateError("the host would refuse it:\n" + "\n".join(one.text for one in errors))

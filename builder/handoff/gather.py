@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.digest import describe_folder, digest_file
 from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, disk_error
-from builder.handoff.plan import PASSED, Facts
+from builder.handoff.plan import PASSED, PREFIX, Facts
 from builder.package import manifest_path, read_manifest
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def facts_of(manifest: Manifest) -> Facts:
         status=manifest.verification.status,
         file=manifest.archive.file,
         tree_digest=manifest.archive.tree_digest,
-        packed_bytes=manifest.archive.size,
+        sha256=manifest.archive.sha256 if manifest.archive.format != PREFIX else manifest.archive.tree_digest,
+        packed_bytes=manifest.archive.size if manifest.archive.format != PREFIX else 0,
         unpacked_bytes=manifest.archive.unpacked_size,
         triton=manifest.target.triton,
         runtime=manifest.target.runtime,

@@ -37,22 +37,21 @@ def image_of(settings: SageMaker, archives: Sequence[Facts]) -> str:
     return sagemaker_images.image(settings.region, releases[0])
 
 
-def uploads_of(
-    settings: SageMaker, name: str, archives: Sequence[Facts], sizes: Sequence[tuple[str, int]]
-) -> list[Upload]:
+def uploads_of(settings: SageMaker, name: str, archives: Sequence[Facts]) -> list[Upload]:
     """Where archives go. Their names carry the digest of their trees, so no key is ever used for something else.
 
     Args:
         settings: the section of the recipe.
         name: that of the hand-off: the models of a multi-model endpoint lie together below it.
         archives: what is uploaded.
-        sizes: sha256 and bytes of each.
     """
     made = []
-    for one, (sha256, size) in zip(archives, sizes, strict=True):
+    for one in archives:
         parts = (settings.prefix, name if one.format == MULTI else "", one.file)
         key = "/".join(part for part in parts if part)
-        made.append(Upload(one.file, settings.bucket, f"{key}/" if one.format == PREFIX else key, sha256, size))
+        folder = one.format == PREFIX
+        size = one.unpacked_bytes if folder else one.packed_bytes
+        made.append(Upload(one.file, settings.bucket, f"{key}/" if folder else key, one.sha256, size))
     return made
 
 

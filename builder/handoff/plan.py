@@ -29,6 +29,7 @@ class Facts:
     status: str  # passed | failed | inconclusive | unverified
     file: str  # name of the archive, or of the folder
     tree_digest: str
+    sha256: str  # of the archive; of the tree where it is a folder
     packed_bytes: int | None
     unpacked_bytes: int | None
     triton: str  # release: 25.09
@@ -58,7 +59,7 @@ class Upload:
     bucket: str
     key: str
     sha256: str  # of the file; of the tree where it is a folder
-    size: int  # bytes
+    size: int | None  # bytes
 
     @property
     def uri(self) -> str:

@@ -10,39 +10,37 @@ from builder.handoff.jobs import job_calls
 from builder.handoff.making import Maker
 from builder.handoff.models import image_of, models_of, uploads_of
 from builder.handoff.names import slug
-from builder.handoff.plan import PREFIX, Plan
+from builder.handoff.plan import Plan
 from builder.handoff.scaling import scaling_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.handoff.gather import Shipped
+    from builder.handoff.plan import Facts
     from builder.recipe.handoff import SageMaker
 
 
-def plan(settings: SageMaker, shipped: Sequence[Shipped]) -> Plan:
+def plan(settings: SageMaker, archives: Sequence[Facts]) -> Plan:
     """What is sent, and in which order.
 
     Args:
         settings: the section of the recipe.
-        shipped: the archives.
+        archives: what is handed off.
 
     Raises:
         UserError: the archives cannot be hosted like that, or what names need is missing.
     """
-    archives = [one.facts for one in shipped]
     name = _name(settings, [one.name for one in archives])
     make = Maker(settings, name)
     image = image_of(settings, archives)
-    uploads = uploads_of(settings, name, archives, [_content(one) for one in shipped])
+    uploads = uploads_of(settings, name, archives)
     models = models_of(make, archives, uploads, image)
     calls = [*models, *endpoint_calls(make, archives, models, image)]
     calls += [*scaling_calls(make, calls), *job_calls(make, archives, models)]
     _check_names([(call.operation, call.name) for call in calls if call.operation != "RegisterScalableTarget"])
     limit = settings.endpoint.max_payload_mb if settings.endpoint else None
-    return Plan(
-        settings.region, image, tuple(archives), tuple(uploads), tuple(calls), limit, dict(settings.usd_per_hour)
-    )
+    prices = dict(settings.usd_per_hour)
+    return Plan(settings.region, image, tuple(archives), tuple(uploads), tuple(calls), limit, prices)
 
 
 def _name(settings: SageMaker, names: list[str]) -> str:
@@ -52,12 +50,6 @@ def _name(settings: SageMaker, names: list[str]) -> str:
             mend="set handoff.sagemaker.name",
         )
     return slug(settings.name or names[0], limit=40)  # room for what is made of it
-
-
-def _content(one: Shipped) -> tuple[str, int]:
-    """The sha256 and the bytes of what is uploaded: of a folder, those of its tree."""
-    facts = one.manifest.archive
-    return (facts.tree_digest, facts.unpacked_size) if facts.format == PREFIX else (facts.sha256, facts.size)
 
 
 def _check_names(names: list[tuple[str, str]]) -> None:

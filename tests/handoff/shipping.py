@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from builder.core.digest import describe_file, describe_folder, digest_tree
+from builder.handoff import make_plan
 from builder.package import Manifest, write_manifest
 from builder.package.delivery import manifest_path
 from builder.recipe import handoff
@@ -12,8 +13,11 @@ from builder.recipe.document import Node, Place
 from builder.tools import archive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from builder.handoff.gather import Shipped
+    from builder.handoff.plan import Plan
     from builder.recipe.handoff import SageMaker
 
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
@@ -59,6 +63,11 @@ def settings(more: dict[str, Any] | None = None) -> SageMaker:
     read = handoff.read({"sagemaker": {**BASE, **(more or {})}}, root, problems)
     assert read is not None, problems
     return read.sagemaker
+
+
+def plan_of(chosen: SageMaker, shipped: Sequence[Shipped]) -> Plan:
+    """The plan of archives."""
+    return make_plan(chosen, [one.facts for one in shipped])
 
 
 def ship(

@@ -8,8 +8,10 @@ import pytest
 
 from builder.cli import main
 from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, UserError
-from builder.handoff import hand_off, release
+from builder.handoff import hand_off, linting, release
 from builder.handoff.names import distinct, slug, with_digest
+from builder.package import package
+from builder.recipe import load
 from builder.tools import botocore_shapes
 from tests.handoff.shipping import BASE, ship
 
@@ -134,3 +136,29 @@ def test_the_command_tells_what_it_made(tmp_path: Path, capsys: Any, monkeypatch
     with pytest.raises(SystemExit) as end:
         main(["handoff", str(archive), "--to", "moon"])
     assert end.value.code == 2
+
+
+def test_lint_may_ask_of_a_release_and_of_a_recipe(tmp_path: Path) -> None:
+    made = handed(tmp_path)
+    assert linting.of_release(made.folder) == made.advice
+    recipe = {
+        "schema_version": 1,
+        "name": "x",
+        "source": {"path": "."},
+        "task": "sentence-embedding",
+        "targets": {"l4": {"runtime": "tensorrt-rtx", "precision": "fp16", "hardware": {"gpu": "L4"}}},
+        "handoff": {"sagemaker": {**BASE, "endpoint": {"instance": "ml.g5.xlarge"}}},
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    loaded = load(tmp_path / "recipe.yaml")
+    assert {"V4", "V6"} <= {one.rule for one in linting.of_recipe(loaded, "l4")}
+    assert loaded.keyed()["handoff"] == recipe["handoff"]
+
+
+def test_the_section_changes_no_archive(tmp_path: Path) -> None:
+    recipe = {"schema_version": 1, "name": "x", "source": {"path": "."}, "task": "sentence-embedding"}
+    stages = []
+    for more in ({}, {"handoff": {"sagemaker": BASE}}):
+        (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, **more}))
+        stages.append(package(load(tmp_path / "recipe.yaml"), "cpu", tmp_path))
+    assert stages[0] == stages[1]

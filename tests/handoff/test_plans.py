@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.errors import UserError
-from builder.handoff import check, cloudformation, make_plan
+from builder.handoff import check, cloudformation
 from builder.handoff.gather import gather
 from builder.handoff.rule import ERROR
-from tests.handoff.shipping import ROLE, settings, ship
+from tests.handoff.shipping import ROLE, plan_of, settings, ship
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
     made = {}
     for kind, (names, form, section, _) in KINDS.items():
         folder = tmp_path_factory.mktemp(kind)
-        made[kind] = make_plan(settings(section), gather([ship(folder, name, kind=form) for name in names]))
+        made[kind] = plan_of(settings(section), gather([ship(folder, name, kind=form) for name in names]))
     return made
 
 
@@ -123,7 +123,7 @@ def test_variants_hold_what_the_recipe_says(plans: dict[str, Plan]) -> None:
 
 def test_raw_fields_are_merged_last(tmp_path: Path) -> None:
     raw = {CONFIG: {"ProductionVariants": [{"EnableSSMAccess": True}], "KmsKeyId": "key"}, MODEL: {"ModelName": "mine"}}
-    plan = make_plan(settings({"endpoint": C5, "requests": raw}), gather([ship(tmp_path)]))
+    plan = plan_of(settings({"endpoint": C5, "requests": raw}), gather([ship(tmp_path)]))
     (config,) = plan.of(CONFIG)
     (variant,) = plan.variants
     assert (config["KmsKeyId"], variant["EnableSSMAccess"], variant["ModelName"]) == ("key", True, "mine")
@@ -133,13 +133,13 @@ def test_what_fits_nowhere_is_refused(tmp_path: Path) -> None:
     one, two = gather([ship(tmp_path), ship(tmp_path, "other", kind="sagemaker-mme")])
     (three,) = gather([ship(tmp_path, "third")])
     with pytest.raises(UserError, match="1 of 2 archives are of the format sagemaker-mme"):
-        make_plan(settings({"name": "x"}), [one, two])
+        plan_of(settings({"name": "x"}), [one, two])
     with pytest.raises(UserError, match="nothing says how they are hosted together"):
-        make_plan(settings({"name": "x"}), [one, three])
+        plan_of(settings({"name": "x"}), [one, three])
     with pytest.raises(UserError, match=r"set handoff\.sagemaker\.name"):
-        make_plan(settings(), [one, three])
+        plan_of(settings(), [one, three])
     with pytest.raises(UserError, match="is for 2 to 15 archives; there are 1"):
-        make_plan(settings({"inference_execution_mode": "Serial"}), [one])
+        plan_of(settings({"inference_execution_mode": "Serial"}), [one])
 
 
 def test_cfn_lint_takes_the_template(plans: dict[str, Plan]) -> None:

@@ -30,6 +30,7 @@ FACTS = Facts(
     status="passed",
     file=f"m-cpu-{DIGEST[:16]}.tar.gz",
     tree_digest=DIGEST,
+    sha256=DIGEST,
     packed_bytes=80_000_000,
     unpacked_bytes=100_000_000,
     triton="25.09",

@@ -1,0 +1,118 @@
+"""``handoff --deploy``: what the plan says is sent, in order; what was made is removed again when a step fails."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from builder.core.digest import describe_folder
+from builder.errors import TritonsmithError, UserError
+from builder.handoff import resources
+from builder.tools import aws as tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from builder.handoff.gather import Shipped
+    from builder.handoff.plan import Plan, Upload
+    from builder.tools.aws import Aws
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Deployed:
+    """What a deployment made, and what was there already."""
+
+    made: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+
+
+def deploy(plan: Plan, shipped: Sequence[Shipped], aws: Aws) -> Deployed:
+    """Uploads the archives and sends the calls. What is there already is left: nothing is ever replaced.
+
+    Args:
+        plan: what is sent.
+        shipped: the archives of its uploads, in the same order.
+        aws: the account.
+
+    Raises:
+        AwsError: AWS refused something, or an endpoint did not come up; what was made before is removed again, and the
+            message tells what could not be.
+        UserError: something else stands where this was to go.
+        DamagedError: an archive was changed.
+    """
+    done, undo = Deployed(), _Undo()
+    try:
+        for upload, one in zip(plan.uploads, shipped, strict=True):
+            for path, key, sha256 in _objects(upload, one.path):
+                _upload(aws, path, (upload.bucket, key, sha256), done, undo)
+        for call in plan.calls:
+            if resources.exists(aws, call):
+                done.found.append(call.name)
+            else:
+                log.info("%s %s", call.operation, call.name)
+                back = resources.undoing(aws, call)
+                resources.send(aws, call)
+                undo.add(call.name, back)
+                done.made.append(call.name)
+            resources.wait(aws, call)
+    except BaseException as error:
+        left = undo.run()
+        if isinstance(error, TritonsmithError):
+            said = f"; could not be removed: {'; '.join(left)}" if left else "; what was made is removed again"
+            error.args = (f"{error.message}{said if undo.steps else ''}",)
+            error.message = str(error.args[0])
+        raise
+    return done
+
+
+class _Undo:
+    """What removes what was made, last first."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, Callable[[], None]]] = []
+
+    def add(self, name: str, step: Callable[[], None]) -> None:
+        self.steps.append((name, step))
+
+    def run(self) -> list[str]:
+        """Removes all; gives what could not be, and why."""
+        left = []
+        for name, step in reversed(self.steps):
+            log.info("removing %s", name)
+            try:
+                step()
+            except TritonsmithError as error:
+                left.append(f"{name} ({error.message})")
+        return left
+
+
+def _objects(upload: Upload, path: Path) -> Iterator[tuple[Path, str, str]]:
+    """File, key and sha256 of all that an upload consists of."""
+    if not path.is_dir():
+        yield path, upload.key, upload.sha256
+        return
+    for name, file in describe_folder(path).items():
+        yield file.path, f"{upload.key}{name}", file.sha256
+
+
+def _upload(aws: Aws, path: Path, where: tuple[str, str, str], done: Deployed, undo: _Undo) -> None:
+    bucket, key, sha256 = where
+    uri = f"s3://{bucket}/{key}"
+    there = tools.digest_in_s3(aws, bucket, key)
+    if there == sha256:
+        done.found.append(uri)
+        return
+    if there is not None:
+        raise UserError(
+            f"{uri}: is there, and is not this archive ({'sha256 ' + there if there else 'it tells no sha256'})",
+            mend="take another prefix: handoff.sagemaker.prefix",
+        )
+    log.info("uploading %s", uri)
+    tools.upload(aws, path, bucket, key, sha256)
+    undo.add(uri, partial(tools.remove, aws, bucket, key))
+    done.made.append(uri)

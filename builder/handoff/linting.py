@@ -1,0 +1,71 @@
+"""The rules for those who lint: of a release folder, and of a recipe before anything is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from builder.handoff import release
+from builder.handoff.plan import MULTI, PASSED, PREFIX, Facts
+from builder.handoff.planning import plan
+from builder.handoff.rule import check
+from builder.recipe import handoff
+from builder.recipe.document import Problem as RecipeProblem
+from builder.recipe.document import refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.handoff.rule import Problem
+    from builder.recipe import AnyRecipe
+
+_NOBODY_KNOWS: Final = "0" * 64
+
+
+def of_release(folder: Path) -> tuple[Problem, ...]:
+    """What is wrong with a release folder.
+
+    Raises:
+        ArchiveError: it is none, or its files are not what was written.
+    """
+    return check(release.read(folder))
+
+
+def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
+    """What would be wrong with the hand-off of a target, as far as the recipe tells; nothing without the section.
+
+    Raises:
+        RecipeError: the section is wrong.
+        UserError: what names or instances need is missing.
+    """
+    if recipe.handoff is None:
+        return ()
+    problems: list[RecipeProblem] = []
+    read = handoff.read(recipe.handoff, recipe.root, problems)
+    if read is None:
+        raise refuse(problems)
+    return check(plan(read.sagemaker, [_facts(recipe, target)]))
+
+
+def _facts(recipe: AnyRecipe, target: str) -> Facts:
+    asked = recipe.targets[target]
+    form = str(recipe.package.formats[0])
+    shapes = recipe.shapes.batch.max if recipe.models is None and recipe.shapes is not None else 1
+    return Facts(
+        name=recipe.name,
+        target=target,
+        format=form if form in {MULTI, PREFIX} else "sagemaker",
+        status=PASSED,
+        file=f"{recipe.name}-{target}-{_NOBODY_KNOWS[:16]}.tar.gz",
+        tree_digest=_NOBODY_KNOWS,
+        sha256=_NOBODY_KNOWS,
+        packed_bytes=None,
+        unpacked_bytes=None,
+        triton=asked.triton,
+        runtime=asked.runtime,
+        max_batch_size=recipe.serving.max_batch_size or shapes,
+        capabilities=asked.hardware.capabilities if asked.runtime != "onnxruntime" else (),
+        backends=("tensorrt_rtx",) if asked.runtime == "tensorrt-rtx" else (),
+        response_cache=recipe.serving.response_cache.enable,
+        vcpus=asked.hardware.declared_vcpus,
+        instance=asked.hardware.instance,
+    )

@@ -1,0 +1,213 @@
+"""What calls make in AWS: how each is found, awaited and removed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.errors import UserError
+from builder.tools.aws import AwsError, answered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.handoff.plan import Call
+    from builder.tools.aws import Aws
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 15.0
+LONGEST_SECONDS: Final = 3600.0
+_READY: Final = "InService"
+_OVER: Final = ("Failed", "OutOfService", "RollingBack")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How boto3 calls what belongs to an operation.
+
+    Args:
+        create: the method that sends the call.
+        describe: the method that finds what it makes.
+        key: the parameter that names it.
+        remove: the method that removes it, or stops it.
+        status: the key of its state in what ``describe`` answers; empty where it has none to wait for.
+    """
+
+    create: str
+    describe: str
+    key: str
+    remove: str
+    status: str = ""
+
+
+KINDS: Final = {
+    "CreateModel": Kind("create_model", "describe_model", "ModelName", "delete_model"),
+    "CreateEndpointConfig": Kind(
+        "create_endpoint_config", "describe_endpoint_config", "EndpointConfigName", "delete_endpoint_config"
+    ),
+    "CreateEndpoint": Kind("create_endpoint", "describe_endpoint", "EndpointName", "delete_endpoint", "EndpointStatus"),
+    "CreateInferenceComponent": Kind(
+        "create_inference_component",
+        "describe_inference_component",
+        "InferenceComponentName",
+        "delete_inference_component",
+        "InferenceComponentStatus",
+    ),
+    "CreateTransformJob": Kind(
+        "create_transform_job", "describe_transform_job", "TransformJobName", "stop_transform_job"
+    ),
+    "CreateInferenceRecommendationsJob": Kind(
+        "create_inference_recommendations_job",
+        "describe_inference_recommendations_job",
+        "JobName",
+        "stop_inference_recommendations_job",
+    ),
+}
+
+
+def exists(aws: Aws, call: Call) -> bool:
+    """Whether what a call would make is there. Names carry digests, so it is the same.
+
+    Raises:
+        AwsError: AWS does not answer.
+        UserError: there is an endpoint of that name, with another configuration.
+    """
+    if call.operation == "RegisterScalableTarget":
+        bounds = ("MinCapacity", "MaxCapacity")
+        return any(all(one[key] == call.parameters[key] for key in bounds) for one in _targets(aws, call))
+    if call.operation == "PutScalingPolicy":
+        return any(one["PolicyName"] == call.name for one in _policies(aws, call))
+    found = _described(aws, call)
+    if found is None:
+        return False
+    wanted = call.parameters.get("EndpointConfigName")
+    if call.operation == "CreateEndpoint" and found.get("EndpointConfigName") != wanted:
+        raise UserError(
+            f"the endpoint {call.name} is there, with the configuration {found.get('EndpointConfigName')}",
+            mend="leave handoff.sagemaker.endpoint.name out, or update it yourself: "
+            f"aws sagemaker update-endpoint --endpoint-name {call.name} --endpoint-config-name {wanted}",
+        )
+    return True
+
+
+def send(aws: Aws, call: Call) -> None:
+    """Sends a call.
+
+    Raises:
+        AwsError: AWS refused it.
+    """
+    kind = KINDS.get(call.operation)
+    method = kind.create if kind else _snake(call.operation)
+    with answered(aws, f"{call.operation} {call.name}"):
+        getattr(aws.client(call.service), method)(**call.parameters)
+
+
+def wait(aws: Aws, call: Call) -> None:
+    """Waits until what a call made serves; returns at once where there is nothing to wait for.
+
+    Raises:
+        AwsError: it failed, with the reason that AWS gives; or it takes over an hour.
+    """
+    kind = KINDS.get(call.operation)
+    if kind is None or not kind.status:
+        return
+    began = time.monotonic()
+    while True:
+        found = _described(aws, call) or {}
+        state = str(found.get(kind.status, "gone"))
+        if state == _READY:
+            return
+        if state in _OVER or state == "gone":
+            raise AwsError(f"{call.operation} {call.name}: is {state}: {found.get('FailureReason', 'no reason given')}")
+        if time.monotonic() - began > LONGEST_SECONDS:
+            raise AwsError(f"{call.operation} {call.name}: still {state} after {LONGEST_SECONDS:.0f} s")
+        log.info("%s is %s, %.0f s so far", call.name, state, time.monotonic() - began)
+        time.sleep(POLL_SECONDS)
+
+
+def undoing(aws: Aws, call: Call) -> Callable[[], None]:
+    """What undoes a call, asked before it is sent: bounds that it changes are set back, all else is removed.
+
+    Raises:
+        AwsError: AWS does not answer.
+    """
+    former = _targets(aws, call) if call.operation == "RegisterScalableTarget" else []
+    if not former:
+        return partial(remove, aws, call)
+    bounds = {key: former[0][key] for key in ("MinCapacity", "MaxCapacity")}
+    return partial(send, aws, replace(call, parameters={**call.parameters, **bounds}))
+
+
+def remove(aws: Aws, call: Call) -> None:
+    """Removes what a call made; a job is stopped. Returns when an endpoint or a component is gone.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    given = call.parameters
+    where = {key: given[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension") if key in given}
+    client = aws.client(call.service)
+    with answered(aws, f"removing {call.name}"):
+        if call.operation == "RegisterScalableTarget":
+            client.deregister_scalable_target(**where)
+        elif call.operation == "PutScalingPolicy":
+            client.delete_scaling_policy(PolicyName=call.name, **where)
+        else:
+            kind = KINDS[call.operation]
+            getattr(client, kind.remove)(**{kind.key: call.name})
+    if call.operation in KINDS and KINDS[call.operation].status:
+        _wait_until_gone(aws, call)
+
+
+def _wait_until_gone(aws: Aws, call: Call) -> None:
+    began = time.monotonic()
+    while _described(aws, call) is not None:
+        if time.monotonic() - began > LONGEST_SECONDS:
+            raise AwsError(f"{call.name}: is still being removed after {LONGEST_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+
+
+def _described(aws: Aws, call: Call) -> dict[str, Any] | None:
+    kind = KINDS[call.operation]
+    try:
+        with answered(aws, f"{call.operation} {call.name}"):
+            found: dict[str, Any] = getattr(aws.client(call.service), kind.describe)(**{kind.key: call.name})
+            return found
+    except AwsError as error:
+        # SageMaker has no code of its own for what is not there: "Could not find model …".
+        if error.code in {"ResourceNotFound", "ResourceNotFoundException"} or "could not find" in str(error).lower():
+            return None
+        raise
+
+
+def _targets(aws: Aws, call: Call) -> list[dict[str, Any]]:
+    given = call.parameters
+    with answered(aws, f"{call.operation} {call.name}"):
+        found = aws.client(call.service).describe_scalable_targets(
+            ServiceNamespace=given["ServiceNamespace"],
+            ResourceIds=[given["ResourceId"]],
+            ScalableDimension=given["ScalableDimension"],
+        )
+    return list(found["ScalableTargets"])
+
+
+def _policies(aws: Aws, call: Call) -> list[dict[str, Any]]:
+    given = call.parameters
+    with answered(aws, f"{call.operation} {call.name}"):
+        found = aws.client(call.service).describe_scaling_policies(
+            PolicyNames=[call.name],
+            ServiceNamespace=given["ServiceNamespace"],
+            ResourceId=given["ResourceId"],
+            ScalableDimension=given["ScalableDimension"],
+        )
+    return list(found["ScalingPolicies"])
+
+
+def _snake(operation: str) -> str:
+    from botocore import xform_name
+
+    return str(xform_name(operation))
