@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from builder.errors import GateError
 from builder.handoff import release
 from builder.handoff.gather import gather
+from builder.handoff.letter import Prices
 from builder.handoff.planning import plan as make_plan
 from builder.handoff.rule import ERROR, check
 from builder.handoff.settings import settings
@@ -68,4 +69,5 @@ def hand_off(
     found = check(plan, table)
     if errors := [one for one in found if one.severity == ERROR]:
         raise GateError("the host would refuse it:\n" + "\n".join(one.text for one in errors))
-    return HandedOff(release.write(plan, shipped, found, folder, table), plan, shipped, found)
+    prices = Prices(table, gpus.price_sources(instances))
+    return HandedOff(release.write(plan, shipped, found, folder, prices), plan, shipped, found)

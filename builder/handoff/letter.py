@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from builder.handoff.plan import PASSED, PREFIX
@@ -27,10 +28,18 @@ _AWS: Final = {
 """Commands of the AWS command line."""
 
 
-def text(plan: Plan, advice: Sequence[Problem], instances: Mapping[str, Instance]) -> str:
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Instance types, and where their prices come from."""
+
+    instances: Mapping[str, Instance]
+    sources: Mapping[str, str]
+
+
+def text(plan: Plan, advice: Sequence[Problem], prices: Prices) -> str:
     """The page, as Markdown."""
     title = ", ".join(dict.fromkeys(one.name for one in plan.archives))
-    parts = [f"# {title}", _archives(plan.archives), _makes(plan), _cost(plan, instances), _advice(advice)]
+    parts = [f"# {title}", _archives(plan.archives), _makes(plan), _cost(plan, prices), _advice(advice)]
     return "\n\n".join(part for part in [*parts, _commands(plan), _files(plan)] if part) + "\n"
 
 
@@ -57,19 +66,17 @@ def _makes(plan: Plan) -> str:
     return "\n".join([*rows, *(f"1. {call.operation} `{call.name}`" for call in plan.calls)])
 
 
-def _cost(plan: Plan, instances: Mapping[str, Instance]) -> str:
+def _cost(plan: Plan, prices: Prices) -> str:
     rows = []
     for name in plan.instances:
-        known = instances.get(name)
+        known = prices.instances.get(name)
         own = plan.usd_per_hour.get(name)
         price = own if own is not None else known.usd_per_hour if known else None
-        source = (
-            "your recipe" if own is not None else f"source {known.price_source}" if known and known.price_source else ""
-        )
+        told = prices.sources.get(known.price_source or "", "source unknown") if known else ""
+        source = "as the recipe says" if own is not None else told
         said = f"{price:g} USD an hour ({source})" if price is not None else "price unknown"
         rows.append(f"* `{name}`: {said}")
-    note = "Prices are those of one source on one day: see the sources in tritonsmith's table of instances."
-    return "\n".join(["## Instances", "", *rows, "", note]) if rows else ""
+    return "\n".join(["## Instances", "", *rows]) if rows else ""
 
 
 def _advice(advice: Sequence[Problem]) -> str:

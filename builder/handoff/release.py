@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.handoff.gather import Shipped
     from builder.handoff.rule import Problem
-    from builder.tools.gpus import Instance
 
 PLAN: Final = "plan.json"
 SUMS: Final = "SHA256SUMS"
@@ -30,7 +29,7 @@ _DIGITS: Final = 12
 
 
 def write(
-    plan: Plan, shipped: Sequence[Shipped], advice: Sequence[Problem], folder: Path, instances: dict[str, Instance]
+    plan: Plan, shipped: Sequence[Shipped], advice: Sequence[Problem], folder: Path, prices: letter.Prices
 ) -> Path:
     """Writes a release folder, whole or not at all. One that is there already is checked and left.
 
@@ -38,8 +37,8 @@ def write(
         plan: what is to be sent.
         shipped: the archives; what tells of them is copied, they are not.
         advice: what rules have said.
-        folder: where the release folder is made; its name carries the digest of the plan.
-        instances: the known instance types, for prices.
+        folder: where the release folder is made; its name carries the digest of what it holds.
+        prices: of instance types.
 
     Returns:
         The release folder.
@@ -50,13 +49,15 @@ def write(
     """
     data = to_json(plan)
     name = plan.calls[0].name.rpartition("-")[0] or plan.calls[0].name
-    out = folder.absolute() / f"{name}-release-{digest_json([data, [one.text for one in advice]])[:_DIGITS]}"
+    words, beside = letter.text(plan, advice, prices), [path for one in shipped for path in _beside(one)]
+    copied = {path.name: digest_file(path) for path in (_CLIENT, *beside)}
+    out = folder.absolute() / f"{name}-release-{digest_json([data, words, copied])[:_DIGITS]}"
     with publish(out) as temporary:
         if temporary is None:
             check(out)
         else:
-            _fill(temporary, plan, data, letter.text(plan, advice, instances))
-            _copy_beside(temporary / "archives", shipped)
+            _fill(temporary, plan, data, words)
+            _copy(beside, temporary / "archives")
             sums = [f"{digest_file(path)}  {path.relative_to(temporary)}\n" for path in _files(temporary)]
             (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
     return out
@@ -139,13 +140,17 @@ def _fill(folder: Path, plan: Plan, data: Json, words: str) -> None:
     (folder / "RELEASE.md").write_text(words, encoding="utf-8")
 
 
-def _copy_beside(folder: Path, shipped: Sequence[Shipped]) -> None:
+def _beside(one: Shipped) -> list[Path]:
+    """What tells of an archive: its manifest, provenance and bill of materials, and signatures of them."""
+    stem = one.path.name.removesuffix(".tar.gz")
+    wanted = tuple(stem + suffix for suffix in _BESIDE)
+    return sorted(path for path in one.path.parent.iterdir() if path.name.startswith(wanted))
+
+
+def _copy(paths: Sequence[Path], folder: Path) -> None:
     folder.mkdir()
-    for one in shipped:
-        stem = one.path.name.removesuffix(".tar.gz")
-        for path in sorted(one.path.parent.glob(f"{stem}.*")):
-            if path.name.startswith(tuple(stem + suffix for suffix in _BESIDE)):  # signatures of them, too
-                shutil.copyfile(path, folder / path.name)
+    for path in paths:
+        shutil.copyfile(path, folder / path.name)
 
 
 def _files(folder: Path) -> list[Path]:

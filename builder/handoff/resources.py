@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -208,6 +209,5 @@ def _policies(aws: Aws, call: Call) -> list[dict[str, Any]]:
 
 
 def _snake(operation: str) -> str:
-    from botocore import xform_name
-
-    return str(xform_name(operation))
+    """The method that boto3 has for an operation: ``put_scaling_policy``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()

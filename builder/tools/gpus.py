@@ -62,6 +62,22 @@ def load_instances(path: Path | None = None) -> Mapping[str, Instance]:
     return _instances() if path is None else {**_instances(), **_read_instances(path)}
 
 
+def price_sources(path: Path | None = None) -> Mapping[str, str]:
+    """What instances' ``price_source`` stands for, in words, with the day on which it was taken down.
+
+    Args:
+        path: a file as that of :func:`load_instances`; its sources replace and add to those that ship.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found: dict[str, str] = {}
+    for one in (DATA / "instances.json", *([path] if path else [])):
+        data = _read(one)
+        found |= {key: f"{text}; as of {data.get('as_of', 'an unknown day')}" for key, text in _texts(data).items()}
+    return found
+
+
 def capabilities(runtime: str) -> Mapping[str, frozenset[str]]:
     """The compute capabilities that a runtime supports, and what each can compute in.
 
@@ -123,13 +139,25 @@ def _capabilities() -> dict[str, dict[str, frozenset[str]]]:
     return {runtime: {name: frozenset(known) for name, known in rows.items()} for runtime, rows in runtimes.items()}
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return found
+
+
+def _texts(data: Mapping[str, Any]) -> dict[str, str]:
+    sources = data.get("sources", {})
+    return (
+        {key: str(text).removeprefix("price: ") for key, text in sources.items()} if isinstance(sources, dict) else {}
+    )
+
+
 def _read_instances(path: Path) -> dict[str, Instance]:
     mend = 'write {"as_of": …, "sources": {…}, "instances": [{"name": …, "vcpus": …, "memory_gib": …}, …]}'
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["instances"]
-        found = {row["name"]: Instance(**row) for row in rows}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        found = {row["name"]: Instance(**row) for row in _read(path)["instances"]}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is no table of instances: {error}", mend=mend) from error
     for row in found.values():

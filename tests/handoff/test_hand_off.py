@@ -114,6 +114,26 @@ def test_what_the_host_would_refuse_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_prices_come_from_the_table_or_a_file_or_the_recipe(tmp_path: Path) -> None:
+    archive = ship(tmp_path, section={**BASE, "endpoint": {"instance": "ml.g4dn.xlarge"}})
+    table = tmp_path / "mine.json"
+    row = {"name": "ml.g4dn.xlarge", "vcpus": 4, "memory_gib": 16, "gpu": "T4", "gpus": 1, "usd_per_hour": 0.5}
+    sources = {"mine": "our own contract"}
+    table.write_text(
+        json.dumps({"as_of": "2026-11-01", "sources": sources, "instances": [row | {"price_source": "mine"}]})
+    )
+    own = ["handoff.sagemaker.usd_per_hour={ml.g4dn.xlarge: 0.25}"]
+    for more, words in (
+        ({}, "0.7364 USD an hour (SageMaker hosting, us-east-1, 2025-04"),
+        ({"instances": table}, "0.5 USD an hour (our own contract; as of 2026-11-01)"),
+        ({"overrides": own}, "0.25 USD an hour (as the recipe says)"),
+    ):
+        assert f"* `ml.g4dn.xlarge`: {words}" in (handed(tmp_path, archive, **more).folder / "RELEASE.md").read_text()
+    (tmp_path / "broken.json").write_text('{"instances": 3}')
+    with pytest.raises(UserError, match="is no table of instances"):
+        handed(tmp_path, archive, instances=tmp_path / "broken.json")
+
+
 def test_names_are_slugs_with_a_collision_check() -> None:
     assert slug("a_b.c--d") == "a-b-c-d"
     assert len(with_digest("x" * 99, {})) == 63
