@@ -70,18 +70,23 @@ KINDS: Final = {
 }
 
 
+_CHANGED: Final = {
+    "RegisterScalableTarget": ("MinCapacity", "MaxCapacity"),
+    "PutScalingPolicy": ("TargetTrackingScalingPolicyConfiguration",),
+}
+"""Calls that change what is there, and the parameters that they change."""
+
+
 def exists(aws: Aws, call: Call) -> bool:
-    """Whether what a call would make is there. Names carry digests, so it is the same.
+    """Whether what a call would make is there, and is the same: names carry digests, but for scaling.
 
     Raises:
         AwsError: AWS does not answer.
         UserError: there is an endpoint of that name, with another configuration.
     """
-    if call.operation == "RegisterScalableTarget":
-        bounds = ("MinCapacity", "MaxCapacity")
-        return any(all(one[key] == call.parameters[key] for key in bounds) for one in _targets(aws, call))
-    if call.operation == "PutScalingPolicy":
-        return any(one["PolicyName"] == call.name for one in _policies(aws, call))
+    if call.operation in _CHANGED:
+        former = _former(aws, call)
+        return former is not None and all(_holds(former[key], call.parameters[key]) for key in _CHANGED[call.operation])
     found = _described(aws, call)
     if found is None:
         return False
@@ -131,16 +136,16 @@ def wait(aws: Aws, call: Call) -> None:
 
 
 def undoing(aws: Aws, call: Call) -> Callable[[], None]:
-    """What undoes a call, asked before it is sent: bounds that it changes are set back, all else is removed.
+    """What undoes a call, asked before it is sent: scaling that it changes is set back, all else is removed.
 
     Raises:
         AwsError: AWS does not answer.
     """
-    former = _targets(aws, call) if call.operation == "RegisterScalableTarget" else []
-    if not former:
+    former = _former(aws, call) if call.operation in _CHANGED else None
+    if former is None:
         return partial(remove, aws, call)
-    bounds = {key: former[0][key] for key in ("MinCapacity", "MaxCapacity")}
-    return partial(send, aws, replace(call, parameters={**call.parameters, **bounds}))
+    back = {key: former[key] for key in _CHANGED[call.operation]}
+    return partial(send, aws, replace(call, parameters={**call.parameters, **back}))
 
 
 def remove(aws: Aws, call: Call) -> None:
@@ -185,27 +190,26 @@ def _described(aws: Aws, call: Call) -> dict[str, Any] | None:
         raise
 
 
-def _targets(aws: Aws, call: Call) -> list[dict[str, Any]]:
-    given = call.parameters
+def _former(aws: Aws, call: Call) -> dict[str, Any] | None:
+    """What a call to Application Auto Scaling would change; None where there is nothing yet."""
+    given, client = call.parameters, aws.client(call.service)
+    place = {"ServiceNamespace": given["ServiceNamespace"], "ScalableDimension": given["ScalableDimension"]}
+    resource = given["ResourceId"]
     with answered(aws, f"{call.operation} {call.name}"):
-        found = aws.client(call.service).describe_scalable_targets(
-            ServiceNamespace=given["ServiceNamespace"],
-            ResourceIds=[given["ResourceId"]],
-            ScalableDimension=given["ScalableDimension"],
-        )
-    return list(found["ScalableTargets"])
+        if call.operation == "RegisterScalableTarget":
+            found = client.describe_scalable_targets(ResourceIds=[resource], **place)["ScalableTargets"]
+        else:
+            named = {"PolicyNames": [call.name], "ResourceId": resource}
+            policies = client.describe_scaling_policies(**named, **place)["ScalingPolicies"]
+            found = [one for one in policies if one["PolicyName"] == call.name]  # moto gives all of the resource
+    return dict(found[0]) if found else None
 
 
-def _policies(aws: Aws, call: Call) -> list[dict[str, Any]]:
-    given = call.parameters
-    with answered(aws, f"{call.operation} {call.name}"):
-        found = aws.client(call.service).describe_scaling_policies(
-            PolicyNames=[call.name],
-            ServiceNamespace=given["ServiceNamespace"],
-            ResourceId=given["ResourceId"],
-            ScalableDimension=given["ScalableDimension"],
-        )
-    return list(found["ScalingPolicies"])
+def _holds(found: Any, wanted: Any) -> bool:  # noqa: ANN401 - JSON data
+    """Whether what is there has all that is wanted; a service adds its defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_holds(found.get(key), value) for key, value in wanted.items())
+    return bool(found == wanted)
 
 
 def _snake(operation: str) -> str:

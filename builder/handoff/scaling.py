@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from builder.handoff.making import VARIANT
+from builder.handoff.names import with_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,4 +83,5 @@ def _policy(make: Maker, wanted: Autoscaling, place: dict[str, str], stem: str, 
         "PolicyType": "TargetTrackingScaling",
         "TargetTrackingScalingPolicyConfiguration": tracking,
     }
-    return make.call("PutScalingPolicy", parameters, stem=stem)
+    # A resource has one policy for a metric: with another target it is the same policy, changed.
+    return make.call("PutScalingPolicy", parameters, name=with_digest(stem, [place, metric]))

@@ -81,12 +81,28 @@ def test_a_second_run_finds_all_that_the_first_made(aws: Aws, tmp_path: Path) ->
     assert second.found == first.made
     head = aws.client("s3").head_object(Bucket="models", Key=plan.uploads[0].key)
     assert head["Metadata"]["sha256"] == plan.uploads[0].sha256
-    wider = plan_of(settings({"endpoint": merged_scaling(max=5)}), shipped)
-    assert deploy(wider, shipped, aws).made == [wider.calls[3].name]
-    (target,) = aws.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
-        "ScalableTargets"
-    ]
-    assert target["MaxCapacity"] == 5
+
+
+def scaling(aws: Aws) -> tuple[int, list[float]]:
+    client = aws.client("application-autoscaling")
+    (target,) = client.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    policies = client.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    targets = [one["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] for one in policies]
+    return target["MaxCapacity"], sorted(targets)
+
+
+def test_scaling_is_set_anew_and_set_back_when_a_later_step_fails(aws: Aws, tmp_path: Path) -> None:
+    shipped = gather([ship(tmp_path)])
+    deploy(plan_of(settings({"endpoint": ENDPOINT}), shipped), shipped, aws)
+    wider = plan_of(settings({"endpoint": merged_scaling(max=5, concurrency=8.0)}), shipped)
+    with pytest.raises(AwsError):
+        deploy(replace(wider, calls=(*wider.calls, WRONG)), shipped, aws)
+    assert scaling(aws) == (3, [4.0, 100.0])
+    assert deploy(wider, shipped, aws).made == [wider.calls[3].name, wider.calls[4].name]
+    assert scaling(aws) == (5, [8.0, 100.0])
+
+
+WRONG = Call("sagemaker", "CreateTransformJob", {"TransformJobName": "x"})
 
 
 def merged_scaling(**more: Any) -> dict[str, Any]:
@@ -96,13 +112,12 @@ def merged_scaling(**more: Any) -> dict[str, Any]:
 def test_what_was_made_is_removed_when_a_step_fails_and_what_was_there_is_kept(aws: Aws, tmp_path: Path) -> None:
     shipped = gather([ship(tmp_path)])
     plan = plan_of(settings({"endpoint": ENDPOINT}), shipped)
-    wrong = Call("sagemaker", "CreateTransformJob", {"TransformJobName": "x"})
-    with pytest.raises((AwsError, UserError), match="what was made is removed again"):
-        deploy(replace(plan, calls=(*plan.calls, wrong)), shipped, aws)
+    with pytest.raises(AwsError, match="what was made is removed again"):
+        deploy(replace(plan, calls=(*plan.calls, WRONG)), shipped, aws)
     assert left(aws) == NONE
     deploy(replace(plan, calls=plan.calls[:2]), shipped, aws)
-    with pytest.raises((AwsError, UserError)):
-        deploy(replace(plan, calls=(*plan.calls, wrong)), shipped, aws)
+    with pytest.raises(AwsError):
+        deploy(replace(plan, calls=(*plan.calls, WRONG)), shipped, aws)
     assert left(aws) == {**NONE, "objects": 1, "models": 1, "configs": 1}
 
 

@@ -9,11 +9,12 @@ import pytest
 from builder.cli import main
 from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, UserError
 from builder.handoff import hand_off, linting, release
+from builder.handoff.gather import gather
 from builder.handoff.names import distinct, slug, with_digest
 from builder.package import package
 from builder.recipe import load
 from builder.tools import botocore_shapes
-from tests.handoff.shipping import BASE, ship
+from tests.handoff.shipping import BASE, REPOSITORY, ship
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,3 +183,22 @@ def test_the_section_changes_no_archive(tmp_path: Path) -> None:
         (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, **more}))
         stages.append(package(load(tmp_path / "recipe.yaml"), "cpu", tmp_path))
     assert stages[0] == stages[1]
+
+
+def test_facts_are_read_from_the_manifest(tmp_path: Path) -> None:
+    view = {
+        "targets": {"cpu": {"hardware": {"instance": "ml.c5.large"}}},
+        "serving": {"response_cache": {"enable": True}, "model_transaction_policy": {"decoupled": True}},
+        "models": {"a": {"serving": {"instance_group": [{"count": 1, "rate_limiter": {}}]}}},
+    }
+    host = {"backends": ["tensorrt_rtx"]}
+    archive = ship(
+        tmp_path,
+        recipe={"file": "r.yaml", "view": view, "overrides": ()},
+        repository={**REPOSITORY, "host": host, "load_models": ["tiny", "part"]},
+    )
+    (found,) = gather([archive])
+    facts = found.facts
+    assert (facts.response_cache, facts.decoupled, facts.rate_limiter) == (True, True, True)
+    assert (facts.instance, facts.backends, facts.load_models) == ("ml.c5.large", ("tensorrt_rtx",), ("tiny", "part"))
+    assert (facts.max_length, facts.capabilities) == (64, ())
