@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from builder.core.digest import describe_folder
 from builder.errors import TritonsmithError, UserError
 from builder.handoff import resources
 from builder.tools import aws as tools
@@ -48,7 +47,7 @@ def deploy(plan: Plan, shipped: Sequence[Shipped], aws: Aws) -> Deployed:
     done, undo = Deployed(), _Undo()
     try:
         for upload, one in zip(plan.uploads, shipped, strict=True):
-            for path, key, sha256 in _objects(upload, one.path):
+            for path, key, sha256 in _objects(upload, one):
                 _upload(aws, path, (upload.bucket, key, sha256), done, undo)
         for call in plan.calls:
             if resources.exists(aws, call):
@@ -91,13 +90,13 @@ class _Undo:
         return left
 
 
-def _objects(upload: Upload, path: Path) -> Iterator[tuple[Path, str, str]]:
+def _objects(upload: Upload, one: Shipped) -> Iterator[tuple[Path, str, str]]:
     """File, key and sha256 of all that an upload consists of."""
-    if not path.is_dir():
-        yield path, upload.key, upload.sha256
+    if not one.path.is_dir():
+        yield one.path, upload.key, upload.sha256
         return
-    for name, file in describe_folder(path).items():
-        yield file.path, f"{upload.key}{name}", file.sha256
+    for name, file in one.manifest.archive.members.items():
+        yield one.path / name, f"{upload.key}{name}", file.sha256
 
 
 def _upload(aws: Aws, path: Path, where: tuple[str, str, str], done: Deployed, undo: _Undo) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from builder.handoff.making import Maker
     from builder.handoff.plan import Call, Facts
-    from builder.recipe.handoff import Components, Endpoint
+    from builder.recipe.hosting import Components, Endpoint
 
 
 def endpoint_calls(make: Maker, archives: Sequence[Facts], models: Sequence[Call], image: str) -> list[Call]:

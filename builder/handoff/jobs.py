@@ -67,6 +67,8 @@ def _recommendations(make: Maker, wanted: Recommendations, model: Call) -> Call:
             "TrafficPattern": {"TrafficType": "PHASES", "Phases": phases},
             "EndpointConfigurations": [{"InstanceType": name} for name in wanted.instances],
             "ContainerConfig": {
+                "Domain": wanted.domain,
+                "Task": wanted.task,
                 "PayloadConfig": payload,
                 "SupportedInstanceTypes": list(wanted.instances),
                 "SupportedEndpointType": "RealTime",

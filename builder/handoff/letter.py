@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -93,7 +94,8 @@ def _commands(plan: Plan) -> str:
     ]
     folders = {one.file for one in plan.archives if one.format == PREFIX}
     for upload in plan.uploads:
-        lines.append(f"aws s3 cp {'--recursive ' if upload.file in folders else ''}{upload.file} {upload.uri}")
+        whole = "--recursive " if upload.file in folders else ""
+        lines.append(f"aws s3 cp {whole}{shlex.quote(upload.file)} {shlex.quote(upload.uri)}")
     for index, call in enumerate(plan.calls, 1):
         path = f"requests/{index:02}-{call.service}-{call.operation}.json"
         command = f"aws {call.service} {_AWS[call.operation]} --region {plan.region}"

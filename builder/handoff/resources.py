@@ -128,7 +128,12 @@ def wait(aws: Aws, call: Call) -> None:
         if state == _READY:
             return
         if state in _OVER or state == "gone":
-            raise AwsError(f"{call.operation} {call.name}: is {state}: {found.get('FailureReason', 'no reason given')}")
+            reason = found.get("FailureReason", "no reason given")
+            raise AwsError(
+                f"{call.operation} {call.name}: is {state}: {reason}",
+                mend=f"read its log in CloudWatch, /aws/sagemaker/Endpoints/{call.name}; one that is left from before "
+                "has to be removed first",
+            )
         if time.monotonic() - began > LONGEST_SECONDS:
             raise AwsError(f"{call.operation} {call.name}: still {state} after {LONGEST_SECONDS:.0f} s")
         log.info("%s is %s, %.0f s so far", call.name, state, time.monotonic() - began)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from builder.handoff.making import Maker
     from builder.handoff.plan import Call
-    from builder.recipe.handoff import Autoscaling
+    from builder.recipe.hosting import Autoscaling
 
 VARIANT_INSTANCES: Final = "sagemaker:variant:DesiredInstanceCount"
 VARIANT_PROVISIONED: Final = "sagemaker:variant:DesiredProvisionedConcurrency"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +19,6 @@ from builder.tools import botocore_shapes
 from tests.handoff.shipping import BASE, REPOSITORY, ship
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder.handoff import HandedOff
 
 ENDPOINT = {"endpoint": {"instance": "ml.c5.xlarge"}}
@@ -202,3 +202,11 @@ def test_facts_are_read_from_the_manifest(tmp_path: Path) -> None:
     assert (facts.response_cache, facts.decoupled, facts.rate_limiter) == (True, True, True)
     assert (facts.instance, facts.backends, facts.load_models) == ("ml.c5.large", ("tensorrt_rtx",), ("tiny", "part"))
     assert (facts.max_length, facts.capabilities) == (64, ())
+
+
+def test_the_guide_is_true(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/how-to/sagemaker.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "production.yaml").write_text(block)
+    made = handed(tmp_path, ship(tmp_path), recipe=tmp_path / "production.yaml")
+    assert operations(made)[-1] == "PutScalingPolicy"

@@ -155,6 +155,20 @@ def load_test(invocations: int = 30_000, seconds: int = 120, whole: int = 7200) 
     return plan(calls=(Call("sagemaker", "CreateInferenceRecommendationsJob", job),))
 
 
+def transform(at_once: int) -> Plan:
+    source = {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://models/in/"}}}
+    job = {
+        "TransformJobName": "t",
+        "ModelName": "m",
+        "TransformInput": source,
+        "TransformOutput": {"S3OutputPath": "s3://models/out/"},
+        "TransformResources": {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1},
+        "MaxPayloadInMB": 25,
+        "MaxConcurrentTransforms": at_once,
+    }
+    return plan(calls=(Call("sagemaker", "CreateTransformJob", job),))
+
+
 def image(name: str, facts: dict[str, Any] | None = None) -> Plan:
     return plan(facts, image=name)
 
@@ -212,6 +226,7 @@ CASES: list[tuple[str, Callable[[], Plan], Callable[[], Plan]]] = [
     ),
     ("H13", lambda: load_test(invocations=30_001), load_test),
     ("H13", lambda: load_test(seconds=60), load_test),
+    ("H13", lambda: load_test(whole=18_001), load_test),
     ("H13", lambda: load_test(seconds=3600, whole=1800), load_test),
     (
         "H14",
@@ -229,6 +244,7 @@ CASES: list[tuple[str, Callable[[], Plan], Callable[[], Plan]]] = [
     ("H21", lambda: plan({"unpacked_bytes": 9 << 30}), GOOD),
     ("H21", lambda: on("ml.g5.8xlarge", unpacked_bytes=30 << 30), lambda: on("ml.g5.8xlarge")),
     ("H22", lambda: component(NumberOfAcceleratorDevicesRequired=1), lambda: component(NumberOfCpuCoresRequired=4)),
+    ("H23", lambda: transform(5), lambda: transform(4)),
     ("R1", lambda: plan({"max_batch_size": 1024, "max_length": 8192}), GOOD),
     ("R1", lambda: serverless({"max_batch_size": 128, "max_length": 8192}), serverless),
     ("V1", lambda: image(IMAGE.replace("eu-central-1", "us-east-1")), GOOD),

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 
 import pytest
 
+from builder.errors import MachineError
 from builder.tools import botocore_shapes
 from builder.tools.botocore_shapes import check
 
@@ -90,3 +92,10 @@ def test_patterns_of_the_services_can_be_read() -> None:
 
 def test_enums_are_those_of_the_model() -> None:
     assert "LEAST_OUTSTANDING_REQUESTS" in botocore_shapes.enum("sagemaker", "RoutingStrategy")
+
+
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.loaders", None)
+    with pytest.raises(MachineError, match="is not installed: requests cannot be checked") as refused:
+        botocore_shapes.model.__wrapped__("sagemaker")
+    assert "tritonsmith[handoff]" in refused.value.mend

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _GUIDE: Final = "SageMaker developer guide"
 _GB: Final = 1_000_000_000
 _SERVERLESS_DISK_BYTES: Final = 5 * _GB
+_LIMIT: Final = "ContainerStartupHealthCheckTimeoutInSeconds"
+_SERVERLESS_SECONDS: Final = 180  # until the first ping
 _MME_LOAD_SECONDS: Final = (60, 360)
 """After which a multi-model endpoint answers ModelNotReadyException, and after which it gives up."""
 
@@ -112,7 +114,7 @@ def in_time(world: World) -> Problems:
                 said = f"may take {seconds} s to load; requests fail after {slow} s, the load after {hopeless} s"
                 yield Problem(one.file, said, "make it smaller, or host it on an endpoint of its own")
             continue
-        limits = [_limit(variant) for variant in world.plan.variants] + _of_components(world.plan)
+        limits = _of_variants(world.plan) + _of_components(world.plan)
         for limit in {limit for limit in limits if seconds > limit}:
             said = f"may take {seconds} s to load; the container has {limit} s"
             yield Problem(one.file, said, "set endpoint.startup_timeout_seconds")
@@ -185,20 +187,18 @@ def _payload_limit(plan: Plan) -> int:
     return _REAL_TIME_BYTES
 
 
-def _limit(variant: dict[str, Any]) -> int:
-    if "ServerlessConfig" in variant:
-        return 180  # the guide's limit for the first ping
-    return (
-        int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", HEALTH_SECONDS))
-        if "ModelName" in variant
-        else 1 << 30
-    )
+def _of_variants(plan: Plan) -> list[int]:
+    """How long containers of variants may take; those of components have limits of their own."""
+    with_models = [one for one in plan.variants if "ModelName" in one]
+    return [
+        _SERVERLESS_SECONDS if "ServerlessConfig" in one else int(one.get(_LIMIT, HEALTH_SECONDS))
+        for one in with_models
+    ]
 
 
 def _of_components(plan: Plan) -> list[int]:
-    key = "ContainerStartupHealthCheckTimeoutInSeconds"
     each = (part.get("Specification", {}).get("StartupParameters", {}) for part in plan.of("CreateInferenceComponent"))
-    return [int(given.get(key, HEALTH_SECONDS)) for given in each]
+    return [int(given.get(_LIMIT, HEALTH_SECONDS)) for given in each]
 
 
 def _environment(container: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ _RESOURCES: Final = {
     COMPONENT_COPIES: "inference-component/",
 }
 _INVOCATIONS_LIMIT: Final = 30_000
+_LONGEST_JOB_SECONDS: Final = 18_000
+_TRANSFORM_MB: Final = 100
 _PHASE_LIMITS: Final = {"InitialNumberOfUsers": (1, 3), "SpawnRate": (0, 3), "DurationInSeconds": (120, 3600)}
 _API: Final = "application-autoscaling API, MetricType and ScalableDimension"
 
@@ -101,6 +103,23 @@ def load_test(world: World) -> Problems:
                     yield Problem(key, f"is {phase[key]}; allowed: {low} to {high}", "change it")
         duration = job.get("InputConfig", {}).get("JobDurationInSeconds")
         planned = sum(phase.get("DurationInSeconds", 0) for phase in traffic.get("Phases", ()))
+        if isinstance(duration, int) and duration > _LONGEST_JOB_SECONDS:
+            yield Problem("JobDurationInSeconds", f"is {duration}; at most {_LONGEST_JOB_SECONDS}", "shorten it")
         if isinstance(duration, int) and planned > duration:
             said = f"is {duration}; the phases take {planned}"
             yield Problem("JobDurationInSeconds", said, "raise duration_seconds, or shorten the phases")
+
+
+@rule(
+    "H23",
+    ERROR,
+    "the requests that a transform job sends at once have at most 100 MB together",
+    why="the API refuses it; its shapes do not tell",
+    source="SageMaker API, MaxPayloadInMB",
+)
+def transform(world: World) -> Problems:
+    for job in world.plan.of("CreateTransformJob"):
+        size, at_once = job.get("MaxPayloadInMB", 6), job.get("MaxConcurrentTransforms", 1)
+        if isinstance(size, int) and isinstance(at_once, int) and size * at_once > _TRANSFORM_MB:
+            said = f"{at_once} times {size} MB; at most {_TRANSFORM_MB} MB"
+            yield Problem("MaxConcurrentTransforms", said, "lower transform.max_concurrent or max_payload_mb")
