@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.handoff.gather import Shipped
-    from builder.handoff.plan import Plan, Upload
+    from builder.handoff.plan import Call, Plan, Upload
     from builder.tools.aws import Aws
 
 log = logging.getLogger(__name__)
@@ -50,14 +50,7 @@ def deploy(plan: Plan, shipped: Sequence[Shipped], aws: Aws) -> Deployed:
             for path, key, sha256 in _objects(upload, one):
                 _upload(aws, path, (upload.bucket, key, sha256), done, undo)
         for call in plan.calls:
-            if resources.exists(aws, call):
-                done.found.append(call.name)
-            else:
-                log.info("%s %s", call.operation, call.name)
-                back = resources.undoing(aws, call)
-                resources.send(aws, call)
-                undo.add(call.name, back)
-                done.made.append(call.name)
+            _send(aws, call, done, undo)
             resources.wait(aws, call)
     except BaseException as error:
         left = undo.run()
@@ -67,6 +60,23 @@ def deploy(plan: Plan, shipped: Sequence[Shipped], aws: Aws) -> Deployed:
             error.message = str(error.args[0])
         raise
     return done
+
+
+def _send(aws: Aws, call: Call, done: Deployed, undo: _Undo) -> None:
+    if resources.exists(aws, call):
+        done.found.append(call.name)
+        return
+    log.info("%s %s", call.operation, call.name)
+    back = resources.undoing(aws, call)
+    try:
+        resources.send(aws, call)
+    except tools.AwsError as error:
+        if not tools.was_faster(error):
+            raise
+        done.found.append(call.name)  # somebody else's, under a name that carries its digest: it is the same
+        return
+    undo.add(call.name, back)
+    done.made.append(call.name)
 
 
 class _Undo:
@@ -102,16 +112,33 @@ def _objects(upload: Upload, one: Shipped) -> Iterator[tuple[Path, str, str]]:
 def _upload(aws: Aws, path: Path, where: tuple[str, str, str], done: Deployed, undo: _Undo) -> None:
     bucket, key, sha256 = where
     uri = f"s3://{bucket}/{key}"
-    there = tools.digest_in_s3(aws, bucket, key)
-    if there == sha256:
+    if _is_there(aws, where):
         done.found.append(uri)
         return
-    if there is not None:
-        raise UserError(
-            f"{uri}: is there, and is not this archive ({'sha256 ' + there if there else 'it tells no sha256'})",
-            mend="take another prefix: handoff.sagemaker.prefix",
-        )
     log.info("uploading %s", uri)
-    tools.upload(aws, path, bucket, key, sha256)
+    try:
+        tools.upload(aws, path, bucket, key, sha256)
+    except tools.AwsError as error:
+        if not tools.was_faster(error) or not _is_there(aws, where):
+            raise
+        done.found.append(uri)
+        return
     undo.add(uri, partial(tools.remove, aws, bucket, key))
     done.made.append(uri)
+
+
+def _is_there(aws: Aws, where: tuple[str, str, str]) -> bool:
+    """Whether an object is there, and is this one.
+
+    Raises:
+        UserError: it is another one.
+    """
+    bucket, key, sha256 = where
+    there = tools.digest_in_s3(aws, bucket, key)
+    if there is not None and there != sha256:
+        raise UserError(
+            f"s3://{bucket}/{key}: is there, and is not this archive "
+            f"({'sha256 ' + there if there else 'it tells no sha256'})",
+            mend="take another prefix: handoff.sagemaker.prefix",
+        )
+    return there is not None

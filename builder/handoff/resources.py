@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 15.0
 LONGEST_SECONDS: Final = 3600.0
 _READY: Final = "InService"
+_IN_PROGRESS: Final = ("Creating", "Updating")
 _OVER: Final = ("Failed", "OutOfService", "RollingBack")
 
 
@@ -159,6 +160,19 @@ def remove(aws: Aws, call: Call) -> None:
     Raises:
         AwsError: AWS refused.
     """
+    try:
+        _remove(aws, call)
+    except AwsError:
+        if not _in_progress(aws, call):
+            raise
+        log.info("%s is being made: it can be removed when that is over", call.name)
+        _until(call, lambda: not _in_progress(aws, call))
+        _remove(aws, call)
+    if call.operation in KINDS and KINDS[call.operation].status:
+        _until(call, lambda: _described(aws, call) is None)
+
+
+def _remove(aws: Aws, call: Call) -> None:
     given = call.parameters
     where = {key: given[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension") if key in given}
     client = aws.client(call.service)
@@ -170,15 +184,19 @@ def remove(aws: Aws, call: Call) -> None:
         else:
             kind = KINDS[call.operation]
             getattr(client, kind.remove)(**{kind.key: call.name})
-    if call.operation in KINDS and KINDS[call.operation].status:
-        _wait_until_gone(aws, call)
 
 
-def _wait_until_gone(aws: Aws, call: Call) -> None:
+def _in_progress(aws: Aws, call: Call) -> bool:
+    kind = KINDS.get(call.operation)
+    found = _described(aws, call) if kind and kind.status else None
+    return found is not None and kind is not None and found.get(kind.status) in _IN_PROGRESS
+
+
+def _until(call: Call, over: Callable[[], bool]) -> None:
     began = time.monotonic()
-    while _described(aws, call) is not None:
+    while not over():
         if time.monotonic() - began > LONGEST_SECONDS:
-            raise AwsError(f"{call.name}: is still being removed after {LONGEST_SECONDS:.0f} s")
+            raise AwsError(f"{call.name}: is still there after {LONGEST_SECONDS:.0f} s", mend="remove it yourself")
         time.sleep(POLL_SECONDS)
 
 

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,6 +110,13 @@ def answered(aws: Aws, what: str) -> Iterator[None]:
         raise AwsError(f"{what}: {_without(aws.secrets(), str(error))}") from None
 
 
+def was_faster(error: AwsError) -> bool:
+    """Whether a creation was refused because there is such a thing by now."""
+    return (
+        error.code in {"PreconditionFailed", "ConditionalRequestConflict"} or "already exist" in error.message.lower()
+    )
+
+
 def digest_in_s3(aws: Aws, bucket: str, key: str) -> str | None:
     """The sha256 that an object was uploaded with; empty where it says none; None where there is no object.
 
@@ -140,6 +147,8 @@ def upload(aws: Aws, path: Path, bucket: str, key: str, sha256: str) -> None:
         AwsError: S3 refused; ``PreconditionFailed`` where somebody was faster.
         DamagedError: the file is not what it was; nothing is left in S3.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     client, size = aws.client("s3"), path.stat().st_size
     place = {"Bucket": bucket, "Key": key}
     with answered(aws, f"s3://{bucket}/{key}"):
@@ -155,7 +164,8 @@ def upload(aws: Aws, path: Path, bucket: str, key: str, sha256: str) -> None:
             parts = _send_parts(client, place, path, size, sha256)
             client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except BaseException:
-            client.abort_multipart_upload(**place)
+            with suppress(BotoCoreError, ClientError):  # what went wrong is told, not that parts of it are left
+                client.abort_multipart_upload(**place)
             raise
 
 

@@ -62,6 +62,15 @@ def test_answers_are_read_by_their_own_content_type(client: Any) -> None:
         client.decode(head + raw, "application/json")
 
 
+def test_a_request_can_be_kept(tmp_path: Path) -> None:
+    made = hand_off([ship(tmp_path, section=BASE)], tmp_path / "out")
+    command = [sys.executable, made.folder / "client.py", "--save", tmp_path / "request", "--json", "a"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "application/json\n"
+    tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}
+    assert json.loads((tmp_path / "request").read_bytes()) == {"inputs": [tensor]}
+
+
 @pytest.mark.triton
 def test_it_asks_the_real_front_end_in_both_formats(
     client: Any, tmp_path: Path, toolchain: Toolchain, server_environment: Path, monkeypatch: Any

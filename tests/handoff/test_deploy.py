@@ -18,7 +18,7 @@ from builder.errors import DamagedError, UserError
 from builder.handoff import resources
 from builder.handoff.deploy import deploy
 from builder.handoff.gather import gather
-from builder.handoff.plan import Call
+from builder.handoff.plan import Call, Plan
 from builder.tools import aws as tools
 from builder.tools.aws import Aws, AwsError, connect
 from tests.handoff.shipping import BASE, plan_of, settings, ship
@@ -121,12 +121,15 @@ def test_what_was_made_is_removed_when_a_step_fails_and_what_was_there_is_kept(a
     assert left(aws) == {**NONE, "objects": 1, "models": 1, "configs": 1}
 
 
-def test_nothing_is_ever_replaced(aws: Aws, tmp_path: Path) -> None:
+def test_nothing_is_ever_replaced(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = gather([ship(tmp_path)])
     plan = plan_of(settings({"endpoint": {**ENDPOINT, "name": "fixed"}}), shipped)
     upload = plan.uploads[0]
     aws.client("s3").put_object(Bucket="models", Key=upload.key, Body=b"of somebody else")
     with pytest.raises(UserError, match="is there, and is not this archive"):
+        deploy(plan, shipped, aws)
+    with monkeypatch.context() as blind, pytest.raises(AwsError, match="PreconditionFailed"):
+        blind.setattr(tools, "digest_in_s3", lambda *_: None)  # as if it came after we had looked
         deploy(plan, shipped, aws)
     with pytest.raises(AwsError, match="PreconditionFailed"):
         tools.upload(aws, shipped[0].path, "models", upload.key, upload.sha256)
@@ -262,6 +265,29 @@ def test_components_are_awaited_and_removed_when_they_fail(
         else:
             assert deploy(plan, (), account).made == [call.name]
     stub.assert_no_pending_responses()
+
+
+def test_one_that_is_being_made_is_removed_when_that_is_over(stubbed: tuple[Any, Stubber], tmp_path: Path) -> None:
+    account, stub = stubbed
+    _, call = component_call(tmp_path)
+    stub.add_client_error("delete_inference_component", "ValidationException", "Cannot update in-progress")
+    for status in ("Creating", "Creating", "InService"):
+        stub.add_response("describe_inference_component", component(status))
+    stub.add_response("delete_inference_component", {})
+    stub.add_client_error("describe_inference_component", "ValidationException", "Could not find it")
+    with stub:
+        resources.remove(account, call)
+    stub.assert_no_pending_responses()
+
+
+def test_whoever_is_faster_is_adopted(stubbed: tuple[Any, Stubber]) -> None:
+    account, stub = stubbed
+    call = Call("sagemaker", "CreateModel", {"ModelName": "m"})
+    stub.add_client_error("describe_model", "ValidationException", 'Could not find model "m".')
+    stub.add_client_error("create_model", "ValidationException", "Cannot create already existing model")
+    plan = Plan(REGION, "", (), (), (call,))
+    with stub:
+        assert deploy(plan, (), account).found == ["m"]
 
 
 def test_load_tests_are_started_and_told_when_they_cannot_be_stopped(

@@ -3,6 +3,7 @@
     python client.py "A cat sits on the mat." "Another text."
     python client.py --json "A cat sits on the mat."                             JSON in place of the binary format
     python client.py --input 'TEXT=[["a"], ["b"]]'                               any tensors, as JSON
+    python client.py --save request.json --json "A cat."                         a request for async, batch or a load test
     python client.py --url http://127.0.0.1:8080/invocations "A cat."            a server on this machine
 
 Needs numpy; and boto3, unless ``--url`` is given, with your credentials where boto3 looks for them.
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("texts", nargs="*", help="texts, for the first input")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=JSON", help="an input, as nested lists")
     parser.add_argument("--json", action="store_true", help="send JSON")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the request, and print its content type")
     parser.add_argument("--url", help="ask this server, and not the endpoint")
     given = parser.parse_args()
     kinds: dict[str, str] = about["inputs"]
@@ -129,6 +131,10 @@ def main() -> None:
     if given.texts:
         inputs[next(iter(kinds))] = [[text] for text in given.texts]
     body, content_type = encode(inputs, kinds, binary=not given.json)
+    if given.save:
+        given.save.write_bytes(body)
+        print(content_type)
+        return
     answer = ask_url(given.url, body, content_type) if given.url else ask_endpoint(about, body, content_type)
     print(json.dumps({name: array.tolist() for name, array in decode(*answer).items()}))
 
