@@ -6,6 +6,7 @@
   another user could have put his programs there.)
 * ``HF_ENDPOINT``: address of the model hub or of its mirror; by default ``https://huggingface.co``.
 * ``HF_TOKEN``, or the file that ``HF_TOKEN_PATH`` names, by default ``$HF_HOME/token``: for gated and private models.
+* AWS's own variables are read by boto3, and by nothing of ours.
 * ``CI``: plain progress lines, never a redrawn terminal.
 """
 

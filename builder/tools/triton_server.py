@@ -38,7 +38,10 @@ _TALK_SECONDS = 5.0  # how often a slow start says that it still waits
 _DEATH_SECONDS = 2.0  # how long a server that does not answer may take to be seen as dead
 _ATTEMPTS = 5  # when another process takes a port between our choice and the server's bind
 _LOG_BYTES = 16 << 20  # a server that has written more than this before it is ready only complains
-_NOT_ITS_BUSINESS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # Python steps of anybody's archive would see them
+_NOT_ITS_BUSINESS = (  # Python steps of anybody's archive would see them
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
 # The Python backend hands the paths of stub and model to a shell, unquoted (stub_launcher.cc).
 _SHELL_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _ENSEMBLE: Final = re.compile(r'^\s*platform\s*:\s*"ensemble"', re.MULTILINE)

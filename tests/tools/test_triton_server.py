@@ -157,10 +157,11 @@ def test_a_server_that_floods_its_log(start: Any, monkeypatch: pytest.MonkeyPatc
 def test_the_token_of_the_hub_is_not_handed_on(
     toolchain: Toolchain, server_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HOME"):
+    secret = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"}
+    for name in (*secret, "HF_HOME"):
         monkeypatch.setenv(name, "mine")
     handed_on = triton_server._environment(toolchain, server_environment)
-    assert {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HOME"} & set(handed_on) == {"HF_HOME"}
+    assert {*secret, "HF_HOME"} & set(handed_on) == {"HF_HOME"}
 
 
 def test_a_port_that_was_asked_for_and_is_taken(start: Any) -> None:

@@ -3,7 +3,7 @@
     python client.py "A cat sits on the mat." "Another text."
     python client.py --json "A cat sits on the mat."                             JSON in place of the binary format
     python client.py --input 'TEXT=[["a"], ["b"]]'                               any tensors, as JSON
-    python client.py --save request.json --json "A cat."                         a request for async, batch or a load test
+    python client.py --save request.json --json "A cat."                         a request, for batches and load tests
     python client.py --url http://127.0.0.1:8080/invocations "A cat."            a server on this machine
 
 Needs numpy; and boto3, unless ``--url`` is given, with your credentials where boto3 looks for them.
