@@ -10,8 +10,10 @@ import pytest
 
 from builder.errors import UserError
 from builder.handoff import check, cloudformation
+from builder.handoff.endpoints import ami_of
 from builder.handoff.gather import gather
 from builder.handoff.rule import ERROR
+from builder.handoff.sizing import memory_mb, timeout_seconds
 from tests.handoff.shipping import ROLE, plan_of, settings, ship
 
 if TYPE_CHECKING:
@@ -152,3 +154,25 @@ def test_cfn_lint_takes_the_template(plans: dict[str, Plan]) -> None:
     assert [str(one) for one in lint(template)] == []
     broken = template.replace('"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"', '"RoutingStrategy": "FOO"')
     assert "E3030" in {one.rule.id for one in lint(broken)}
+
+
+@pytest.mark.parametrize(
+    ("release", "ami"),
+    [
+        ("24.09", "al2-ami-sagemaker-inference-gpu-3-1"),
+        ("25.09", "al2023-ami-sagemaker-inference-gpu-4-1"),
+        ("19.01", None),
+    ],
+)
+def test_gpus_get_the_machine_image_whose_driver_runs_the_releases_cuda(
+    tmp_path: Path, release: str, ami: str | None
+) -> None:
+    (one,) = gather([ship(tmp_path)])
+    image = f"763104351884.dkr.ecr.eu-central-1.amazonaws.com/sagemaker-tritonserver:{release}-py3"
+    assert ami_of(image, [one.facts]) == ami
+
+
+def test_large_archives_have_more_time_and_memory() -> None:
+    assert (timeout_seconds(100 << 20), timeout_seconds(10_000_000_000)) == (None, 460)
+    assert timeout_seconds(1 << 50) == 3600
+    assert (memory_mb(0), memory_mb(1 << 30)) == (1024, 3072)
