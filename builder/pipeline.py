@@ -259,9 +259,11 @@ def _compiling(make: _Maker, stages: Sequence[str]) -> list[Node]:
     from builder.optimise.stage import OptimiseInputs  # for such targets alone
 
     recipe, target = make.recipe, make.recipe.targets[make.target]
-    samples = targeting.calibration(recipe, make.target)
+    samples, engines = targeting.calibration(recipe, make.target), targeting.engine_stages(target)
 
     def optimised(made: Values) -> tuple[Any, Any]:
+        if engines:  # what they would be refused for is said before the work, not after it
+            targeting.profiles(recipe, made["tokenizer"].max_length)
         held = gates(recipe, make.target, made["reference"].metric).tolerances
         inputs = OptimiseInputs(made["check"], made["reference"], made["tokenizer"], samples)
         return targeting.optimise(target, held), inputs
@@ -273,7 +275,6 @@ def _compiling(make: _Maker, stages: Sequence[str]) -> list[Node]:
 
         return prepare
 
-    engines = targeting.engine_stages(target)
     return [
         make.node("optimise", optimised, "check", "reference", "tokenizer"),
         *(make.node(stage, compiled(capability), "optimise", "tokenizer") for stage, capability in engines.items()),
