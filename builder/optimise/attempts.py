@@ -241,7 +241,8 @@ def _worst(shop: Workshop, made: Sequence[Product], quantised: Path) -> list[str
 
 def _folder(shop: Workshop, what: str) -> Path:
     """A folder for an attempt, with links to the model's data: what is unchanged is read from there."""
-    out = shop.room / what.replace(" ", "-").replace(",", "")
+    count = sum(1 for _ in shop.room.iterdir())  # two attempts may keep as many products, and others
+    out = shop.room / f"{count}-{what.replace(' ', '-').replace(',', '')}"
     out.mkdir()
     for file in shop.folder.iterdir():
         if file.name != "model.onnx":

@@ -227,6 +227,16 @@ def test_products_that_do_damage_stay_as_they_are(
     assert kinds.count("MatMulIntegerToFloat") + kinds.count("QuantizeLinear") == (2 if target is CPU else 1)
 
 
+def test_attempts_may_keep_as_many_products_and_others(
+    quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {0.0: (), 0.1: ("MatMul_9",), 0.2: ("MatMul_12",)}
+    monkeypatch.setattr("builder.optimise.attempts._KEPT_WEIGHTS", tuple(kept))
+    monkeypatch.setattr("builder.optimise.attempts._kept", lambda *said: kept[said[-1]])
+    output = run(quiet, tmp_path, **FP8, tolerances={"cosine": 0.9999})
+    assert [name for name, _ in after(output)][2:4] == [f"fp8{_ONE_KEPT} (calibration)"] * 2
+
+
 _ONE_KEPT = ", without the worst 1 matrix products"
 
 
