@@ -182,8 +182,10 @@ def _export_text(make: _Maker, surroundings: Surroundings) -> list[Node]:
     )
 
     def refer(made: Values) -> tuple[Any, Any]:
-        shapes = recipe.shapes
-        stage = Refer(task, (shapes.batch.min, shapes.batch.max), _sequence(recipe, made["tokenizer"].max_length))
+        shapes, max_length = recipe.shapes, made["tokenizer"].max_length
+        if shapes.profiles:  # an engine would be refused for them: said before the work, not after it
+            targeting.profiles(recipe, max_length)
+        stage = Refer(task, (shapes.batch.min, shapes.batch.max), _sequence(recipe, max_length))
         return stage, (made["source"], made["tokenizer"], samples)
 
     made = [
@@ -259,11 +261,9 @@ def _compiling(make: _Maker, stages: Sequence[str]) -> list[Node]:
     from builder.optimise.stage import OptimiseInputs  # for such targets alone
 
     recipe, target = make.recipe, make.recipe.targets[make.target]
-    samples, engines = targeting.calibration(recipe, make.target), targeting.engine_stages(target)
+    samples = targeting.calibration(recipe, make.target)
 
     def optimised(made: Values) -> tuple[Any, Any]:
-        if engines:  # what they would be refused for is said before the work, not after it
-            targeting.profiles(recipe, made["tokenizer"].max_length)
         held = gates(recipe, make.target, made["reference"].metric).tolerances
         inputs = OptimiseInputs(made["check"], made["reference"], made["tokenizer"], samples)
         return targeting.optimise(target, held), inputs
@@ -275,6 +275,7 @@ def _compiling(make: _Maker, stages: Sequence[str]) -> list[Node]:
 
         return prepare
 
+    engines = targeting.engine_stages(target)
     return [
         make.node("optimise", optimised, "check", "reference", "tokenizer"),
         *(make.node(stage, compiled(capability), "optimise", "tokenizer") for stage, capability in engines.items()),
