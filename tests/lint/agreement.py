@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
 
-CHUNK = 100  # mutants of one seed
-SERVERS = 4  # at once
-CONFIGS_PER_SERVER = 2000
+CHUNK = 250  # mutants of one seed
+SERVERS = 8  # at once
+TWICE = 100  # mutants that are asked with numpy and without
+CONFIGS_PER_SERVER = 400  # each load costs what all models there cost
 MODULES = (
     "batching", "core", "ensemble", "links", "instances", "python_backend", "python_warmup", "repository", "sequences",
     "tensors",
@@ -221,15 +222,21 @@ def agreement(
     """
     scores = {mode: {"loads": Score(), "configs": Score()} for mode in MODES}
     sides: dict[str, dict[str, dict[str, str]]] = {}
+    differ: dict[str, list[str]] = {}
 
     def few_loads(task: tuple[str, int]) -> None:
         mode, number = task
         cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
         place = folder / f"{mode}-{number}"
         verdicts = Fleet(toolchain, environment, place, mode).verdicts(cases)
+        if number == 0:
+            again = Fleet(toolchain, environment, place / "whole", mode, whole=True).verdicts(cases[:TWICE])
+            differ[mode] = [
+                case.what for case in cases[:TWICE] if again[case.name].loaded != verdicts[case.name].loaded
+            ]
         with lock:
             score_loads(scores[mode]["loads"], cases, verdicts, mode, place / "cases")
-            done(report(scores, sides, seed))
+            done(report(scores, sides, differ, seed))
         shutil.rmtree(place)
 
     def rest(mode: str) -> None:
@@ -241,7 +248,7 @@ def agreement(
         with lock:
             sides[mode] = said
             score_configs(scores[mode]["configs"], cases, verdicts, mode, place / "cases")
-            done(report(scores, sides, seed))
+            done(report(scores, sides, differ, seed))
 
     lock = threading.Lock()
     with ThreadPoolExecutor(SERVERS) as pool:
@@ -253,11 +260,14 @@ def agreement(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # the rest would be for nothing
             raise
-    return report(scores, sides, seed)
+    return report(scores, sides, differ, seed)
 
 
 def report(
-    scores: Mapping[str, Mapping[str, Score]], sides: Mapping[str, Mapping[str, Mapping[str, str]]], seed: int
+    scores: Mapping[str, Mapping[str, Score]],
+    sides: Mapping[str, Mapping[str, Mapping[str, str]]],
+    differ: Mapping[str, Sequence[str]],
+    seed: int,
 ) -> dict[str, Any]:
     """The scores as JSON data."""
     modes: dict[str, dict[str, Any]] = {
@@ -265,6 +275,9 @@ def report(
         for mode, both in scores.items()
     }
     failures = [one for both in scores.values() for score in both.values() for one in score.disagreements]
+    for mode, whats in differ.items():
+        failures += [f"{mode}: another verdict with numpy: {what}" for what in whats]
+        modes[mode]["same_with_numpy"] = {"asked": TWICE, "differ": list(whats)}
     for mode, rules in sides.items():
         failures += [f"{mode}: the bad side of {one} loads" for one, said in rules.items() if said["bad"] == "loads"]
         failures += [
