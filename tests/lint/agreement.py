@@ -142,8 +142,9 @@ def score_configs(
         verdict = verdicts[case.name]
         if verdict.loaded is False and not POLLED.search(verdict.reason) and FURTHER.search(verdict.reason):
             verdict = Verdict(True)
-        errors = load_errors(case, mode, folder, stand_ins=True)
-        score.add(case, verdict, [one for one in errors or () if one.rule in rules])
+        errors = load_errors(case, mode, folder, stand_ins=True) or []
+        # It went beyond polling where it hung or crashed.
+        score.add(case, verdict, [one for one in errors if one.rule in rules or verdict.loaded is None])
 
 
 def load_errors(case: Case, mode: str, folder: Path, *, stand_ins: bool = False) -> list[Finding] | None:
