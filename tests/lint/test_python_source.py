@@ -74,6 +74,20 @@ def test_has_execute(source, text, has_execute):
     assert source(text).has_execute is has_execute
 
 
+@pytest.mark.parametrize(
+    ("more", "is_open"),
+    [
+        ("", False),
+        ("TritonPythonModel.auto_complete_config = f", True),
+        ("setattr(TritonPythonModel, 'auto_' + 'complete_config', f)", True),
+        ("from x import *", True),
+        ("TritonPythonModel = f", True),
+    ],
+)
+def test_a_function_in_the_place_of_the_class_completes_nothing(source, more, is_open):
+    assert source(f"def TritonPythonModel():\n    return Model()\n{more}\n").is_open is is_open
+
+
 def completed(tmp_path, body, more="", head="def auto_complete_config(c):", top=""):
     head = f"    @staticmethod\n    {head}\n"
     code = f"{top}class TritonPythonModel:\n    def execute(self, r): pass\n{head}        {body}\n"
