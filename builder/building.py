@@ -22,6 +22,8 @@ from builder.errors import (
     TritonsmithError,
 )
 from builder.package import collect, deliver, with_verdict, write_manifest
+from builder.package.formats import TRITON
+from builder.package.formats.layouts import CONFIG
 from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
 from builder.recipe.tasks import NEIGHBOURS
@@ -48,6 +50,7 @@ __all__ = [
     "build",
     "build_all",
     "exit_code",
+    "facts_of",
     "plan",
     "selected_targets",
     "verify",
@@ -93,13 +96,13 @@ class _Clock:
 class Order(Protocol):
     """What :mod:`builder.pipeline` and :mod:`builder.composition` have: nodes, and what their end is made of."""
 
-    def node_id(self, recipe: AnyRecipe, target: str, stage: str) -> str: ...
+    def node_id(self, recipe: AnyRecipe, target: str, stage: str, form: str = "") -> str: ...
 
     def nodes(
         self, recipe: AnyRecipe, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True
     ) -> list[Node]: ...
 
-    def needs(self, recipe: AnyRecipe, target: str, *, verify: bool) -> dict[str, str]: ...
+    def needs(self, recipe: AnyRecipe, target: str, form: str, *, verify: bool) -> dict[str, str]: ...
 
     def described(self, recipe: AnyRecipe, target: str, made: Values) -> tuple[Manifest, Reference]: ...
 
@@ -109,8 +112,14 @@ class _Destination:
     """Where results go, and whether they are proven first."""
 
     out: Path
+    form: str  # the format
     verify: bool
     unverified: str = ""  # why not, where it was asked for
+
+    def folder(self, *, passed: bool) -> Path:
+        """Where an archive goes. Formats with equal trees have equal names: so each but the plain one has a folder."""
+        folder = self.out if passed else self.out / REJECTED
+        return folder if self.form == TRITON else folder / self.form
 
 
 def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
@@ -135,9 +144,10 @@ def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, 
     except MachineError as error:
         unserved = {"measure": error.message}
     return {
-        _order(recipe).node_id(recipe, target, stage): why
+        _order(recipe).node_id(recipe, target, stage, form): why
         for recipe in recipes
         for target in selected_targets(recipe, targets)
+        for form in recipe.package.formats
         for stage, why in (unserved | targeting.lacking(recipe, target)).items()
     }
 
@@ -210,10 +220,12 @@ def build_all(
         for target in selected_targets(recipe, targets):
             lacks = targeting.lacking(recipe, target)
             why = lacks.get("measure", "") if verify else ""
-            lacking |= {order.node_id(recipe, target, stage): what for stage, what in lacks.items()}
-            unproven |= {order.node_id(recipe, target, stage) for stage in _PROOF if why}
             proven |= verify and not why
-            nodes.append(_delivery(recipe, target, store, _Destination(out, verify and not why, why), clock))
+            for form in recipe.package.formats:
+                lacking |= {order.node_id(recipe, target, stage, form): what for stage, what in lacks.items()}
+                unproven |= {order.node_id(recipe, target, stage, form) for stage in _PROOF if why}
+                destination = _Destination(out, form, verify and not why, why)
+                nodes.append(_delivery(recipe, target, store, destination, clock))
         made += [node for node in nodes if node.id not in unproven]
     if proven:
         _check_machine()
@@ -287,7 +299,7 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
 def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
     order, verify = _order(recipe), destination.verify
-    needs = order.needs(recipe, target, verify=verify)
+    needs = order.needs(recipe, target, destination.form, verify=verify)
 
     def act(made: Values) -> BuildResult:
         manifest, reference = order.described(recipe, target, made)
@@ -297,14 +309,14 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
         elif destination.unverified:
             manifest = with_verdict(manifest, None, unproven(manifest, destination.unverified))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
-        folder = destination.out if passed else destination.out / REJECTED
+        folder = destination.folder(passed=passed)
         try:
             delivery = deliver(made["pack"], reference, manifest, folder, store.stats)
         except DamagedError as error:
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
-    return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
+    return graph.Node(order.node_id(recipe, target, "deliver", destination.form), needs, act=act)
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -337,10 +349,10 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
 
 
-def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
-    """Measures and judges an archive; the manifest with the verdict."""
+def facts_of(delivery: Delivery) -> ArchiveFacts:
+    """What a proof has to know of an archive: its manifest says it."""
     manifest, archive = delivery.manifest, delivery.archive
-    inputs = ArchiveFacts(
+    return ArchiveFacts(
         name=manifest.name,
         archive=archive.file,
         tree_digest=archive.tree_digest,
@@ -352,8 +364,14 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         neighbours=NEIGHBOURS in manifest.gates.tolerances,
         libraries=manifest.libraries,
         python=manifest.python,
+        flat=CONFIG in manifest.archive.members,
     )
+
+
+def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
+    """Measures and judges an archive; the manifest with the verdict."""
+    manifest = delivery.manifest
     gates = manifest.gates
-    measurement = executor.run(Measure(cache, gates.concurrency), inputs)
+    measurement = executor.run(Measure(cache, gates.concurrency), facts_of(delivery))
     verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
     return with_verdict(manifest, measurement, verdict)

@@ -57,6 +57,7 @@ class BuildResult:
         return {
             "name": manifest.name,
             "target": manifest.target.name,
+            "format": manifest.archive.format,
             "status": self.status,
             "reasons": list(manifest.measured.reasons),
             "archive": str(self.archive.file.path.absolute()),

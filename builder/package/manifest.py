@@ -18,6 +18,7 @@ from builder import __version__
 from builder.core.codec import to_json
 from builder.core.digest import canonical_json
 from builder.errors import ArchiveError, BlockedError, disk_error
+from builder.package.formats import arrange
 from builder.recipe.tasks import tolerances
 from builder.tools import gpus, installed
 from builder.tools.atomic import replacing
@@ -207,6 +208,7 @@ class Manifest(_Part):
     engine: EngineFacts | None = None
     models: dict[str, ModelFacts] = {}  # of a pipeline
     archive: ArchiveFacts
+    environment: dict[str, str] = {}  # variables that a host's container needs
     repository: Facts  # models, tensors, instances, labels, wheels
     reference: ReferenceFacts
     tools: dict[str, str]
@@ -290,6 +292,7 @@ def describe(
         precision=_plain(model.record.get("precision", {})),
         engine=describe_engine(engine, recipe.targets[target].triton) if engine else None,
         archive=_archive(archive, repository),
+        environment=dict(arrange(archive.format, repository).environment),
         repository=_plain(repository.record),
         reference=describe_reference(reference),
         tools=_tools(),
@@ -314,6 +317,7 @@ def describe_composed(
         recipe=_recipe(recipe),
         models=models,
         archive=_archive(archive, repository),
+        environment=dict(arrange(archive.format, repository).environment),
         repository=_plain(repository.record),
         reference=describe_reference(reference),
         tools=_tools(),
@@ -368,7 +372,7 @@ def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
         size=archive.file.size,
         tree_digest=archive.tree_digest,
         unpacked_size=archive.unpacked_size,
-        members={name: _file(file) for name, file in sorted(repository.files.items())},
+        members={name: _file(file) for name, file in arrange(archive.format, repository).members().items()},
     )
 
 
