@@ -30,7 +30,7 @@ from builder.recipe import Recipe
 from builder.recipe.tasks import NEIGHBOURS
 from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
-from builder.tools import toolchain
+from builder.tools import ssh_signature, toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ def build_all(
         MachineError: the store cannot be written, or this machine cannot serve what is to be verified.
     """
     _check_names(recipes)
+    for key in {sign or _signer(recipe) for recipe in recipes} - {None}:
+        ssh_signature.check_key(cast("Path", key))
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)

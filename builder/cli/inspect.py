@@ -79,8 +79,9 @@ def _provenance(statement: Json) -> Iterator[str]:
         versions, builder = (statement["predicate"]["runDetails"]["builder"][key] for key in ("version", "id"))
         yield f"provenance: built by tritonsmith {versions['tritonsmith']} ({builder})"
         for one in definition["resolvedDependencies"]:
-            place = one.get("uri") or one["annotations"].get("model_id", "")
-            yield f"  {one['annotations']['role']}: {one['name']} sha256:{one['digest']['sha256'][:16]}… {place}".rstrip()
+            about, digest = one["annotations"], one["digest"]["sha256"]
+            place = one.get("uri") or about.get("model_id", "")
+            yield f"  {about['role']}: {one['name']} sha256:{digest[:16]}… {place}".rstrip()
     except (KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(f"provenance: is not as tritonsmith writes it: {error!r}") from error
 

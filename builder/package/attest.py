@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder import __version__
+from builder.artifacts import Attested
 from builder.core.digest import describe_file
 from builder.errors import InternalError
 from builder.package import bill
@@ -32,13 +33,6 @@ class AttestInputs:
 
     manifest: Manifest
     repository: Repository
-
-
-@dataclass(frozen=True, slots=True)
-class Attested:
-    """``files`` holds ``provenance.json`` and ``sbom.cdx.json``."""
-
-    files: dict[str, File]
 
 
 @dataclass(frozen=True, slots=True)

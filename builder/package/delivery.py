@@ -116,10 +116,9 @@ def _sealed(delivery: Delivery, path: Path, key: Path | None) -> Delivery:
     """Signed; without a key, a signature of the same bytes is left, and one of others is removed."""
     try:
         covered = delivery.covered()
+        unseal(path, covered)
         if key is not None:
             seal(path, covered, key)
-        else:
-            unseal(path, covered)
     except OSError as error:
         raise disk_error(path, error) from error
     return replace(delivery, seal=path if is_sealed(path) else None)
@@ -153,7 +152,7 @@ def seal_path(archive: Path) -> Path:
 
 
 def attested_path(archive: Path, name: str) -> Path:
-    """Where a file of :class:`builder.package.attest.Attested` lies: beside the archive."""
+    """Where a file of :class:`builder.artifacts.Attested` lies: beside the archive."""
     return archive.absolute().with_name(archive.name.removesuffix(ARCHIVE_SUFFIX) + _BESIDE[name])
 
 

@@ -55,6 +55,16 @@ def sign(content: bytes, key: Path) -> bytes:
         return file.with_name("signed.sig").read_bytes()
 
 
+def check_key(key: Path) -> None:
+    """Tries a private key, so that nobody builds for an hour first.
+
+    Raises:
+        UserError: it cannot sign.
+        MachineError: there is no ssh-keygen.
+    """
+    sign(b"", key)
+
+
 def read_keys(path: Path) -> tuple[str, ...]:
     """The public keys in a file: one in each line, as in ``id_ed25519.pub``.
 
