@@ -30,11 +30,12 @@ from builder.recipe import Recipe
 from builder.recipe.tasks import NEIGHBOURS
 from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
-from builder.tools import ssh_signature, toolchain
+from builder.tools import toolchain
 from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from builder.artifacts import Reference
@@ -213,8 +214,7 @@ def build_all(
         MachineError: the store cannot be written, or this machine cannot serve what is to be verified.
     """
     _check_names(recipes)
-    for key in {sign or _signer(recipe) for recipe in recipes} - {None}:
-        ssh_signature.check_key(cast("Path", key))
+    _check_keys({sign or _signer(recipe) for recipe in recipes})
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
@@ -248,6 +248,14 @@ def build_all(
 
 def _signer(recipe: AnyRecipe) -> Path | None:
     return recipe.package.sign.key if recipe.package.sign else None
+
+
+def _check_keys(keys: AbstractSet[Path | None]) -> None:
+    """Tries the keys that sign: a build may take an hour, and signs at its end."""
+    for key in filter(None, keys):
+        from builder.tools import ssh_signature
+
+        ssh_signature.check_key(key)
 
 
 def _in_full(error: Exception, lacks: str | None) -> Exception:

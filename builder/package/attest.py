@@ -10,10 +10,9 @@ from builder import __version__
 from builder.artifacts import Attested
 from builder.core.digest import describe_file
 from builder.errors import InternalError
-from builder.package import bill
 from builder.package.provenance import digest_templates, statement
 from builder.package.repository import pretty
-from builder.tools import sbom
+from builder.tools.releases import release
 from builder.tools.wheels import installed_version
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 PROVENANCE: Final = "provenance.json"
 SBOM: Final = "sbom.cdx.json"
+
+_LIBRARY: Final = "cyclonedx-python-lib"
+_METADATA: Final = ".dist-info/METADATA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,17 @@ class Attest:
     version: ClassVar[int] = 1
 
     def fingerprint(self, inputs: AttestInputs) -> Mapping[str, Json]:
+        """No digests of templates: which of them are in an archive hangs on its tree, which is in the statement."""
         manifest = inputs.manifest
+        triton, engine = release(manifest.target.triton), manifest.engine
         return {
-            "statement": statement(manifest, digest_templates()),
-            "tree": manifest.archive.tree_digest,
+            "statement": statement(manifest, {}),
             "archive": manifest.archive.sha256,
-            "target": manifest.target.model_dump(mode="json"),
-            "runtime": list(bill.runtime(manifest)),
-            "metadata": {path: file.sha256 for path, file in bill.metadata_files(inputs.repository).items()},
+            "release": [triton.name, triton.server_version, triton.onnxruntime],
+            "engine": [engine.runtime, engine.library] if engine else [],
+            "metadata": [file.sha256 for file in self.reads(inputs)],
             "tritonsmith": __version__,
-            "versions": {sbom.LIBRARY: installed_version(sbom.LIBRARY)},
+            "versions": {_LIBRARY: installed_version(_LIBRARY)},
         }
 
     def requires(self, inputs: AttestInputs) -> None:
@@ -60,15 +63,21 @@ class Attest:
 
     def reads(self, inputs: AttestInputs) -> list[File]:
         """What vendored packages say of themselves."""
-        return list(bill.metadata_files(inputs.repository).values())
+        files = inputs.repository.files.items()
+        return [file for path, file in files if "/vendor/" in path and path.endswith(_METADATA)]
 
     def run(self, inputs: AttestInputs, out: Path) -> Attested:
+        from builder.package import bill
+        from builder.tools import sbom
+
         manifest = inputs.manifest
         (out / PROVENANCE).write_bytes(pretty(statement(manifest, digest_templates())))
-        parts = bill.parts(manifest, inputs.repository)
+        parts = bill.parts(manifest, self.reads(inputs))
         (out / SBOM).write_bytes(sbom.write(bill.archive(manifest), parts, manifest.archive.tree_digest))
         return Attested({name: describe_file(out / name) for name in (PROVENANCE, SBOM)})
 
     def ensures(self, inputs: AttestInputs, output: Attested) -> None:
+        from builder.package import bill
+
         if bill.about(json.loads(output.files[SBOM].path.read_bytes())) != inputs.manifest.archive.sha256:
             raise InternalError(f"{SBOM}: is not about {inputs.manifest.archive.file}")

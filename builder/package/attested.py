@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.errors import ArchiveError
 from builder.package.attest import PROVENANCE, SBOM
-from builder.package.bill import about
 from builder.package.provenance import PREDICATE, STATEMENT, subject_digest
-from builder.tools import sbom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +75,9 @@ def _load(path: Path, content: bytes) -> dict[str, Json]:
 
 
 def _is_billed(data: Mapping[str, Json], archive: ArchiveFacts) -> bool:
+    from builder.package.bill import about  # not by builds, which have just written it
+    from builder.tools import sbom
+
     return data.get("serialNumber") == sbom.serial_number(archive.tree_digest) and about(data) == archive.sha256
 
 

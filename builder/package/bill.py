@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from builder.package.provenance import purl, pypi, sources
 from builder.tools import wheel_metadata
-from builder.tools.archive_environment import FILE_NAME as ENVIRONMENT
 from builder.tools.releases import release
 from builder.tools.sbom import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from builder.artifacts import File, Json, Repository
+    from builder.artifacts import File, Json
     from builder.package.manifest import Manifest, SourceFacts
     from builder.tools.wheel_metadata import Metadata
-
-_METADATA: Final = ".dist-info/METADATA"
 
 
 def archive(manifest: Manifest) -> Part:
@@ -27,19 +24,19 @@ def archive(manifest: Manifest) -> Part:
     return Part("application", manifest.name, "archive", facts.tree_digest[:16], sha256=facts.sha256, properties=about)
 
 
-def parts(manifest: Manifest, repository: Repository) -> list[Part]:
-    """All that is in an archive, and what serves it."""
+def parts(manifest: Manifest, metadata: Sequence[File]) -> list[Part]:
+    """All that is in an archive, and what serves it.
+
+    Args:
+        manifest: the archive's.
+        metadata: the file ``METADATA`` of each vendored package.
+    """
     return [
         *(_model(name, source) for name, source in sources(manifest)),
-        *_wheels(manifest, repository),
+        *_wheels(manifest, metadata),
         *_environments(manifest),
-        *runtime(manifest),
+        *_runtime(manifest),
     ]
-
-
-def metadata_files(repository: Repository) -> dict[str, File]:
-    """``METADATA`` of the vendored packages, by path."""
-    return {path: file for path, file in repository.files.items() if "/vendor/" in path and path.endswith(_METADATA)}
 
 
 def _model(name: str, source: SourceFacts) -> Part:
@@ -56,10 +53,10 @@ def _model(name: str, source: SourceFacts) -> Part:
     )
 
 
-def _wheels(manifest: Manifest, repository: Repository) -> Iterator[Part]:
+def _wheels(manifest: Manifest, metadata: Sequence[File]) -> Iterator[Part]:
     """The vendored packages. Licences are those that they state; a wheel without METADATA states none."""
     stated = manifest.repository.get("wheels")
-    known = _metadata(repository)
+    known = _metadata(metadata)
     for file_name, sha256 in sorted(stated.items()) if isinstance(stated, dict) else ():
         project, version = file_name.split("-")[:2]
         found = known.get(pypi(project, version))
@@ -76,20 +73,22 @@ def _wheels(manifest: Manifest, repository: Repository) -> Iterator[Part]:
         )
 
 
-def _metadata(repository: Repository) -> Mapping[str, Metadata]:
+def _metadata(files: Sequence[File]) -> Mapping[str, Metadata]:
     """By package URL."""
-    texts = [file.path.read_text(encoding="utf-8", errors="replace") for file in metadata_files(repository).values()]
+    texts = [file.path.read_text(encoding="utf-8", errors="replace") for file in files]
     return {pypi(one.name.replace(".", "-"), one.version): one for one in map(wheel_metadata.parse, texts)}
 
 
 def _environments(manifest: Manifest) -> Iterator[Part]:
     """Environments that the user packed: what is in them, they alone know."""
+    from builder.tools.archive_environment import FILE_NAME
+
     for path, file in manifest.archive.members.items():
-        if path.endswith(f"/{ENVIRONMENT}"):
+        if path.endswith(f"/{FILE_NAME}"):
             yield Part("file", path, f"environment/{path}", sha256=file.sha256)
 
 
-def runtime(manifest: Manifest) -> Iterator[Part]:
+def _runtime(manifest: Manifest) -> Iterator[Part]:
     """What the archive expects of the machine that serves it: not in the archive."""
     triton = release(manifest.target.triton)
     server = {"release": triton.name}

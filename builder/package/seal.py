@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from builder.core.digest import digest_file
 from builder.errors import ArchiveError, disk_error
-from builder.tools import ssh_signature
 from builder.tools.atomic import write
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def seal(path: Path, digests: Mapping[str, str], key: Path) -> None:
         UserError: it cannot be signed with that key.
         MachineError: the disk is full or cannot be written, or there is no ssh-keygen.
     """
+    from builder.tools import ssh_signature
+
     text = checksums(digests)
     signature = ssh_signature.sign(text, key)
     try:
@@ -89,6 +90,8 @@ def check_seal(path: Path, trusted: Path) -> tuple[str, frozenset[str]]:
         ArchiveError: there is no signature, or it is not one of these keys', or a file is not what was signed.
         UserError: the keys cannot be read.
     """
+    from builder.tools import ssh_signature
+
     keys = ssh_signature.read_keys(trusted)
     if not is_sealed(path):
         missing = signature_of(path) if path.is_file() else path

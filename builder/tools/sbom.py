@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import License
 
-LIBRARY: Final = "cyclonedx-python-lib"
 SPECIFICATION: Final = "1.7"  # the newest that the library writes
 
 Kind: TypeAlias = Literal["application", "machine-learning-model", "library", "framework", "platform", "file"]

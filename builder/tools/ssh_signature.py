@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from builder.errors import ArchiveError, MachineError, UserError
 from builder.settings import environment
-from builder.tools.process import Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from builder.tools.process import Completed
 
 NAMESPACE: Final = "tritonsmith"
 """What signatures are for: one that a key made for something else, an e-mail or a commit, is none of an archive."""
@@ -120,6 +121,8 @@ def signed_by(file: Path, signature: Path) -> str | None:
 
 
 def _ask(arguments: Sequence[str | Path], stdin: Path | None = None) -> Completed:
+    from builder.tools.process import run
+
     if shutil.which(_PROGRAM) is None:
         raise MachineError(f"{_PROGRAM} is not installed", mend="install OpenSSH's client: apt install openssh-client")
     # A shell only to open the file: ssh-keygen reads what was signed from its standard input.
