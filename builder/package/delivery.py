@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from builder.core.stats import Stats
     from builder.package.manifest import FileFacts
+
+log = logging.getLogger(__name__)
 
 _TOGETHER: Final = "keep the archive and the files beside it together"
 _BESIDE: Final = {
@@ -114,6 +117,7 @@ def deliver(
 
 def _sealed(delivery: Delivery, path: Path, key: Path | None) -> Delivery:
     """Signed; without a key, a signature of the same bytes is left, and one of others is removed."""
+    was_sealed = is_sealed(path)
     try:
         covered = delivery.covered()
         unseal(path, covered)
@@ -121,6 +125,8 @@ def _sealed(delivery: Delivery, path: Path, key: Path | None) -> Delivery:
             seal(path, covered, key)
     except OSError as error:
         raise disk_error(path, error) from error
+    if was_sealed and not is_sealed(path):
+        log.warning("%s: was removed: it was the seal of other bytes, and nobody signs these", path.name)
     return replace(delivery, seal=path if is_sealed(path) else None)
 
 

@@ -153,19 +153,21 @@ def test_a_key_that_cannot_sign_is_told_before_anything_is_built(signers: Signer
         building.build(recipe, out=tmp_path / "dist")
 
 
-def test_delivering_again(made: Made, signers: Signers, tmp_path: Path) -> None:
+def test_delivering_again(made: Made, signers: Signers, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dist = tmp_path / "dist"
     first = made.hand_out(dist, signers.key)
     assert first.seal is not None
     before = {path.name: path.read_bytes() for path in dist.iterdir()}
     assert made.hand_out(dist).seal == first.seal, "it still holds"
     assert {path.name: path.read_bytes() for path in dist.iterdir()} == before
+    assert not caplog.messages
     other = made.manifest.model_copy(update={"task": "pipeline"})
     assert replace(made, manifest=other).hand_out(dist).seal is None
     assert sorted(before.keys() - {path.name for path in dist.iterdir()}) == [
         first.seal.name,
         f"{first.seal.name}.sig",
     ], "it was of other bytes"
+    assert "was removed: it was the seal of other bytes" in caplog.text
 
 
 def test_a_proof_leaves_what_is_signed(
