@@ -194,8 +194,10 @@ def _export_text(make: _Maker, surroundings: Surroundings) -> list[Node]:
     )
 
     def refer(made: Values) -> tuple[Any, Any]:
-        shapes = recipe.shapes
-        stage = Refer(task, (shapes.batch.min, shapes.batch.max), _sequence(recipe, made["tokenizer"].max_length))
+        shapes, max_length = recipe.shapes, made["tokenizer"].max_length
+        if shapes.profiles:  # an engine would be refused for them: said before the work, not after it
+            targeting.profiles(recipe, max_length)
+        stage = Refer(task, (shapes.batch.min, shapes.batch.max), _sequence(recipe, max_length))
         return stage, (made["source"], made["tokenizer"], samples)
 
     made = [

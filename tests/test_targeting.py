@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from builder import targeting
 from builder.artifacts import Profile
 from builder.errors import BlockedError, ModelError
+from builder.pipeline import Surroundings, nodes
 from builder.recipe import Recipe, load
 from builder.tools import hardware
 from builder.tools.hardware import Gpu
@@ -93,6 +96,15 @@ shapes:
     def test_a_shape_outside_every_profile_is_refused(self, target: Any) -> None:
         with pytest.raises(ModelError, match="a batch of 1 of 128 tokens is outside every profile"):
             targeting.profiles(target(rest="shapes: {profiles: [{sequence: {max: 64}}]}\n"), 256)
+
+    def test_it_is_refused_before_the_reference_is_computed(self, target: Any, tmp_path: Path) -> None:
+        around = Surroundings(tmp_path, lambda _: "")
+        for most, refused in ((64, True), (256, False)):
+            made = nodes(target(rest=f"shapes: {{profiles: [{{sequence: {{max: {most}}}}}]}}\n"), ["t"], around)
+            (reference,) = (node for node in made if node.id.endswith("/reference"))
+            known = {"source": None, "tokenizer": SimpleNamespace(max_length=256)}
+            with pytest.raises(ModelError, match="outside every profile") if refused else nullcontext():
+                reference.prepare(known)
 
 
 class TestKeys:

@@ -61,6 +61,8 @@ def build(  # noqa: PLR0913 - the options of the command
         for node, failure in built.failed.items():
             if node != gravest:
                 typer.echo(f"tritonsmith: {node}: {failure}", err=True)
+        if sum(len(one.targets) for one in loaded) > 1:  # the error itself does not say whose it is
+            typer.echo(f"tritonsmith: failed: {gravest}", err=True)
         raise built.failed[gravest]
     raise typer.Exit(building.exit_code(built.results, asked_unverified=no_verify, blocked=bool(built.blocked)))
 

@@ -31,9 +31,10 @@ _CLASSES: Final = {
 }
 
 _ABOUT: Final = (
-    "Load-errors of Triton's core, its ensembles and its Python backend were compared with what server 2.51 (24.10) "
-    "says of thousands of mutants (`scripts/soak --lint`, [results](../../benchmarks/results/lint-agreement.md)). Of "
-    "other backends, of GPUs and of later releases no server here could say: such rules cite their source. "
+    "Load-errors of Triton's core, its ensembles and its Python backend are compared with what server 2.51 (24.10) "
+    "says of mutants of small repositories (`scripts/soak --lint`): "
+    "[how many, and where they disagree](../../benchmarks/results/lint-agreement.md). Of other backends, of GPUs and "
+    "of later releases no server here could say: such rules cite their source. "
     "`tritonsmith lint --explain C6` says the same of one rule. A host in the last column means that the rule is asked "
     "only with `--host`."
 )

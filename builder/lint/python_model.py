@@ -96,34 +96,58 @@ def _outcome(model: Model, version: int, world: World) -> Outcome:
     if code is None or code.error or (code.is_open and code.completion is None):
         return Outcome(None)
     if code.completion is None:
-        return Outcome(model.config)
+        return Outcome(as_completed(model.config))
     return _completed(model, code.completion, module_path(model, version))
 
 
+def as_completed(config: Any) -> Any:  # noqa: ANN401 - a protobuf message
+    """A copy, as a backend that may complete it gives it back: names of tensors lose what is not UTF-8.
+
+    Source: seen on server 2.51 (24.10), which hands the config over as JSON.
+    """
+    copy = type(config)()
+    copy.CopyFrom(config)
+    for tensor in (*copy.input, *copy.output):
+        tensor.name = tensor.name.replace("\ufffd", "")  # what text_format makes of such bytes
+    return copy
+
+
 def _completed(model: Model, completion: Completion, path: str) -> Outcome:
+    nothing = Outcome(None, "auto_complete_config does not return the config", path, completion.line)
     if not completion.arguments:
         return Outcome(None, "auto_complete_config cannot be called with the config alone", path, completion.line)
     if not completion.returns:
-        return Outcome(None, "auto_complete_config does not return the config", path, completion.line)
+        return nothing
     if completion.body is None:
         return Outcome(None)
-    config = type(model.config)()
-    config.CopyFrom(model.config)
+    config = as_completed(model.config)
     problems: list[Outcome] = []
+    unreadable: list[Outcome] = []
 
     def apply(call: Call) -> bool:
-        if (problem := _apply(config, call)) is None:
+        try:
+            problem = _apply(config, call)
+        except _UnreadableError as error:
+            unreadable.append(Outcome(None, f"auto_complete_config: {error}", path, call.line))
+            return True
+        if problem is None:
             raise UnknownError
         if problem:
             problems.append(Outcome(None, f"auto_complete_config: {problem}", path, call.line))
         return not problem
 
     try:
-        if not follow(completion.body, config, apply):
-            return Outcome(None, "auto_complete_config does not return the config", path, completion.line)
+        gives = follow(completion.body, config, apply)
     except UnknownError:
         return Outcome(None)
-    return problems[0] if problems else Outcome(config)
+    found = [Outcome(config)]
+    if unreadable:  # the server then goes on with what the file says, if there is one
+        found = [Outcome(model.config)] if model.config_path else unreadable
+    return [*problems, *found][0] if gives else nothing
+
+
+class _UnreadableError(Exception):
+    """The server cannot read the config that comes out."""
 
 
 def _apply(config: Any, call: Call) -> str | None:  # noqa: ANN401 - a protobuf message
@@ -171,10 +195,12 @@ def _add_tensor(config: Any, call: Call) -> str | None:  # noqa: ANN401
     types = config.DESCRIPTOR.fields_by_name[field].message_type.fields_by_name["data_type"].enum_type.values_by_name
     tensors = getattr(config, field)
     known = [tensor for tensor in tensors if tensor.name == data["name"]]
-    if data["data_type"] not in types:  # the server takes it where the config says no type
-        wrong = f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
-        return wrong if known and known[0].data_type else None
     tensor = known[0] if known else tensors.add(name=data["name"])
+    if data["data_type"] not in types:
+        wrong = f"{call.method}: {data['data_type']!r} is no data type; allowed: {', '.join(types)}"
+        if known and tensor.data_type:
+            return wrong
+        raise _UnreadableError(wrong)
     return _merge(tensor, data, types[data["data_type"]].number, known=bool(known))
 
 

@@ -82,7 +82,8 @@ def _describe(module: ast.Module) -> Source:
     if not classes:
         bound = any(CLASS in _binds(one) for one in statements)
         opaque = any("*" in _binds(one) for one in statements) or "globals" in _names(module)
-        return Source(has_model=True if bound else None if opaque else False, is_open=True)
+        is_open = not _is_function(module, statements)
+        return Source(has_model=True if bound else None if opaque else False, is_open=is_open)
     model = classes[-1]
     is_open = bool(model.decorator_list or model.keywords) or any(ast.unparse(base) != "object" for base in model.bases)
     inner = list(_statements(model.body))
@@ -93,6 +94,15 @@ def _describe(module: ast.Module) -> Source:
         is_open = True
     has_execute = True if "execute" in bound_inside else None if is_open else False
     return Source(has_execute=has_execute, completion=completion, is_open=is_open)
+
+
+def _is_function(module: ast.Module, statements: Sequence[ast.stmt]) -> bool:
+    """Whether the class is a function, and nobody gives that an ``auto_complete_config``: then it has none."""
+    attributes = {node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)}
+    by = [one for one in statements if CLASS in _binds(one)]
+    plain = [one for one in by if isinstance(one, ast.FunctionDef) and not one.decorator_list]
+    unseen = COMPLETE in attributes or "setattr" in _names(module) or any("*" in _binds(one) for one in statements)
+    return bool(by) and plain == by and not unseen
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

@@ -27,8 +27,6 @@ def refusal(precision: str, runtime: str, capabilities: Sequence[str], *, tf32: 
     """
     if precision not in PRECISIONS:
         return f"precision {precision!r}: allowed are {', '.join(PRECISIONS)}"
-    if precision == FP8:
-        return "fp8: no library that can be installed here writes it for TensorRT (ModelOpt pins older onnx and torch)"
     if tf32 and precision != FP32:
         return f"tf32: it is a way to compute FP32 matrix products, and the precision is {precision}"
     if runtime == CPU:
@@ -43,6 +41,8 @@ def refusal(precision: str, runtime: str, capabilities: Sequence[str], *, tf32: 
 def _on_cpu(precision: str, capabilities: Sequence[str], *, tf32: bool) -> str:
     if precision == BF16:
         return "bf16: onnxruntime has no BF16 kernels for the CPU"
+    if precision == FP8:
+        return "fp8: onnxruntime multiplies no FP8 matrices; for a GPU from 8.9 on take tensorrt or tensorrt-rtx"
     if tf32 and not capabilities:
         return "tf32: only GPUs have it"
     if precision == INT8 and capabilities:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.optimise.able import BF16, CPU, FP16, INT8, refusal
+from builder.optimise.able import BF16, CPU, FP8, FP16, INT8, refusal
 from builder.parity.ledger import Entry, entry
 from builder.recipe.tasks import NEIGHBOURS
 from builder.tools import activations, half, onnx_proto, qdq, rowwise, switches
@@ -33,10 +33,10 @@ _SHARES: Final = (0.05, 0.2)
 """Of the operations that add to the error, how many stay in FP32: each share once."""
 
 CALIBRATION_FILE: Final = "calibration.json"
-"""Scales that were found on the samples, beside an INT8 model for TensorRT."""
+"""Scales that were found on the samples, beside an INT8 or FP8 model for TensorRT."""
 
 _KEPT_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
-"""Of the weights of matrix products, how many stay as they are where the others are INT8: each share once."""
+"""Of the weights of matrix products, how many stay as they are where the others are INT8 or FP8: each share once."""
 
 _MARGIN: Final = 0.01
 """By how much more neighbours must be kept by the samples that settings are chosen by: other texts, and another version
@@ -84,9 +84,9 @@ def attempts(
         yield from _halves(shop, FP16)
     elif precision == BF16:
         yield from _halves(shop, BF16)
-    elif precision == INT8:
-        yield from _int8(shop, runtime, tolerances)
-    if precision in {FP16, INT8} and not refusal(BF16, runtime, capabilities):
+    elif precision in {INT8, FP8}:
+        yield from _eight_bits(shop, precision, runtime, tolerances)
+    if precision in {FP16, INT8, FP8} and not refusal(BF16, runtime, capabilities):
         yield from _halves(shop, BF16)
 
 
@@ -124,13 +124,13 @@ _Quantise = Callable[[str, Sequence[str]], "tuple[Attempt, Path]"]
 """What the attempt is called, and products to leave alone → the attempt, and the model with nothing else converted."""
 
 
-def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iterator[Attempt]:
-    """INT8. How many products stay as they are is chosen by samples that the reference need not hold."""
+def _eight_bits(shop: Workshop, precision: str, runtime: str, tolerances: Mapping[str, float]) -> Iterator[Attempt]:
+    """INT8 or FP8. How many products stay as they are is chosen by samples that the reference need not hold."""
     made = products(shop.model)
     if not made:
         return
-    log.info("optimise: int8: settings of %d matrix products", len(made))
-    quantised = _for_cpu(shop, made) if runtime == CPU else _for_tensorrt(shop, made)
+    log.info("optimise: %s: settings of %d matrix products", precision, len(made))
+    quantised = _for_cpu(shop, made) if runtime == CPU else _for_tensorrt(shop, precision, made)
     worst: list[str] = []
     tried: set[tuple[str, ...]] = set()
     for share in _KEPT_WEIGHTS:
@@ -138,7 +138,7 @@ def _int8(shop: Workshop, runtime: str, tolerances: Mapping[str, float]) -> Iter
         if kept in tried:
             continue
         tried.add(kept)
-        what = f"{INT8}, without the worst {len(kept)} matrix products" if kept else INT8
+        what = f"{precision}, without the worst {len(kept)} matrix products" if kept else precision
         attempt, plain = quantised(what, kept)
         answers = shop.chosen_by.ask(Session(attempt.runnable))
         limits = _with_margin(tolerances)
@@ -167,22 +167,24 @@ def _for_cpu(shop: Workshop, made: Sequence[Product]) -> _Quantise:
     return quantised
 
 
-def _for_tensorrt(shop: Workshop, made: Sequence[Product]) -> _Quantise:
+def _for_tensorrt(shop: Workshop, precision: str, made: Sequence[Product]) -> _Quantise:
     """Q/DQ, and everything else in FP16."""
-    chosen = qdq.settings(*_multiplied(shop, made))
+    values, multiplied = _multiplied(shop, made)
+    chosen = qdq.settings(values, multiplied) if precision == INT8 else qdq.fp8_settings(values)
     exact = _overflowing(shop)
 
     def quantised(what: str, kept: Sequence[str]) -> tuple[Attempt, Path]:
         out = _folder(shop, what)
         some = [one for one in made if one.name not in kept]
-        whole = qdq.quantise(shop.model, shop.folder, some, chosen, shop.questions.inputs[0], out)
+        whole = qdq.quantise(shop.model, shop.folder, some, chosen, shop.questions.inputs[0], out, precision)
         onnx_proto.save(whole, out / "qdq.onnx")
         converted = half.convert(whole, FP16, [*exact, *kept])
-        onnx_proto.externalise(converted.proto, out, rowwise.DATA_FILE)
+        onnx_proto.externalise(converted.proto, out, f"model.{precision}.data")
         onnx_proto.save(converted.proto, out / "model.onnx")
         (out / CALIBRATION_FILE).write_text(json.dumps(qdq.as_json(chosen), indent=1), encoding="utf-8")
         onnx_proto.save(half.emulated(converted.proto), out / "emulated.onnx")
-        return Attempt(what, INT8, out, out / "emulated.onnx", tuple(dict.fromkeys((*exact, *kept)))), out / "qdq.onnx"
+        every = tuple(dict.fromkeys((*exact, *kept)))
+        return Attempt(what, precision, out, out / "emulated.onnx", every), out / "qdq.onnx"
 
     return quantised
 
@@ -209,20 +211,20 @@ def _kept(shop: Workshop, made: Sequence[Product], worst: Sequence[str], share: 
 
 
 def _worst(shop: Workshop, made: Sequence[Product], quantised: Path) -> list[str]:
-    """The products by what each of them alone, in INT8, does to the answers, for each of its weights; worst first.
+    """The products by what each of them alone, in 8 bits, does to the answers, for each of its weights; worst first.
 
     Args:
         shop: the model.
         made: its products.
-        quantised: the model with all of them in INT8, and everything else in FP32.
+        quantised: the model with all of them in 8 bits, and everything else in FP32.
     """
     import numpy as np
 
-    log.info("optimise: int8: which of %d matrix products does most damage", len(made))
+    log.info("optimise: which of %d matrix products does most damage", len(made))
     names = [one.name for one in made]
     path = quantised.with_name("switched.onnx")
     onnx_proto.save(switches.switched(shop.model, onnx_proto.load(quantised), names), path)
-    session, sizes = Session(path), weights(shop.model, shop.folder, made)
+    session, sizes = Session(path, as_written=True), weights(shop.model, shop.folder, made)
     found = dict.fromkeys(names, 0.0)
     for inputs in shop.measured:
 
@@ -239,7 +241,8 @@ def _worst(shop: Workshop, made: Sequence[Product], quantised: Path) -> list[str
 
 def _folder(shop: Workshop, what: str) -> Path:
     """A folder for an attempt, with links to the model's data: what is unchanged is read from there."""
-    out = shop.room / what.replace(" ", "-").replace(",", "")
+    count = sum(1 for _ in shop.room.iterdir())  # two attempts may keep as many products, and others
+    out = shop.room / f"{count}-{what.replace(' ', '-').replace(',', '')}"
     out.mkdir()
     for file in shop.folder.iterdir():
         if file.name != "model.onnx":

@@ -60,7 +60,7 @@ class Optimise:
     """Converts a model to a precision; ``record["precision"]`` of its output says what was done and seen.
 
     Args:
-        precision: fp32, fp16, bf16, int8.
+        precision: fp32, fp16, bf16, int8, fp8.
         runtime: onnxruntime, tensorrt, tensorrt-rtx.
         capabilities: compute capabilities of the target's GPUs (``7.5``); none for a CPU.
         tf32: whether the runtime may compute FP32 matrix products in TF32: a fact for the engine, kept in the record.
@@ -75,7 +75,7 @@ class Optimise:
     fallback: bool = True
     tolerances: Mapping[str, float] = field(default_factory=dict)
     name: ClassVar[str] = "optimise"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     apart: ClassVar[bool] = True
 
     def fingerprint(self, inputs: OptimiseInputs) -> Mapping[str, Json]:

@@ -163,13 +163,19 @@ def _profiles(view: View) -> Iterator[Problem]:
     """That each profile is in order, and within the shapes."""
     profiles = view.get((_SHAPES, "profiles"))
     for index in range(len(profiles) if isinstance(profiles, list) else 0):
-        for axis in ("batch", "sequence"):
+        for axis, limit in (("batch", (_SHAPES, "batch", "max")), ("sequence", _longest(view))):
             place = (_SHAPES, "profiles", index, axis)
-            bounds = (*((*place, bound) for bound in ("min", "opt", "max")), (_SHAPES, axis, "max"))
+            bounds = (*((*place, bound) for bound in ("min", "opt", "max")), limit)
             known = [(path, size) for path in bounds if isinstance(size := view.get(path), int)]
             for (low, least), (high, most) in pairwise(known):
                 if least > most:
                     yield view.problem(low, f"{least} is more than {view.named(high)}, which is {most}")
+
+
+def _longest(view: View) -> Keys:
+    """The key that says how long texts may be; where both do, they say the same."""
+    stated = (_SHAPES, "sequence", "max")
+    return stated if view.get(stated) is not None else ("inputs", "max_length")
 
 
 def _pairs(view: View) -> Iterator[Problem]:

@@ -83,18 +83,14 @@ def _gpu(view: View, place: Keys, runtime: str, precision: str) -> Iterator[Prob
         yield view.problem((*place, "hardware"), words)
     able = gpus.capabilities(runtime)
     tf32 = view.get((*place, "tf32"))
-    if precision == "fp8":
-        words = "fp8 is not yet supported: what writes it for TensorRT (ModelOpt) needs older libraries than ours"
-        yield view.problem((*place, "precision"), words)
-        return
     for capability in hardware.capabilities if hardware else ():
         if capability not in able:
-            words = f"{runtime} does not support compute capability {capability}; allowed: {', '.join(able)}"
+            words = f"{runtime} does not support {_called(hardware, capability)}; allowed: {', '.join(able)}"
             yield view.problem((*place, "hardware"), words)
         elif precision not in able[capability]:
-            yield view.problem((*place, "precision"), _unable(runtime, capability, precision))
+            yield view.problem((*place, "precision"), _unable(runtime, hardware, capability, precision))
         elif tf32 and "tf32" not in able[capability]:
-            yield view.key_problem((*place, "tf32"), f"compute capability {capability} has no TF32; leave it out")
+            yield view.key_problem((*place, "tf32"), f"{_called(hardware, capability)} has no TF32; leave it out")
     if tf32 and precision != "fp32":
         named = view.named((*place, "precision"))
         yield view.key_problem((*place, "tf32"), f"of no use with {named} {precision}; for: fp32")
@@ -135,10 +131,17 @@ def _version(view: View, place: Keys, runtime: str) -> Iterator[Problem]:
         yield view.problem(key if stated else (*place, "triton"), f"{error.message}; {error.mend}")
 
 
-def _unable(runtime: str, capability: str, precision: str) -> str:
+def _called(hardware: Hardware | None, capability: str) -> str:
+    """``compute capability 9.0 (H100)``: with the GPUs by which the recipe names it."""
+    known = gpus.load_gpus()
+    names = [one for one in hardware.gpu_names if known[one].compute_capability == capability] if hardware else []
+    return f"compute capability {capability}" + (f" ({', '.join(names)})" if names else "")
+
+
+def _unable(runtime: str, hardware: Hardware | None, capability: str, precision: str) -> str:
     able = gpus.capabilities(runtime)[capability]
     allowed = ", ".join(name for name in ("fp32", "fp16", "bf16", "int8", "fp8") if name in able)
-    return f"{runtime} does not compute in {precision} on compute capability {capability}; allowed: {allowed}"
+    return f"{runtime} does not compute in {precision} on {_called(hardware, capability)}; allowed: {allowed}"
 
 
 def _hardware(written: Json) -> Hardware | None:

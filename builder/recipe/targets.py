@@ -112,7 +112,9 @@ class Hardware(Section):
 def _expand_local(value: Json) -> Json:
     if isinstance(value, str):
         if value != "local":
-            raise wrong(f"must be a mapping such as {{vcpus: 2}}, or 'local' (this machine); got {value!r}")
+            kind = "gpu" if value in gpus.load_gpus() else "instance" if value in gpus.load_instances() else None
+            hint = f"; did you mean {{{kind}: {value}}}?" if kind else ""
+            raise wrong(f"must be a mapping such as {{vcpus: 2}}, or 'local' (this machine); got {value!r}{hint}")
         return {"local": True}
     return value
 

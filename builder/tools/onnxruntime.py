@@ -18,16 +18,20 @@ class Session:
 
     Args:
         path: ``model.onnx``; its external data lies beside it (no symbolic links that leave the folder).
+        as_written: Q/DQ pairs are computed as they stand. By default onnxruntime makes INT8 products of them, of FP8
+            too, and then does not load what it has made.
 
     Raises:
         ModelError: onnxruntime does not take the model.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, as_written: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: warnings are about optimisations that did not apply
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:

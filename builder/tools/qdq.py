@@ -1,14 +1,18 @@
-"""INT8 matrix products for TensorRT: ``QuantizeLinear`` and ``DequantizeLinear`` around what it shall multiply in INT8.
+"""INT8 and FP8 matrix products for TensorRT: ``QuantizeLinear`` and ``DequantizeLinear`` around what is multiplied.
 
 TensorRT takes one symmetric scale for all of a value, known beforehand. onnxruntime's quantiser writes the nodes; it is
 told the scales, because its own calibration looks at values and not at products: here a scale is the one with which
 the products of the samples come out best, large values cut off where that helps, and columns made alike before
 (SmoothQuant, as in :mod:`builder.tools.products`).
+
+FP8 (E4M3: 3 bits of mantissa, from 2^-9 to 448) rounds each value for itself: no scale rounds better than another, as
+long as all values are within. So scales are powers of two, which are exact in FP16, and columns stay as they are.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +28,18 @@ if TYPE_CHECKING:
 
 Proto = Any
 """An ``onnx.ModelProto``, or a message in it."""
+
+INT8, FP8 = "int8", "fp8"
+
+LARGEST_FP8: Final = 448.0
+
+LEAST_FP8_OPSET: Final = 19
+
+_HEADROOM: Final = 2.0
+"""FP8 holds values that are larger than those of the samples by this; it costs nothing but the smallest numbers."""
+
+_LEAST_SCALE: Final = 2.0**-24
+"""The smallest number above 0 of FP16, in which scales are stored."""
 
 LARGEST_MODEL_BYTES: Final = 1_900_000_000
 """onnxruntime's quantiser takes a model with its weights in one message, which may have 2 GiB."""
@@ -49,6 +65,28 @@ def settings(values: Mapping[str, Array], multiplied: Mapping[str, list[Array]])
         multiplied: the weights, FP32 [width, columns], that each value is multiplied with.
     """
     return {name: _best(rows, multiplied[name]) for name, rows in values.items()}
+
+
+def fp8_settings(values: Mapping[str, Array]) -> dict[str, Setting]:
+    """For each value that is multiplied, the scale that keeps it within FP8's numbers, with headroom.
+
+    Args:
+        values: FP32 [rows, width] of real samples, by name.
+    """
+    import numpy as np
+
+    def one(rows: Array) -> Setting:
+        largest = float(np.abs(rows).max())
+        scale = _fp8_scale(largest * _HEADROOM)
+        cut = scale * LARGEST_FP8 / (largest or 1.0)
+        return Setting(np.ones(rows.shape[1], np.float32), scale, 0.0, cut)
+
+    return {name: one(rows) for name, rows in values.items()}
+
+
+def _fp8_scale(largest: float) -> float:
+    """The power of two by which FP8 holds values up to ``largest``."""
+    return max(_LEAST_SCALE, 2.0 ** math.ceil(math.log2(largest / LARGEST_FP8))) if largest else 1.0
 
 
 def _best(rows: Array, multiplied: Iterable[Array]) -> Setting:
@@ -90,6 +128,7 @@ def quantise(
     chosen: Mapping[str, Setting],
     batch: Mapping[str, Array],
     room: Path,
+    precision: str = INT8,
 ) -> Proto:
     """A copy of a graph, weights inside, with Q/DQ around the products ``made``.
 
@@ -97,12 +136,13 @@ def quantise(
         model: the graph in FP32.
         folder: where its weights lie.
         made: the products to quantise.
-        chosen: by value that is multiplied; see :func:`settings`.
+        chosen: by value that is multiplied; see :func:`settings` and :func:`fp8_settings`.
         batch: inputs that the model can be run with.
         room: a folder for files in between.
+        precision: int8, fp8.
 
     Raises:
-        ModelError: the model is too large for onnxruntime's quantiser.
+        ModelError: the model is too large for onnxruntime's quantiser, or of an opset without FP8.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -121,14 +161,17 @@ def quantise(
         def get_next(self) -> Mapping[str, Array] | None:
             return next(self.left, None)
 
+    _check_opset(model, precision)
     smooth = _smoothed(model, folder, made, chosen)
     if smooth.ByteSize() > LARGEST_MODEL_BYTES:
         raise ModelError(
-            f"int8: the model has {smooth.ByteSize() / 1e9:.1f} GB; onnxruntime's quantiser takes 1.9 GB",
+            f"{precision}: the model has {smooth.ByteSize() / 1e9:.1f} GB; onnxruntime's quantiser takes 1.9 GB",
             mend="take fp16",
         )
     onnx_proto.save(smooth, room / "smooth.onnx")
-    scales = {f"{one.takes}.divided": [_override(chosen[one.takes])] for one in made}
+    scales = {f"{one.takes}.divided": _override(chosen[one.takes].scale, precision) for one in made}
+    if precision == FP8:
+        scales |= {f"{one.name}.weight": _fp8_weight(values) for one, values in _weights(model, folder, made)}
     logging.getLogger().addFilter(_no_advice)
     try:
         quantize_static(
@@ -138,7 +181,7 @@ def quantise(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=[one.name for one in made],
-            per_channel=True,
+            per_channel=precision == INT8,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -165,10 +208,36 @@ def as_json(chosen: Mapping[str, Setting]) -> dict[str, Any]:
     }
 
 
-def _override(setting: Setting) -> dict[str, Array]:
+def _check_opset(model: Proto, precision: str) -> None:
+    opset = next(one.version for one in model.opset_import if one.domain in {"", "ai.onnx"})
+    if precision == FP8 and opset < LEAST_FP8_OPSET:
+        raise ModelError(
+            f"fp8: the model is of ONNX opset {opset}; FP8 begins at {LEAST_FP8_OPSET}",
+            mend="export the model anew from its weights, or take int8 or fp16",
+        )
+
+
+def _override(scale: float, precision: str) -> list[dict[str, Any]]:
+    """What onnxruntime's quantiser is told of a value, or of a weight."""
+    import ml_dtypes
+    import numpy as np
+    from onnxruntime.quantization import QuantType
+
+    told: dict[str, Any] = {"scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
+    if precision == FP8:
+        told |= {"zero_point": np.array(0, ml_dtypes.float8_e4m3fn), "quant_type": QuantType.QFLOAT8E4M3FN}
+    return [told]
+
+
+def _fp8_weight(values: Array) -> list[dict[str, Any]]:
     import numpy as np
 
-    return {"scale": np.array(setting.scale, np.float32), "zero_point": np.array(0, np.int8)}
+    return _override(_fp8_scale(float(np.abs(values).max())), FP8)
+
+
+def _weights(model: Proto, folder: Path, made: Collection[Product]) -> list[tuple[Product, Array]]:
+    found = weights(model, folder, made)
+    return [(one, found[one.name]) for one in made]
 
 
 def _no_advice(record: logging.LogRecord) -> bool:

@@ -129,7 +129,10 @@ def _parse(text: str) -> Message:
 
 
 def to_json(message: Message) -> dict[str, Json]:
-    """The JSON data of a message: the fields that are set, 64-bit integers as numbers."""
+    """The JSON data of a message: the fields that are set, 64-bit integers as numbers.
+
+    An enum's number that has no name, which the text format takes, is a string of digits: :func:`check` refuses it.
+    """
     return _message_json(message)
 
 
@@ -187,7 +190,8 @@ def _value_json(value: Message, field: Descriptor) -> Json:
     if field.cpp_type == MESSAGE:
         return _message_json(value)
     if field.cpp_type == ENUM:
-        return field.enum_type.values_by_number[value].name
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known is not None else str(value)
     return _shortest(value) if field.cpp_type == _FLOAT32 else value
 
 

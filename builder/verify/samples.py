@@ -54,7 +54,7 @@ def load_samples(
     if len(samples) < 2:
         raise UserError(
             f"{path}: {len(samples)} samples, at least 2 are needed",
-            mend="verification tells one answer from another; give it some real texts, best 64 or more",
+            mend="one tells nothing of how answers differ; give it some real texts, best 64 or more",
         )
     paired = [number for number, sample in enumerate(samples, 1) if sample.text_pair is not None]
     if not text_pair:

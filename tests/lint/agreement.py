@@ -19,6 +19,7 @@ from builder.lint.model import survey
 from builder.lint.options import AUTO_COMPLETE, MODES, STRICT, VERIFIED_RELEASE
 from builder.lint.rule import RULES, holds
 from builder.lint.rules.ensemble import needed_models
+from tests.lint import light
 from tests.lint.core_cases import CASES
 from tests.lint.fleet import Case, Fleet, Verdict
 from tests.lint.mutate import config_mutants, mutants
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from builder.lint.model import World
     from builder.tools.toolchain import Toolchain
 
-CHUNK = 100  # mutants of one seed
-SERVERS = 4  # at once
-CONFIGS_PER_SERVER = 2000
+CHUNK = 250  # mutants of one seed
+SERVERS = 8  # at once
+TWICE = 100  # mutants of which those without numpy are asked with it, too
+CONFIGS_PER_SERVER = 400  # each load costs what all models there cost
 MODULES = (
     "batching", "core", "ensemble", "links", "instances", "python_backend", "python_warmup", "repository", "sequences",
     "tensors",
@@ -141,8 +143,9 @@ def score_configs(
         verdict = verdicts[case.name]
         if verdict.loaded is False and not POLLED.search(verdict.reason) and FURTHER.search(verdict.reason):
             verdict = Verdict(True)
-        errors = load_errors(case, mode, folder, stand_ins=True)
-        score.add(case, verdict, [one for one in errors or () if one.rule in rules])
+        errors = load_errors(case, mode, folder, stand_ins=True) or []
+        # It went beyond polling where it hung or crashed.
+        score.add(case, verdict, [one for one in errors if one.rule in rules or verdict.loaded is None])
 
 
 def load_errors(case: Case, mode: str, folder: Path, *, stand_ins: bool = False) -> list[Finding] | None:
@@ -221,15 +224,21 @@ def agreement(
     """
     scores = {mode: {"loads": Score(), "configs": Score()} for mode in MODES}
     sides: dict[str, dict[str, dict[str, str]]] = {}
+    twice: dict[str, dict[str, Any]] = {}
 
     def few_loads(task: tuple[str, int]) -> None:
         mode, number = task
         cases = list(mutants(min(CHUNK, loads - number), seed + number // CHUNK))
         place = folder / f"{mode}-{number}"
         verdicts = Fleet(toolchain, environment, place, mode).verdicts(cases)
+        if number == 0:
+            some = [case for case in cases[:TWICE] if light.is_enough(case)]  # the others are asked with it anyway
+            again = Fleet(toolchain, environment, place / "whole", mode, whole=True).verdicts(some)
+            differ = [case.what for case in some if again[case.name].loaded != verdicts[case.name].loaded]
+            twice[mode] = {"asked": len(some), "differ": differ}
         with lock:
             score_loads(scores[mode]["loads"], cases, verdicts, mode, place / "cases")
-            done(report(scores, sides, seed))
+            done(report(scores, sides, twice, seed))
         shutil.rmtree(place)
 
     def rest(mode: str) -> None:
@@ -241,7 +250,7 @@ def agreement(
         with lock:
             sides[mode] = said
             score_configs(scores[mode]["configs"], cases, verdicts, mode, place / "cases")
-            done(report(scores, sides, seed))
+            done(report(scores, sides, twice, seed))
 
     lock = threading.Lock()
     with ThreadPoolExecutor(SERVERS) as pool:
@@ -253,11 +262,14 @@ def agreement(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # the rest would be for nothing
             raise
-    return report(scores, sides, seed)
+    return report(scores, sides, twice, seed)
 
 
 def report(
-    scores: Mapping[str, Mapping[str, Score]], sides: Mapping[str, Mapping[str, Mapping[str, str]]], seed: int
+    scores: Mapping[str, Mapping[str, Score]],
+    sides: Mapping[str, Mapping[str, Mapping[str, str]]],
+    twice: Mapping[str, Mapping[str, Any]],
+    seed: int,
 ) -> dict[str, Any]:
     """The scores as JSON data."""
     modes: dict[str, dict[str, Any]] = {
@@ -265,6 +277,9 @@ def report(
         for mode, both in scores.items()
     }
     failures = [one for both in scores.values() for score in both.values() for one in score.disagreements]
+    for mode, found_twice in twice.items():
+        failures += [f"{mode}: another verdict with numpy: {what}" for what in found_twice["differ"]]
+        modes[mode]["same_with_numpy"] = dict(found_twice)
     for mode, rules in sides.items():
         failures += [f"{mode}: the bad side of {one} loads" for one, said in rules.items() if said["bad"] == "loads"]
         failures += [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import ServerError
 from builder.lint.options import STRICT
 from builder.tools import triton_client, triton_server
+from tests.lint import light
 from tests.lint.repositories import write
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 LOAD_SECONDS = 25.0  # far more than a load takes
 AT_ONCE = 5
-PER_SERVER = 200
+PER_SERVER = 250
 STARTS = 3  # before a server is said not to start
 ALONE = 6  # servers at once, for one case each
 
@@ -53,16 +54,28 @@ HUNG = Verdict(None, "the server hung")
 
 
 class Fleet:
-    """Servers, one after the other: a new one after a crash, or when many models were loaded."""
+    """Servers, one after the other: a new one after a crash, or when many models were loaded.
+
+    Cases that need no numpy are asked in an environment without it, unless ``whole`` says otherwise.
+    """
 
     def __init__(
-        self, toolchain: Toolchain, environment: Path, folder: Path, mode: str, per_server: int = PER_SERVER
+        self,
+        toolchain: Toolchain,
+        environment: Path,
+        folder: Path,
+        mode: str,
+        per_server: int = PER_SERVER,
+        *,
+        whole: bool = False,
     ) -> None:
         self._options = triton_server.Options(complete_config=mode != STRICT)
-        self._serve: Callable[[Path, Path], Any] = lambda repository, log: triton_server.serve(
+        self._is_light: Callable[[Case], bool] = lambda case: not whole and light.is_enough(case)
+        environments = {False: environment, True: light.environment(environment, folder / "environment")}
+        self._serve: Callable[[Path, Path, bool], Any] = lambda repository, log, is_light: triton_server.serve(
             repository,
             toolchain=toolchain,
-            environment=environment,
+            environment=environments[is_light],
             options=self._options,
             log_path=log,
             # A load that hangs keeps its thread for good.
@@ -79,7 +92,9 @@ class Fleet:
         again, each on a server of its own. (Ensembles that are loaded at once may wait for one another's models for
         good: 2.51 loses the wake-up.)
         """
-        found = self._ask_all(cases, AT_ONCE)
+        found = {}
+        for is_light in (True, False):
+            found |= self._ask_all([case for case in cases if self._is_light(case) == is_light], AT_ONCE)
         rest = [[case] for case in cases if found[case.name] in {CRASHED, HUNG}]
         with ThreadPoolExecutor(ALONE) as pool:
             for verdict in pool.map(lambda alone: self._ask_all(alone, 1), rest):
@@ -116,7 +131,7 @@ class Fleet:
 
         try:
             with (
-                self._serve(repository, log) as server,
+                self._serve(repository, log, all(map(self._is_light, cases))) as server,
                 triton_client.connect(server.grpc_address) as client,
                 ThreadPoolExecutor(at_once) as pool,
             ):

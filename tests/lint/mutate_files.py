@@ -28,6 +28,8 @@ def in_files(base: Base, dice: random.Random, prefix: str) -> str:
     if more is None or not consistent(base):
         base.files = before
         return ""
+    if not any(one.startswith(f"{base.top}/") for one in base.files):
+        base.files[f"{base.top}/"] = ""  # a folder that is not there is none to lint
     return f"{way.__name__} {path.removeprefix(prefix)} {more}".strip()
 
 

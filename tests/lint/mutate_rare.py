@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from builder.errors import UserError
+from builder.tools import triton_proto
 from tests.lint.repositories import MODEL_PY
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def in_rare(base: Base, dice: random.Random, prefix: str) -> str:
     """One of the rare changes, to the model that is asked for."""
     ways: tuple[Callable[[Base, random.Random, str], str], ...] = (
         cache, cache, batching_library, batching_library, no_target, file_name, file_name, file_name, runtime, runtime,
-        version, model_name,
+        version, model_name, warm_up,
     )  # fmt: skip
     path = f"{base.top}/config.pbtxt"
     if path not in base.files:
@@ -92,3 +94,25 @@ def model_name(base: Base, dice: random.Random, _path: str) -> str:
         for path, text in base.files.items()
     }
     return base.top
+
+
+def warm_up(base: Base, dice: random.Random, path: str) -> str:
+    """A request with all that the model needs, and with something that is no input of it."""
+    try:
+        message = triton_proto.parse_text(str(base.files[path]), place="")
+    except UserError:  # a mutation before this one broke it
+        return ""
+    sample = message.model_warmup.add(name="stray", batch_size=1)
+    for tensor in message.input:
+        given = sample.inputs[tensor.name]
+        given.data_type, given.zero_data = tensor.data_type, True
+        given.dims.extend(max(dim, 1) for dim in tensor.dims)
+    stray = sample.inputs[dice.choice(("Z", "Z", "Z", "", "C"))]
+    stray.data_type = dice.choice((0, 1, 8, 11, 13, 14, 99))
+    stray.dims.extend(dice.choice(((1,), (2, 3), (0,), (), (-1,), (-2,))))
+    if dice.random() < 0.5:
+        stray.zero_data = True
+    else:
+        stray.random_data = True
+    base.files[path] = triton_proto.to_text(message)
+    return " ".join(str(stray).split())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from builder.lint.options import AUTO_COMPLETE, STRICT
 from builder.lint.rule import RULES
+from tests.lint import light
 from tests.lint.agreement import Score, score_configs, score_loads
-from tests.lint.fleet import Fleet
+from tests.lint.fleet import Case, Fleet
 from tests.lint.mutate import MIX, config_mutants, mutants
+from tests.lint.mutate_files import in_files
+from tests.lint.repositories import BASES, Base
 
 pytestmark = pytest.mark.triton
 
@@ -39,3 +44,18 @@ def test_loads(fleet, tmp_path):
     score_loads(found, cases, fleet(STRICT).verdicts(cases), STRICT, tmp_path / "cases")
     assert found.disagreements == []
     assert min(found.refused_by_both, found.loaded_by_both) > 5
+
+
+def test_what_is_asked_with_numpy():
+    needs = {name for name, base in BASES.items() if not light.is_enough(Case(name, name, name, base("").files))}
+    assert needs == {"plain", "onnx"}  # one is warmed up, the other one computes
+
+
+def test_a_model_that_loses_its_last_file_is_still_there():
+    left = []
+    for seed in range(40):
+        base = Base("m", {"m/1/model.py": ""})
+        if in_files(base, random.Random(seed), "").startswith("remove "):
+            left.append(base.files)
+    assert left
+    assert all(files == {"m/": ""} for files in left)

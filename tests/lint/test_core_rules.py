@@ -92,3 +92,35 @@ def test_names_that_are_not_utf8_are_spelt_anew_when_a_config_is_completed(tmp_p
 def test_kinds_by_number(kind, found, tmp_path):
     write(files(f"instance_group {{ kind: {kind} }}\n"), tmp_path)
     assert [one.rule for one in lint(tmp_path, OLD).errors] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "found"),
+    [
+        ("Z", "data_type: TYPE_BF16 dims: 0 random_data: true", []),
+        ("Z", "data_type: TYPE_STRING dims: 2 zero_data: true", []),
+        ("Z", "data_type: TYPE_STRING dims: 1 input_data_file: 'text'", []),
+        ("Z", "data_type: TYPE_STRING dims: 2 input_data_file: 'text'", ["C13"]),
+        ("Z", "data_type: TYPE_FP32 dims: 4611686018427387904 zero_data: true", ["C13"]),
+        ("Z", "data_type: TYPE_FP32 dims: -1 zero_data: true", ["C13"]),
+        ("Z", "data_type: TYPE_FP32 dims: -2 zero_data: true", ["P18"]),
+        ("Z", "data_type: 99 dims: 1 zero_data: true", ["P18"]),
+        ("Z", "dims: 1 zero_data: true", ["P18"]),
+        ("", "data_type: TYPE_FP32 dims: 1 zero_data: true", ["P18"]),
+    ],
+)
+def test_warm_up_of_what_is_no_input(name, given, found, tmp_path):
+    """Server 2.51 refused each of them, or crashed, where something is found."""
+    base, config = files(batch=0, inner={}), "m/config.pbtxt"
+    sample = f'model_warmup {{ name: "w" batch_size: 1 inputs {{ key: "{name}" value {{ {given} }} }} }}\n'
+    write({**base, config: f"{base[config]}{sample}", "m/warmup/text": b"\1\0\0\0a"}, tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == found
+
+
+@pytest.mark.parametrize(("target", "found"), [("C", []), (r"\xffC", ["C38"])])
+def test_a_completed_config_lacks_what_is_not_utf8(target, found, tmp_path):
+    base, config = files(batch=0), "m/config.pbtxt"
+    text = str(base[config]).replace('"C"', r'"\xffC"')
+    text += f"batch_output {{ kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: '{target}' source_input: 'A' }}\n"
+    write({**base, config: text}, tmp_path)
+    assert [one.rule for one in lint(tmp_path, OLD).errors] == found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from builder.artifacts import Profile
 from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.errors import GateError, ModelError
@@ -18,6 +19,7 @@ from builder.parity.questions import questions
 from builder.tools import half, onnx_proto, rowwise
 from builder.tools.files import materialise
 from builder.tools.onnxruntime import Session
+from builder.tools.tensorrt_build import EngineOptions, Order, build
 from tests.optimise.models import SAMPLES, WIDTH, Made, make, write_model
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 CLOSE = {"cosine": 0.9999}
 CUDA = {"runtime": "tensorrt", "capabilities": ("8.6",)}
+FP8 = {"precision": "fp8", "runtime": "tensorrt-rtx", "capabilities": ("8.9", "12.0")}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +181,36 @@ def test_int8_for_tensorrt_is_q_dq_and_fp16(quiet: Made, tmp_path: Path) -> None
     assert kinds["MatMul_9.weight_quantized"] == 3
 
 
-@pytest.mark.parametrize("target", [CPU, {"precision": "int8", **CUDA}], ids=["cpu", "tensorrt"])
+def test_fp8_is_q_dq_and_fp16(quiet: Made, tmp_path: Path) -> None:
+    output = run(quiet, tmp_path, **FP8, tolerances={"cosine": 0.98})
+    assert after(output) == [("export", True), ("fp8 (calibration)", True), ("fp8", True)]
+    assert precision(output)["ledger"][-1]["figures"]["cosine"] < 0.9995  # what is compared is rounded to 3 bits
+    assert sorted(output.files) == ["calibration.json", "model.fp8.data", "model.onnx"]
+    stored = {one.name: one for one in onnx_proto.load(output.files["model.onnx"].path).graph.initializer}
+    assert stored["MatMul_9.weight_quantized"].data_type == stored["normal.divided_zero_point"].data_type == 17
+    assert stored["words.weight"].data_type == 10
+    chosen = json.loads(output.files["calibration.json"].path.read_text(encoding="utf-8"))
+    assert all(2 <= one["cut"] < 4 and np.log2(one["scale"]) % 1 == 0 for one in chosen.values())
+
+
+def test_fp8_that_cuts_values_off_is_seen(quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: scales of which the samples' values are out of bounds."""
+    monkeypatch.setattr("builder.tools.qdq._HEADROOM", 1 / 16)
+    with pytest.raises(GateError, match=r"^fp8 \(calibration\): cosine"):
+        run(quiet, tmp_path, **FP8, fallback=False, tolerances={"cosine": 0.98})
+
+
+def test_fp8_is_compiled_for_gpus_that_have_it(quiet: Made, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    output = run(quiet, tmp_path / "store", **FP8, tolerances={"cosine": 0.98})
+    model = materialise(output.files, tmp_path / "model") / "model.onnx"
+    order = Order(model, "tensorrt-rtx", "8.9", (Profile((1, 2, 4), (2, 8, 32)),), EngineOptions())
+    assert [one.dtype for one in build(order, tmp_path / "plan").outputs] == ["FP32"]
+    with pytest.raises(ModelError, match="fp8_e4m3"):  # the negative control, and why the recipe's check is there
+        build(replace(order, capability="8.6"), tmp_path / "none")
+
+
+@pytest.mark.parametrize("target", [CPU, {"precision": "int8", **CUDA}, FP8], ids=["cpu", "tensorrt", "fp8"])
 def test_products_that_do_damage_stay_as_they_are(
     quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, Any]
 ) -> None:
@@ -186,21 +218,33 @@ def test_products_that_do_damage_stay_as_they_are(
     output = run(quiet, tmp_path / "first", **target, tolerances={"cosine": 0.9})
     figure = precision(output)["ledger"][-1]["figures"]["cosine"]
     output = run(quiet, tmp_path / "second", **target, tolerances={"cosine": figure + 1e-9})
-    assert [name for name, _ in after(output)][1:3] == ["int8 (calibration)", _ONE_KEPT + " (calibration)"]
-    assert precision(output)["used"] == "int8"
+    kind = target["precision"]
+    assert [name for name, _ in after(output)][1:3] == [f"{kind} (calibration)", f"{kind}{_ONE_KEPT} (calibration)"]
+    assert precision(output)["used"] == kind
     assert [one["op"] for one in precision(output)["kept_fp32"]] == ["MatMul"]
     assert precision(output)["kept_fp32"][0]["module"] in {"first.dense", "second.dense"}
     kinds = operators(output)
     assert kinds.count("MatMulIntegerToFloat") + kinds.count("QuantizeLinear") == (2 if target is CPU else 1)
 
 
-_ONE_KEPT = "int8, without the worst 1 matrix products"
+def test_attempts_may_keep_as_many_products_and_others(
+    quiet: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {0.0: (), 0.1: ("MatMul_9",), 0.2: ("MatMul_12",)}
+    monkeypatch.setattr("builder.optimise.attempts._KEPT_WEIGHTS", tuple(kept))
+    monkeypatch.setattr("builder.optimise.attempts._kept", lambda *said: kept[said[-1]])
+    output = run(quiet, tmp_path, **FP8, tolerances={"cosine": 0.9999})
+    assert [name for name, _ in after(output)][2:4] == [f"fp8{_ONE_KEPT} (calibration)"] * 2
+
+
+_ONE_KEPT = ", without the worst 1 matrix products"
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"precision": "fp8"}, "no library"),
+        ({"precision": "fp8"}, r"fp8: GPUs have it from compute capability 8\.9 on, and this is 8\.6"),
+        ({"precision": "fp8", "runtime": "onnxruntime", "capabilities": ()}, "onnxruntime multiplies no FP8"),
         ({"precision": "bf16", "runtime": "onnxruntime", "capabilities": ()}, "no BF16 kernels"),
         ({"precision": "bf16", "capabilities": ("8.6", "7.5")}, r"from compute capability 8\.0 on, and this is 7\.5"),
         ({"precision": "fp32", "runtime": "tensorrt-rtx", "capabilities": ("7.5",)}, "no FP32 matrix products"),

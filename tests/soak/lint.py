@@ -50,6 +50,12 @@ def page(results: dict[str, Any]) -> str:
         f"{of_mode.get('sides', {}).get('sides_as_lint_says', 0)} ({mode})"
         for mode, of_mode in results["modes"].items()
     ]
+    passed = [
+        one
+        for of_mode in results["modes"].values()
+        for part in ("loads", "configs")
+        for one in of_mode[part]["unanswered_passed"]
+    ]
     head = (
         "`scripts/soak --lint N`, written by it, with all figures in `lint-agreement.json`: mutants of small"
         f" repositories, seeds {results['seed']} and on, against the {results['server']}."
@@ -63,6 +69,19 @@ def page(results: dict[str, Any]) -> str:
             "# Lint and the server", "", head, "", titles, "| --- " * 8 + "|", *rows, "",
             f"Rules with a bad repository that is refused and a good one that loads: {', '.join(sides)}.", "",
             f"Rules that no mutant hit: {', '.join(results['rules_that_found_nothing']) or 'none'}.", "",
+            _twice(results["modes"]), "",
+            f"Lint finds nothing, and the server ended or hung: {len(passed) or 'none'}.", "",
+            *(f"* {one}" for one in passed), *([""] if passed else []),
             *(f"* {one}" for one in results["failures"]),
         ]
     )  # fmt: skip
+
+
+def _twice(modes: dict[str, Any]) -> str:
+    """What was asked with numpy, too."""
+    found = {mode: of_mode["same_with_numpy"] for mode, of_mode in modes.items() if "same_with_numpy" in of_mode}
+    same = [f"{one['asked'] - len(one['differ'])} of {one['asked']} ({mode})" for mode, one in found.items()]
+    return (
+        "Python models ran without numpy where no tensor is made while they load. Asked again with it, the server said"
+        f" the same of {', '.join(same) or 'none: it was not asked'}."
+    )

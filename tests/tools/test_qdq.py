@@ -53,6 +53,14 @@ def test_the_products_come_out_better_than_by_the_values_alone(folder: Path) -> 
     assert relative_error(folder, by_values) > 5 * relative_error(folder, chosen)
 
 
+def test_fp8_begins_at_an_opset(folder: Path) -> None:
+    model = onnx_proto.load(folder / "model.onnx")
+    model.opset_import[0].version = 18
+    chosen = qdq.fp8_settings({"A": values()})
+    with pytest.raises(ModelError, match="the model is of ONNX opset 18; FP8 begins at 19"):
+        qdq.quantise(model, folder, products(model), chosen, {"A": values()}, folder, "fp8")
+
+
 def test_a_model_that_the_tool_cannot_take_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qdq, "LARGEST_MODEL_BYTES", 1000)
     model = onnx_proto.load(folder / "model.onnx")

@@ -34,6 +34,13 @@ def test_json_text_and_message_say_the_same() -> None:
     assert triton_proto.to_json(parsed) == CONFIG
 
 
+def test_a_number_without_a_name_is_shown_and_refused() -> None:
+    data = triton_proto.to_json(triton_proto.parse_text("input { data_type: 99 format: 1 }", place="x"))
+    assert data == {"input": [{"data_type": "99", "format": "FORMAT_NHWC"}]}
+    with pytest.raises(UserError, match=r"^x\.input\[0\]\.data_type"):
+        triton_proto.check(data, release=RELEASE, place="x")
+
+
 def test_the_text_is_what_a_server_reads() -> None:
     text = triton_proto.to_text(triton_proto.build({"platform": "ensemble", "dynamic_batching": {}}, release=RELEASE))
     assert text == 'platform: "ensemble"\ndynamic_batching {\n}\n'

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _AUTO, _GPU, _CPU, _MODEL = range(4)  # ModelInstanceGroup.Kind
 _NAMES: Final = ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL")
 _WARMUP_LIMIT: Final = 64 << 20
+_INPUT_LIMIT: Final = 1 << 40  # 1 TiB for one request is more than a server has
 
 
 def _groups(model: Model) -> Iterator[tuple[str, Any]]:
@@ -127,7 +128,9 @@ def _input_problems(model: Model, given: Any, wanted: Any, batch: int) -> Iterat
         return
     count = prod(dims) if dims else 0
     if source == "input_data_file":
-        yield from _file_problems(model, given, wanted, count)
+        yield from _file_problems(model, given, count)
+    elif count * (size_of(given.data_type) or 4) > _INPUT_LIMIT:
+        yield f"the dims {dims} are more data than a server has memory for"
     if wanted is None:
         return  # a control input: the model gets it as it is
     if given.data_type != wanted.data_type:
@@ -138,14 +141,14 @@ def _input_problems(model: Model, given: Any, wanted: Any, batch: int) -> Iterat
         yield f"has the dims {dims}"
 
 
-def _file_problems(model: Model, given: Any, wanted: Any, count: int) -> Iterator[str]:  # noqa: ANN401
+def _file_problems(model: Model, given: Any, count: int) -> Iterator[str]:  # noqa: ANN401
     path = f"warmup/{given.input_data_file}"
     needed = count * (size_of(given.data_type) or 4)
     if not model.has(path):
         yield f"there is no file {path}"
     elif given.data_type != STRING and model.size(path) < needed:
         yield f"needs {needed} bytes; {path} has {model.size(path)}"
-    elif given.data_type == STRING and wanted is not None:
+    elif given.data_type == STRING:
         found = _count_strings(model.read(path, _WARMUP_LIMIT))
         if found != count:
             held = "no strings, each after its length in 4 bytes" if found is None else f"{found} strings"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.lint import backend
 from builder.lint.finding import LOAD_ERROR
-from builder.lint.python_model import outcome
+from builder.lint.python_model import as_completed, outcome
 from builder.lint.rule import Problem, model_rule
 from builder.lint.rules.ensemble import MANAGER, needed_models, problems, steps
 from builder.tools import triton_ensemble
@@ -16,7 +16,6 @@ from builder.tools.triton_flow import decoupled_labels
 if TYPE_CHECKING:
     from builder.lint.model import Model, World
     from builder.lint.rule import Problems
-    from builder.tools.triton_ensemble import Message
 
 UTILS: Final = "core/src/ensemble_scheduler/ensemble_utils.cc"
 _LATEST: Final = -1
@@ -31,16 +30,10 @@ def _called(model: Model, world: World) -> list[Called]:
             continue
         config = outcome(called, world).config
         if config is None and called.config.input and called.config.output:
-            config = called.config  # its backend may complete it, and changes nothing that is there
-        if config is not None and not _is_renamed(config, world):
+            config = as_completed(called.config)  # its backend may complete it, and changes nothing that is there
+        if config is not None:
             found.append(Called(place, step, config))
     return found
-
-
-def _is_renamed(config: Message, world: World) -> bool:
-    """Whether the server, when it completes the config, spells names anew: it leaves out what is not UTF-8."""
-    names = (tensor.name for tensor in (*config.input, *config.output))
-    return not world.options.strict and any("\ufffd" in name for name in names)
 
 
 @model_rule(

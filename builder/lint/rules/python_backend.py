@@ -154,7 +154,7 @@ def completion_works(model: Model, world: World) -> Problems:
     for version in model.loaded_versions:
         found = outcome_of(model, version, world)
         if found.problem:
-            yield Problem(found.problem, "make both say the same", path=found.path, line=found.line)
+            yield Problem(found.problem, "mend auto_complete_config, or the config", path=found.path, line=found.line)
 
 
 @model_rule(
