@@ -17,6 +17,7 @@ from builder.errors import ArchiveError
 from builder.package import collect
 from builder.package.attest import PROVENANCE, SBOM, Attest, AttestInputs
 from builder.package.manifest import attest_facts
+from builder.package.provenance import TREE, subject_digest
 from builder.tools import sbom
 from builder.tools.wheel_metadata import parse
 from tests.package.conftest import beside
@@ -50,6 +51,12 @@ def test_the_statement(made: Made) -> None:
     step = made.built.repository.files["tiny-tokenize/1/model.py"].sha256
     assert digests["steps/tokenize/model.py"] == step
     assert set(digests) - set(wheels) - set(sources) == {"steps/tokenize/model.py", "samples.jsonl"}
+
+
+def test_a_folder_is_told_by_its_tree(made: Made) -> None:
+    facts = made.manifest.archive
+    assert subject_digest(facts) == {"sha256": facts.sha256}
+    assert subject_digest(facts.model_copy(update={"format": "s3-prefix"})) == {TREE: facts.tree_digest}
 
 
 def test_the_bill(made: Made) -> None:
