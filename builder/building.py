@@ -21,7 +21,8 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import collect, deliver, with_verdict, write_manifest
+from builder.package import check_trust, collect, deliver, with_verdict, write_manifest
+from builder.package.attest import Attest, AttestInputs
 from builder.package.formats import TRITON
 from builder.package.formats.layouts import CONFIG
 from builder.pipeline import Surroundings, selected_targets
@@ -34,6 +35,7 @@ from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from builder.artifacts import Reference
@@ -49,6 +51,7 @@ __all__ = [
     "PlannedNode",
     "build",
     "build_all",
+    "check_trust",
     "exit_code",
     "facts_of",
     "plan",
@@ -115,6 +118,7 @@ class _Destination:
     form: str  # the format
     verify: bool
     unverified: str = ""  # why not, where it was asked for
+    key: Path | None = None  # who signs
 
     def folder(self, *, passed: bool) -> Path:
         """Where an archive goes. Formats with equal trees have equal names: so each but the plain one has a folder."""
@@ -187,6 +191,7 @@ def build_all(
     *,
     out: Path,
     verify: bool = True,
+    sign: Path | None = None,
     limits: graph.Limits = graph.Limits(),  # noqa: B008 - frozen
     reporter: Reporter = Silent(),  # noqa: B008 - it has no state
 ) -> Built:
@@ -197,6 +202,7 @@ def build_all(
         targets: names of targets; empty: all of each recipe.
         out: folder for the archives; those that fail their gate go to ``out/rejected``.
         verify: serve, compare and measure; without it the archives are *unverified*.
+        sign: file of the private key that signs them; None: what each recipe says.
         limits: what may run side by side.
         reporter: who is told of each stage.
 
@@ -208,6 +214,7 @@ def build_all(
         MachineError: the store cannot be written, or this machine cannot serve what is to be verified.
     """
     _check_names(recipes)
+    _check_keys({sign or _signer(recipe) for recipe in recipes})
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
@@ -224,7 +231,7 @@ def build_all(
             for form in recipe.package.formats:
                 lacking |= {order.node_id(recipe, target, stage, form): what for stage, what in lacks.items()}
                 unproven |= {order.node_id(recipe, target, stage, form) for stage in _PROOF if why}
-                destination = _Destination(out, form, verify and not why, why)
+                destination = _Destination(out, form, verify and not why, why, sign or _signer(recipe))
                 nodes.append(_delivery(recipe, target, store, destination, clock))
         made += [node for node in nodes if node.id not in unproven]
     if proven:
@@ -237,6 +244,18 @@ def build_all(
             raise error  # a bug of ours
     results = [outcome.values[node.id] for node in made if node.act is not None and node.id in outcome.values]
     return Built(tuple(results), {node: _in_full(error, lacking.get(node)) for node, error in outcome.errors.items()})
+
+
+def _signer(recipe: AnyRecipe) -> Path | None:
+    return recipe.package.sign.key if recipe.package.sign else None
+
+
+def _check_keys(keys: AbstractSet[Path | None]) -> None:
+    """Tries the keys that sign: a build may take an hour, and signs at its end."""
+    for key in filter(None, keys):
+        from builder.tools import ssh_signature
+
+        ssh_signature.check_key(key)
 
 
 def _in_full(error: Exception, lacks: str | None) -> Exception:
@@ -303,6 +322,11 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
 
     def act(made: Values) -> BuildResult:
         manifest, reference = order.described(recipe, target, made)
+        inputs, node = (
+            AttestInputs(manifest, made["package"]),
+            order.node_id(recipe, target, "attest", destination.form),
+        )
+        attested = Executor(store).run(Attest(), inputs, node).files
         if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
@@ -311,7 +335,9 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
         folder = destination.folder(passed=passed)
         try:
-            delivery = deliver(made["pack"], reference, manifest, folder, store.stats)
+            delivery = deliver(
+                made["pack"], reference, manifest, folder, store.stats, attested=attested, key=destination.key
+            )
         except DamagedError as error:
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
@@ -330,7 +356,7 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     """Repeats the proof of an archive from the files beside it; needs no Hugging Face library.
 
     The manifest beside the archive is replaced by one with the new figures; where that cannot be written, say in a
-    read-only folder, a warning says so, and the verdict is returned all the same.
+    read-only folder or because it is signed, a warning says so, and the verdict is returned all the same.
 
     Raises:
         ArchiveError: the archive, or a file beside it, is missing or damaged.
@@ -342,11 +368,18 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     cache, clock = settings().cache, _Clock(reporter)
     executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
     manifest = _proven(delivery, executor, cache)
+    if delivery.seal is None:
+        _keep(delivery, manifest)
+    else:
+        log.warning("the manifest keeps its old figures: it is signed")
+    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
+
+
+def _keep(delivery: Delivery, manifest: Manifest) -> None:
     try:
         write_manifest(delivery.manifest_path, manifest)
     except MachineError as error:
         log.warning("the manifest keeps its old figures: %s", error.message)
-    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
 
 
 def facts_of(delivery: Delivery) -> ArchiveFacts:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SHARED: Final = "-"
 """Stands for target and format in the ids of nodes that know nothing of them."""
 
-OF_A_FORMAT: Final = frozenset({"pack", "measure", "judge", "deliver"})
+OF_A_FORMAT: Final = frozenset({"pack", "measure", "judge", "attest", "deliver"})
 """Stages that are done for each format of a target."""
 
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 ARCHIVE_HELP = "The archive; manifest, samples and answers lie beside it. With --contract: one or more."
 CONTRACT_HELP = "Go through a host's contract with Triton's own front end for it, instead of measuring."
 _SEEN = 80  # characters of what was seen, where it is what was expected
+TRUST_HELP = "First check that one of the public keys in this file signed the archives and all that lies beside them."
 ENV_HELP = "With --contract: a variable of the host's container; may be repeated."
 
 
 def verify(
     archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE...", help=ARCHIVE_HELP, show_default=False)],
     contract: Annotated[Literal["sagemaker-mme", "sagemaker"] | None, typer.Option(help=CONTRACT_HELP)] = None,
+    trust: Annotated[Path | None, typer.Option(metavar="KEYFILE", help=TRUST_HELP, dir_okay=False)] = None,
     environment: Annotated[list[str] | None, typer.Option("--env", metavar="KEY=VALUE", help=ENV_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
@@ -31,6 +33,8 @@ def verify(
 
     Python steps of the archive run on this machine, as you: verify only archives that you trust.
     """
+    if trust is not None:
+        _trust(archives, trust)
     if contract is not None:
         _prove(contract, archives, environment or [], as_json=as_json, verbose=verbose)
     if len(archives) > 1 or environment:
@@ -46,6 +50,13 @@ def verify(
     else:
         render(result)
     raise typer.Exit(building.exit_code([result]))
+
+
+def _trust(archives: list[Path], keys: Path) -> None:
+    from builder.package import check_trust
+
+    for path in archives:
+        typer.echo(f"{path.name}: signed by {check_trust(path, keys)}", err=True)
 
 
 def _prove(contract: str, archives: list[Path], environment: list[str], *, as_json: bool, verbose: bool) -> None:
