@@ -140,8 +140,10 @@ def _is_ensemble(config: Path) -> bool:
 
 def _manifest_of(path: Path) -> Manifest | None:
     """What is said of an archive beside it; None where nothing is, and of a folder."""
+    if not path.is_file():
+        return None
     manifest = manifest_path(path)
-    return read_manifest(manifest) if path.is_file() and manifest.is_file() else None
+    return read_manifest(manifest) if manifest.is_file() else None
 
 
 def _release_of(path: Path) -> str:
