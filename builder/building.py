@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from builder import pipeline, targeting
 from builder.core import graph
 from builder.core.execute import Executor
-from builder.core.plan import PlannedNode
+from builder.core.plan import HIT, PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
@@ -55,6 +55,7 @@ __all__ = [
     "exit_code",
     "facts_of",
     "plan",
+    "reached",
     "selected_targets",
     "verify",
 ]
@@ -138,6 +139,19 @@ def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[Pla
     around = Surroundings(cache, store.describe)
     nodes = [node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)]
     return plan_nodes(nodes, store, _lacking(recipes, targets))
+
+
+def reached(recipes: Sequence[AnyRecipe]) -> frozenset[str]:
+    """Keys of all that recipes still reach, as far as it is in the store.
+
+    Raises:
+        UserError: a recipe names a target, a Triton release or a field that does not exist.
+    """
+    planned, store = plan(recipes), _store(settings().cache)
+    # What lies beside an archive is no node of a plan: it is made when the archive is handed out.
+    packed = [node.node.removesuffix(node.stage) for node in planned if node.stage == "pack" and node.state == HIT]
+    beside = [last["key"] for node in packed if (last := store.last(node + Attest.name))]
+    return frozenset({*beside, *(node.key for node in planned if node.key is not None)})
 
 
 def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, str]:
