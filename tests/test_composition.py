@@ -444,7 +444,8 @@ def test_the_commands_know_pipelines(folder: Path, tmp_path: Path, monkeypatch: 
     assert result.manifest.models.keys() == {"german", "english"}
     assert result.manifest.load_models == ("pick", "pick-answer-german", "pick-answer-english")
     beside = {path.name.partition(".")[2] for path in (tmp_path / "out").iterdir()}
-    assert beside == {"tar.gz", "manifest.json", "samples.jsonl", "expected.safetensors", "expected.json"}
+    asked = {"samples.jsonl", "expected.safetensors", "expected.json"}
+    assert beside == {"tar.gz", "manifest.json", "provenance.json", "sbom.cdx.json", *asked}
     found = inspecting.inspect(result.archive.file.path)
     assert next(dag.name for dag in found.pipelines) == "pick"
     assert "pick-language.LANGUAGE" in json.dumps(found.as_json())
