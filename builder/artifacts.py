@@ -292,6 +292,13 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class Attested:
+    """What lies beside an archive for others' tools: ``files`` holds ``provenance.json`` and ``sbom.cdx.json``."""
+
+    files: dict[str, File]
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What was seen on the served archive: figures only, no verdict."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from builder import pipeline, targeting
 from builder.core import graph
 from builder.core.execute import Executor
-from builder.core.plan import PlannedNode
+from builder.core.plan import HIT, PlannedNode
 from builder.core.plan import plan as plan_nodes
 from builder.core.report import Reporter, Silent, StageTime
 from builder.core.store import NAME, Store
@@ -21,7 +21,10 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import collect, deliver, with_verdict, write_manifest
+from builder.package import check_trust, collect, deliver, with_verdict, write_manifest
+from builder.package.attest import Attest, AttestInputs
+from builder.package.formats import TRITON
+from builder.package.formats.layouts import CONFIG
 from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
 from builder.recipe.tasks import NEIGHBOURS
@@ -32,6 +35,7 @@ from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from builder.artifacts import Reference
@@ -47,8 +51,11 @@ __all__ = [
     "PlannedNode",
     "build",
     "build_all",
+    "check_trust",
     "exit_code",
+    "facts_of",
     "plan",
+    "reached",
     "selected_targets",
     "verify",
 ]
@@ -93,13 +100,13 @@ class _Clock:
 class Order(Protocol):
     """What :mod:`builder.pipeline` and :mod:`builder.composition` have: nodes, and what their end is made of."""
 
-    def node_id(self, recipe: AnyRecipe, target: str, stage: str) -> str: ...
+    def node_id(self, recipe: AnyRecipe, target: str, stage: str, form: str = "") -> str: ...
 
     def nodes(
         self, recipe: AnyRecipe, targets: Sequence[str], surroundings: Surroundings, *, verify: bool = True
     ) -> list[Node]: ...
 
-    def needs(self, recipe: AnyRecipe, target: str, *, verify: bool) -> dict[str, str]: ...
+    def needs(self, recipe: AnyRecipe, target: str, form: str, *, verify: bool) -> dict[str, str]: ...
 
     def described(self, recipe: AnyRecipe, target: str, made: Values) -> tuple[Manifest, Reference]: ...
 
@@ -109,8 +116,15 @@ class _Destination:
     """Where results go, and whether they are proven first."""
 
     out: Path
+    form: str  # the format
     verify: bool
     unverified: str = ""  # why not, where it was asked for
+    key: Path | None = None  # who signs
+
+    def folder(self, *, passed: bool) -> Path:
+        """Where an archive goes. Formats with equal trees have equal names: so each but the plain one has a folder."""
+        folder = self.out if passed else self.out / REJECTED
+        return folder if self.form == TRITON else folder / self.form
 
 
 def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[PlannedNode, ...]:
@@ -127,6 +141,19 @@ def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[Pla
     return plan_nodes(nodes, store, _lacking(recipes, targets))
 
 
+def reached(recipes: Sequence[AnyRecipe]) -> frozenset[str]:
+    """Keys of all that recipes still reach, as far as it is in the store.
+
+    Raises:
+        UserError: a recipe names a target, a Triton release or a field that does not exist.
+    """
+    planned, store = plan(recipes), _store(settings().cache)
+    # What lies beside an archive is no node of a plan: it is made when the archive is handed out.
+    packed = [node.node.removesuffix(node.stage) for node in planned if node.stage == "pack" and node.state == HIT]
+    beside = [last["key"] for node in packed if (last := store.last(node + Attest.name))]
+    return frozenset({*beside, *(node.key for node in planned if node.key is not None)})
+
+
 def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, str]:
     """Node id → what this machine lacks to run it."""
     try:
@@ -135,9 +162,10 @@ def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, 
     except MachineError as error:
         unserved = {"measure": error.message}
     return {
-        _order(recipe).node_id(recipe, target, stage): why
+        _order(recipe).node_id(recipe, target, stage, form): why
         for recipe in recipes
         for target in selected_targets(recipe, targets)
+        for form in recipe.package.formats
         for stage, why in (unserved | targeting.lacking(recipe, target)).items()
     }
 
@@ -177,6 +205,7 @@ def build_all(
     *,
     out: Path,
     verify: bool = True,
+    sign: Path | None = None,
     limits: graph.Limits = graph.Limits(),  # noqa: B008 - frozen
     reporter: Reporter = Silent(),  # noqa: B008 - it has no state
 ) -> Built:
@@ -187,6 +216,7 @@ def build_all(
         targets: names of targets; empty: all of each recipe.
         out: folder for the archives; those that fail their gate go to ``out/rejected``.
         verify: serve, compare and measure; without it the archives are *unverified*.
+        sign: file of the private key that signs them; None: what each recipe says.
         limits: what may run side by side.
         reporter: who is told of each stage.
 
@@ -198,6 +228,7 @@ def build_all(
         MachineError: the store cannot be written, or this machine cannot serve what is to be verified.
     """
     _check_names(recipes)
+    _check_keys({sign or _signer(recipe) for recipe in recipes})
     cache, clock = settings().cache, _Clock(reporter)
     store = _store(cache)
     around = Surroundings(cache, store.ingest)
@@ -210,10 +241,12 @@ def build_all(
         for target in selected_targets(recipe, targets):
             lacks = targeting.lacking(recipe, target)
             why = lacks.get("measure", "") if verify else ""
-            lacking |= {order.node_id(recipe, target, stage): what for stage, what in lacks.items()}
-            unproven |= {order.node_id(recipe, target, stage) for stage in _PROOF if why}
             proven |= verify and not why
-            nodes.append(_delivery(recipe, target, store, _Destination(out, verify and not why, why), clock))
+            for form in recipe.package.formats:
+                lacking |= {order.node_id(recipe, target, stage, form): what for stage, what in lacks.items()}
+                unproven |= {order.node_id(recipe, target, stage, form) for stage in _PROOF if why}
+                destination = _Destination(out, form, verify and not why, why, sign or _signer(recipe))
+                nodes.append(_delivery(recipe, target, store, destination, clock))
         made += [node for node in nodes if node.id not in unproven]
     if proven:
         _check_machine()
@@ -225,6 +258,18 @@ def build_all(
             raise error  # a bug of ours
     results = [outcome.values[node.id] for node in made if node.act is not None and node.id in outcome.values]
     return Built(tuple(results), {node: _in_full(error, lacking.get(node)) for node, error in outcome.errors.items()})
+
+
+def _signer(recipe: AnyRecipe) -> Path | None:
+    return recipe.package.sign.key if recipe.package.sign else None
+
+
+def _check_keys(keys: AbstractSet[Path | None]) -> None:
+    """Tries the keys that sign: a build may take an hour, and signs at its end."""
+    for key in filter(None, keys):
+        from builder.tools import ssh_signature
+
+        ssh_signature.check_key(key)
 
 
 def _in_full(error: Exception, lacks: str | None) -> Exception:
@@ -287,24 +332,31 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
 def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
     order, verify = _order(recipe), destination.verify
-    needs = order.needs(recipe, target, verify=verify)
+    needs = order.needs(recipe, target, destination.form, verify=verify)
 
     def act(made: Values) -> BuildResult:
         manifest, reference = order.described(recipe, target, made)
+        inputs, node = (
+            AttestInputs(manifest, made["package"]),
+            order.node_id(recipe, target, "attest", destination.form),
+        )
+        attested = Executor(store).run(Attest(), inputs, node).files
         if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])
         elif destination.unverified:
             manifest = with_verdict(manifest, None, unproven(manifest, destination.unverified))
         passed = manifest.verification.status in {PASSED, UNVERIFIED}
-        folder = destination.out if passed else destination.out / REJECTED
+        folder = destination.folder(passed=passed)
         try:
-            delivery = deliver(made["pack"], reference, manifest, folder, store.stats)
+            delivery = deliver(
+                made["pack"], reference, manifest, folder, store.stats, attested=attested, key=destination.key
+            )
         except DamagedError as error:
             raise store.blobs.discard(error.path) from error
         return BuildResult(delivery, tuple(clock.times[node] for node in needs.values() if node in clock.times))
 
-    return graph.Node(order.node_id(recipe, target, "deliver"), needs, act=act)
+    return graph.Node(order.node_id(recipe, target, "deliver", destination.form), needs, act=act)
 
 
 def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
@@ -318,7 +370,7 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     """Repeats the proof of an archive from the files beside it; needs no Hugging Face library.
 
     The manifest beside the archive is replaced by one with the new figures; where that cannot be written, say in a
-    read-only folder, a warning says so, and the verdict is returned all the same.
+    read-only folder or because it is signed, a warning says so, and the verdict is returned all the same.
 
     Raises:
         ArchiveError: the archive, or a file beside it, is missing or damaged.
@@ -330,17 +382,24 @@ def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa
     cache, clock = settings().cache, _Clock(reporter)
     executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
     manifest = _proven(delivery, executor, cache)
+    if delivery.seal is None:
+        _keep(delivery, manifest)
+    else:
+        log.warning("the manifest keeps its old figures: it is signed")
+    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
+
+
+def _keep(delivery: Delivery, manifest: Manifest) -> None:
     try:
         write_manifest(delivery.manifest_path, manifest)
     except MachineError as error:
         log.warning("the manifest keeps its old figures: %s", error.message)
-    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
 
 
-def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
-    """Measures and judges an archive; the manifest with the verdict."""
+def facts_of(delivery: Delivery) -> ArchiveFacts:
+    """What a proof has to know of an archive: its manifest says it."""
     manifest, archive = delivery.manifest, delivery.archive
-    inputs = ArchiveFacts(
+    return ArchiveFacts(
         name=manifest.name,
         archive=archive.file,
         tree_digest=archive.tree_digest,
@@ -352,8 +411,14 @@ def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
         neighbours=NEIGHBOURS in manifest.gates.tolerances,
         libraries=manifest.libraries,
         python=manifest.python,
+        flat=CONFIG in manifest.archive.members,
     )
+
+
+def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
+    """Measures and judges an archive; the manifest with the verdict."""
+    manifest = delivery.manifest
     gates = manifest.gates
-    measurement = executor.run(Measure(cache, gates.concurrency), inputs)
+    measurement = executor.run(Measure(cache, gates.concurrency), facts_of(delivery))
     verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
     return with_verdict(manifest, measurement, verdict)

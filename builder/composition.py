@@ -22,7 +22,7 @@ from builder.export.expected import Expect, ExpectedInputs
 from builder.package import Pack, describe_composed, describe_model, gates
 from builder.package.composition import CompositionInputs, Packed, package_composition
 from builder.package.own import own_steps
-from builder.pipeline import SHARED, Surroundings, export_nodes, exported, proof_of, selected_targets
+from builder.pipeline import SHARED, Surroundings, export_nodes, exported, format_of, proof_of, selected_targets
 from builder.recipe.tasks import REQUIRED, TASKS
 from builder.verify import Judge, Measure, load_rows
 
@@ -40,9 +40,9 @@ _FRONTS: Final = ("tokenizer", "processor")
 _OF_A_TARGET: Final = ("config", "package", "pack", "measure", "judge")
 
 
-def node_id(recipe: Composed, target: str, stage: str) -> str:
+def node_id(recipe: Composed, target: str, stage: str, form: str = "") -> str:
     """``recipe/source/model/target/format/stage``."""
-    kind = SHARED if target == SHARED else recipe.package.formats[0]
+    kind = format_of(recipe, target, stage, form)
     return f"{recipe.name}/models/pipeline/{target}/{kind}/{stage}"
 
 
@@ -60,11 +60,11 @@ def nodes(recipe: Composed, targets: Sequence[str], surroundings: Surroundings, 
     return made
 
 
-def needs(recipe: Composed, target: str, *, verify: bool) -> dict[str, str]:
-    """What the delivery of a target waits for: ``<model>.<stage>`` and ``<stage>`` → node id."""
+def needs(recipe: Composed, target: str, form: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a target's archive in a format waits for: ``<model>.<stage>`` and ``<stage>`` → node id."""
     of_target = [stage for stage in _OF_A_TARGET if verify or stage not in {"measure", "judge"}]
     expected = {"expected": node_id(recipe, SHARED, "expected")}
-    return _of_models(recipe) | expected | {stage: node_id(recipe, target, stage) for stage in of_target}
+    return _of_models(recipe) | expected | {stage: node_id(recipe, target, stage, form) for stage in of_target}
 
 
 def described(recipe: Composed, target: str, made: Values) -> tuple[Manifest, Reference]:
@@ -150,8 +150,22 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
         }
         return layout, CompositionInputs(made["config"], models)
 
+    read = _of_models(recipe, "source", "check", *_FRONTS, "reference")
+    config_id, package_id = (node_id(recipe, target, stage) for stage in ("config", "package"))
+    made = [
+        Node(config_id, read | _of_models(recipe, "warmup"), configured),
+        Node(package_id, read | {"config": config_id}, packaged),
+    ]
+    for form in recipe.package.formats:
+        made += _packing(recipe, target, form, surroundings, verify=verify)
+    return made
+
+
+def _packing(recipe: Composed, target: str, form: str, surroundings: Surroundings, *, verify: bool) -> list[Node]:
+    """What is done for each format of a target."""
+
     def node(stage: str, prepare: Any, needs: Mapping[str, str]) -> Node:  # noqa: ANN401 - as Node has it
-        return Node(node_id(recipe, target, stage), needs, prepare)
+        return Node(here[stage], needs, prepare)
 
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
@@ -161,14 +175,9 @@ def _target(recipe: Composed, target: str, surroundings: Surroundings, *, verify
         held = gates(recipe, target, made["expected"].metric)
         return Judge(held.tolerances, held.constraints), made["measure"]
 
-    read = _of_models(recipe, "source", "check", *_FRONTS, "reference")
-    here = {stage: node_id(recipe, target, stage) for stage in _OF_A_TARGET}
+    here = {stage: node_id(recipe, target, stage, form) for stage in _OF_A_TARGET}
     expected = {"expected": node_id(recipe, SHARED, "expected")}
-    made = [
-        node("config", configured, read | _of_models(recipe, "warmup")),
-        node("package", packaged, read | {"config": here["config"]}),
-        node("pack", lambda made: (Pack(target), made["package"]), {"package": here["package"]}),
-    ]
+    made = [node("pack", lambda made: (Pack(target, form), made["package"]), {"package": here["package"]})]
     if verify:
         made.append(node("measure", measured, expected | {stage: here[stage] for stage in ("pack", "package")}))
         made.append(node("judge", judged, expected | {"measure": here["measure"]}))

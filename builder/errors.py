@@ -7,6 +7,7 @@ Two roots, because they mean different things to the reader:
     │   ├── RecipeError         … the recipe (file:line:column, value, what is allowed)
     │   ├── ModelError          … the model's files, or what the recipe asks of them
     │   └── ArchiveError        … an archive or model repository
+    │       └── BombError       … it holds more than anybody should unpack
     ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
     ├── UnverifiedError    (4)  what nobody could prove is not handed off
     └── MachineError       (3)  a tool or the machine failed: disk, network, process
@@ -73,6 +74,10 @@ class ModelError(UserError):
 
 class ArchiveError(UserError):
     """An archive or model repository is not what it must be."""
+
+
+class BombError(ArchiveError):
+    """An archive holds more members or bytes than anybody should unpack."""
 
 
 class GateError(TritonsmithError):

@@ -6,7 +6,7 @@ by their ``config.pbtxt`` files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.config import chart
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.config.dag import Dag, Port
+    from builder.package.beside import Beside
     from builder.recipe import AnyRecipe
 
 RECIPE, ARCHIVE, REPOSITORY = "recipe", "archive", "repository"
@@ -51,6 +52,7 @@ class Inspected:
     kind: str  # recipe | archive | repository
     models: tuple[Model, ...]
     pipelines: tuple[Dag, ...]
+    beside: Beside | None = None  # of an archive
 
     def as_json(self) -> Json:
         """For ``--json``: stable keys."""
@@ -67,6 +69,7 @@ class Inspected:
                 for model in self.models
             ],
             "pipelines": [_pipeline(dag) for dag in self.pipelines],
+            **(self.beside.as_json() if self.beside else {}),
         }
 
 
@@ -75,12 +78,17 @@ def inspect(path: Path) -> Inspected:
 
     Raises:
         RecipeError: the recipe is wrong.
-        ArchiveError: there is nothing at the path, or nothing in it that says what it is.
+        ArchiveError: there is nothing at the path, or nothing in it that says what it is; or a file beside
+            it is damaged.
         UserError: a config cannot be read; with line and column.
     """
     if path.suffix in _RECIPES:
         return of_recipe(load(path))
-    return of_configs(read_configs(path), REPOSITORY if path.is_dir() else ARCHIVE)
+    if path.is_dir():
+        return of_configs(read_configs(path), REPOSITORY)
+    from builder.package.beside import look_beside
+
+    return replace(of_configs(read_configs(path), ARCHIVE), beside=look_beside(path))
 
 
 def of_recipe(recipe: AnyRecipe) -> Inspected:

@@ -15,7 +15,7 @@ what flows, by :mod:`builder.artifacts`; who runs the nodes, by :mod:`builder.co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from builder import targeting
@@ -31,6 +31,7 @@ from builder.export.source import Resolve
 from builder.export.tokenizer import Tokenizer
 from builder.export.trace import Trace
 from builder.package import Pack, PackageInputs, describe, gates, only_python, package
+from builder.package.formats import arrange
 from builder.recipe.tasks import IMAGE, NEIGHBOURS, REQUIRED, TASKS
 from builder.targeting import SHORTEST
 from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 SHARED: Final = "-"
 """Stands for target and format in the ids of nodes that know nothing of them."""
+
+OF_A_FORMAT: Final = frozenset({"pack", "measure", "judge", "attest", "deliver"})
+"""Stages that are done for each format of a target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,16 @@ def selected_targets(recipe: AnyRecipe, names: Sequence[str]) -> tuple[str, ...]
     return tuple(name for name in recipe.targets if not names or name in names)
 
 
-def node_id(recipe: Recipe, target: str, stage: str) -> str:
+def format_of(recipe: AnyRecipe, target: str, stage: str, form: str = "") -> str:
+    """What stands for the format in a node's id: stages before ``pack`` are those of all formats, under the first."""
+    if target == SHARED:
+        return SHARED
+    return form if form and stage in OF_A_FORMAT else recipe.package.formats[0]
+
+
+def node_id(recipe: Recipe, target: str, stage: str, form: str = "") -> str:
     """``recipe/source/model/target/format/stage``."""
-    kind = SHARED if target == SHARED else recipe.package.formats[0]
+    kind = format_of(recipe, target, stage, form)
     return f"{recipe.name}/{recipe.source.kind}/{recipe.task}/{target}/{kind}/{stage}"
 
 
@@ -92,10 +103,10 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
     return made
 
 
-def needs(recipe: Recipe, target: str, *, verify: bool) -> dict[str, str]:
-    """What the delivery of a target waits for: stage → node id."""
+def needs(recipe: Recipe, target: str, form: str, *, verify: bool) -> dict[str, str]:
+    """What the delivery of a target's archive in a format waits for: stage → node id."""
     stages = (*_compiled(recipe, target), "config", "package", "pack", *(("measure", "judge") if verify else ()))
-    return exported(recipe) | {stage: node_id(recipe, target, stage) for stage in stages}
+    return exported(recipe) | {stage: node_id(recipe, target, stage, form) for stage in stages}
 
 
 def described(recipe: Recipe, target: str, made: Values) -> tuple[Manifest, Reference]:
@@ -119,12 +130,13 @@ class _Maker:
 
     recipe: Recipe
     target: str
+    form: str = ""
 
     def node(self, stage: str, prepare: Callable[[Values], tuple[Any, Any]], *needs: str) -> Node:
         return Node(self.id(stage), {name: self.id(name) for name in needs}, prepare)
 
     def id(self, stage: str) -> str:
-        return node_id(self.recipe, SHARED if stage in _OF_ALL else self.target, stage)
+        return node_id(self.recipe, SHARED if stage in _OF_ALL else self.target, stage, self.form)
 
 
 _OF_ALL: Final = frozenset(
@@ -234,6 +246,20 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         labels = made["reference"].labels
         return config, ConfigureInputs(made[model], made["tokenizer"], made.get("warmup"), labels, _engine(made))
 
+    made = [
+        *_compiling(make, compiled),
+        make.node("config", configured, *served, "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
+        make.node("package", packaged, "source", *served, "tokenizer", "config", "reference"),
+    ]
+    for form in recipe.package.formats:
+        made += _packing(replace(make, form=form), surroundings, verify=verify)
+    return made
+
+
+def _packing(make: _Maker, surroundings: Surroundings, *, verify: bool) -> list[Node]:
+    """What is done for each format of a target."""
+    recipe, target = make.recipe, make.target
+
     def measured(made: Values) -> tuple[Any, Any]:
         asked = recipe.verify.sweep.concurrency
         return Measure(surroundings.cache, asked), proof_of(recipe, target, made, made["reference"])
@@ -242,12 +268,7 @@ def _target(make: _Maker, target: str, surroundings: Surroundings, *, verify: bo
         held = gates(recipe, target, made["reference"].metric)
         return Judge(held.tolerances, held.constraints), made["measure"]
 
-    made = [
-        *_compiling(make, compiled),
-        make.node("config", configured, *served, "tokenizer", "reference", *(["warmup"] if warm_up(recipe) else [])),
-        make.node("package", packaged, "source", *served, "tokenizer", "config", "reference"),
-        make.node("pack", lambda made: (Pack(target), made["package"]), "package"),
-    ]
+    made = [make.node("pack", lambda made: (Pack(target, make.form), made["package"]), "package")]
     if verify:
         made.append(make.node("measure", measured, "pack", "package", "reference"))
         made.append(make.node("judge", judged, "measure", "reference"))
@@ -308,4 +329,5 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         neighbours=NEIGHBOURS in gates(recipe, target, reference.metric).tolerances,
         libraries=targeting.serving_libraries(recipe.targets[target]),
         python=only_python(repository.record),
+        flat=not arrange(archive.format, repository).models,
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 from builder.artifacts import Verdict
 from builder.core.report import RAN
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, BlockedError
+from builder.package.attest import PROVENANCE, SBOM
+from builder.package.seal import signature_of
 from builder.verify import PASSED
 
 if TYPE_CHECKING:
@@ -51,16 +53,27 @@ class BuildResult:
         known = [(time.stage, time.peak_bytes) for time in self.times if time.peak_bytes is not None]
         return {stage: max(peak for name, peak in known if name == stage) for stage, _ in known}
 
+    def _beside(self) -> dict[str, str | None]:
+        attested, seal = self.delivery.attested, self.delivery.seal
+        return {
+            "provenance": str(attested[PROVENANCE].path) if PROVENANCE in attested else None,
+            "sbom": str(attested[SBOM].path) if SBOM in attested else None,
+            "checksums": str(seal) if seal else None,
+            "signature": str(signature_of(seal)) if seal else None,
+        }
+
     def as_json(self) -> Json:
         """The result for ``--json``: stable keys, absolute paths."""
         manifest = self.manifest
         return {
             "name": manifest.name,
             "target": manifest.target.name,
+            "format": manifest.archive.format,
             "status": self.status,
             "reasons": list(manifest.measured.reasons),
             "archive": str(self.archive.file.path.absolute()),
             "manifest": str(self.delivery.manifest_path),
+            **self._beside(),
             "sha256": self.archive.file.sha256,
             "tree_digest": self.archive.tree_digest,
             "size": self.archive.file.size,

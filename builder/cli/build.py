@@ -23,6 +23,8 @@ JOBS_HELP: Final = (
     f"{MOST_JOBS} at most: each may import torch once]"
 )
 
+SIGN_HELP: Final = "Sign with this OpenSSH private key (its file); comes before the recipe's."
+
 
 def build(  # noqa: PLR0913 - the options of the command
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.", show_default=False)],
@@ -30,6 +32,7 @@ def build(  # noqa: PLR0913 - the options of the command
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET_HELP)] = None,
     out: Annotated[Path, typer.Option(help="Folder for archives.", file_okay=False)] = Path("dist"),
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not serve, compare or measure.")] = False,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help=SIGN_HELP, dir_okay=False)] = None,
     jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=JOBS_HELP, show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
@@ -43,7 +46,7 @@ def build(  # noqa: PLR0913 - the options of the command
     loaded = [load(path, overrides or ()) for path in recipes]
     with console(verbose=verbose) as shown:
         built = building.build_all(
-            loaded, target or (), out=out, verify=not no_verify, limits=_limits(jobs), reporter=shown
+            loaded, target or (), out=out, verify=not no_verify, sign=sign, limits=_limits(jobs), reporter=shown
         )
     if as_json:
         told = {"failed": _failures(built.failed), "blocked": _failures(built.blocked)}

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.errors import ArchiveError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from builder.artifacts import Json
     from builder.config.dag import Dag, Port
     from builder.inspecting import Inspected
+    from builder.package.beside import Beside
 
 
 def inspect(
@@ -48,6 +52,38 @@ def _lines(found: Inspected) -> Iterator[str]:
         takes, gives = _ports(model.takes), _ports(model.gives)
         kind = f"{model.backend}, " if model.backend else ""
         yield f"  {model.name:<{width}}  {kind}batch up to {model.max_batch_size}: {takes} → {gives}"
+    if found.beside is not None:
+        yield ""
+        yield from _beside(found.beside)
+
+
+def _beside(found: Beside) -> Iterator[str]:
+    """Where an archive comes from, what is in it, and who signed it."""
+    if found.provenance is None:
+        yield "provenance: none beside the archive"
+    else:
+        yield from _provenance(found.provenance)
+    yield f"bill of materials: {len(found.components)} components" if found.has_bill else "bill of materials: none"
+    for one in found.components:
+        where = "; of the server" if one.external else ""
+        known = not one.external or one.licences
+        licences = f"; {' or '.join(one.licences) or 'licence not stated'}" if known else ""
+        yield f"  {one.kind}: {' '.join(filter(None, (one.name, one.version)))}{licences}{where}"
+    told = {"signed": f"signed by {found.signer}; tritonsmith verify --trust says whether that counts"}
+    yield f"signature: {told.get(found.state, found.state)}"
+
+
+def _provenance(statement: Json) -> Iterator[str]:
+    try:
+        definition = statement["predicate"]["buildDefinition"]
+        versions, builder = (statement["predicate"]["runDetails"]["builder"][key] for key in ("version", "id"))
+        yield f"provenance: built by tritonsmith {versions['tritonsmith']} ({builder})"
+        for one in definition["resolvedDependencies"]:
+            about, digest = one["annotations"], one["digest"]["sha256"]
+            place = one.get("uri") or about.get("model_id", "")
+            yield f"  {about['role']}: {one['name']} sha256:{digest[:16]}… {place}".rstrip()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(f"provenance: is not as tritonsmith writes it: {error!r}") from error
 
 
 def _pipeline(dag: Dag) -> Iterator[str]:

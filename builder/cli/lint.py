@@ -91,13 +91,18 @@ def _options(
         mode=STRICT if strict else AUTO_COMPLETE,
         release=chosen,
         host=host or "",
-        environment=tuple(_variable(text) for text in environment or ()),
+        environment=tuple(variable(text) for text in environment or ()),
         gpus=gpus,
         explicit=host is not None,
     )
 
 
-def _variable(text: str) -> tuple[str, str]:
+def variable(text: str) -> tuple[str, str]:
+    """Splits KEY=VALUE.
+
+    Raises:
+        UserError: it is none.
+    """
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--env {text!r}: is not KEY=VALUE", mend="write --env KEY=VALUE")

@@ -111,13 +111,11 @@ def _store() -> Store:
     return Store.at(settings().cache / NAME)
 
 
-def _reached(recipes: list[Path]) -> set[str]:
-    """Keys of all that the recipes still reach, as far as their stages are in the store."""
+def _reached(recipes: list[Path]) -> frozenset[str]:
     from builder import building
     from builder.recipe import load
 
-    planned = building.plan([load(path) for path in recipes])
-    return {node.key for node in planned if node.key is not None}
+    return building.reached([load(path) for path in recipes])
 
 
 def _amount(text: str, units: Mapping[str, int], option: str, example: str) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PLAN: Final = "plan.json"
 SUMS: Final = "SHA256SUMS"
 _CLIENT: Final = Path(__file__).parent / "data" / "client.py"
-_BESIDE: Final = (".manifest.json", ".provenance.json", ".sbom.cdx.json")
+_BESIDE: Final = (".manifest.json", ".provenance.json", ".sbom.cdx.json", ".sha256sums")
 _DIGITS: Final = 12
 
 

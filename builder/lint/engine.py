@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.errors import ArchiveError
+from builder.errors import ArchiveError, BombError
 from builder.lint import rules  # noqa: F401 - registers them
 from builder.lint.archive_tree import ArchiveTree
-from builder.lint.finding import LOAD_ERROR, Finding, Report
+from builder.lint.finding import HOSTING_ERROR, LOAD_ERROR, Finding, Report
 from builder.lint.model import survey
 from builder.lint.rule import RULES, Problem, Rule, holds
 from builder.lint.tree import FolderTree
@@ -32,7 +32,13 @@ def lint(path: Path, options: Options) -> Report:
         from builder.lint.recipe import lint_recipe
 
         return lint_recipe(path, options)
-    return check(survey(open_tree(path), options))
+    try:
+        tree = open_tree(path)
+    except BombError as error:
+        # Nobody reads on to see what else is wrong.
+        mend = "pack what the models need, and nothing else"
+        return Report((Finding("A11", HOSTING_ERROR, ".", None, error.message, mend, ""),), 0)
+    return check(survey(tree, options))
 
 
 def open_tree(path: Path) -> Tree:

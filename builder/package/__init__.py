@@ -1,6 +1,6 @@
 """Files and configs → a model repository → an archive with its manifest."""
 
-from builder.package.delivery import Delivery, collect, deliver, manifest_path
+from builder.package.delivery import Delivery, check_trust, collect, deliver, manifest_path
 from builder.package.manifest import (
     Manifest,
     describe,
@@ -22,6 +22,7 @@ __all__ = [
     "Pack",
     "Package",
     "PackageInputs",
+    "check_trust",
     "collect",
     "deliver",
     "describe",

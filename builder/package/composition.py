@@ -201,6 +201,7 @@ def package_composition(recipe: Composed, target: str, cache: Path) -> PackageCo
     view = recipe.keyed()
     # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
     view.pop("verify", None)
+    view["package"] = {"formats": ["triton"]}  # the repository is the same, whatever it is packed as
     view.pop("handoff", None)
     view["targets"] = {target: view["targets"][target]}
     return PackageComposition(target, view, user_steps(recipe), serving_python(recipe.targets[target].triton), cache)

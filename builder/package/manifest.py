@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
@@ -18,9 +17,10 @@ from builder import __version__
 from builder.core.codec import to_json
 from builder.core.digest import canonical_json
 from builder.errors import ArchiveError, BlockedError, disk_error
+from builder.package.formats import arrange
 from builder.recipe.tasks import tolerances
 from builder.tools import gpus, installed
-from builder.tools.atomic import replacing
+from builder.tools.atomic import write
 from builder.tools.wheels import needed_python
 
 if TYPE_CHECKING:
@@ -207,8 +207,11 @@ class Manifest(_Part):
     engine: EngineFacts | None = None
     models: dict[str, ModelFacts] = {}  # of a pipeline
     archive: ArchiveFacts
+    environment: dict[str, str] = {}  # variables that a host's container needs
     repository: Facts  # models, tensors, instances, labels, wheels
     reference: ReferenceFacts
+    provenance: FileFacts | None = None  # these two: None in manifests of earlier versions
+    sbom: FileFacts | None = None
     tools: dict[str, str]
     gates: Gates
     verification: Verification = Verification(status="unverified")
@@ -290,6 +293,7 @@ def describe(
         precision=_plain(model.record.get("precision", {})),
         engine=describe_engine(engine, recipe.targets[target].triton) if engine else None,
         archive=_archive(archive, repository),
+        environment=dict(arrange(archive.format, repository).environment),
         repository=_plain(repository.record),
         reference=describe_reference(reference),
         tools=_tools(),
@@ -314,6 +318,7 @@ def describe_composed(
         recipe=_recipe(recipe),
         models=models,
         archive=_archive(archive, repository),
+        environment=dict(arrange(archive.format, repository).environment),
         repository=_plain(repository.record),
         reference=describe_reference(reference),
         tools=_tools(),
@@ -357,7 +362,7 @@ def describe_engine(engine: Engine, triton: str) -> EngineFacts:
 
 
 def _recipe(recipe: AnyRecipe) -> RecipeFacts:
-    return RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.overrides)
+    return RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.told)
 
 
 def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
@@ -368,7 +373,7 @@ def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
         size=archive.file.size,
         tree_digest=archive.tree_digest,
         unpacked_size=archive.unpacked_size,
-        members={name: _file(file) for name, file in sorted(repository.files.items())},
+        members={name: _file(file) for name, file in arrange(archive.format, repository).members().items()},
     )
 
 
@@ -385,6 +390,12 @@ def describe_reference(reference: Reference) -> ReferenceFacts:
         texts=None if texts is None else _file(texts),
         record=_plain(reference.record),
     )
+
+
+def attest_facts(manifest: Manifest, provenance: File | None, sbom: File | None) -> Manifest:
+    """The manifest of an archive that has provenance and bill of materials beside it."""
+    made = {"provenance": provenance and _file(provenance), "sbom": sbom and _file(sbom)}
+    return manifest.model_copy(update=made)
 
 
 def with_verdict(manifest: Manifest, measurement: Measurement | None, verdict: Verdict) -> Manifest:
@@ -420,8 +431,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as stream:
-            stream.write(text.encode() + b"\n")
+        write(path, text.encode() + b"\n")
     except OSError as error:
         raise disk_error(path, error) from error
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from builder.artifacts import Archive
 from builder.core.digest import digest_tree
 from builder.errors import InternalError
+from builder.package.formats import TRITON, arrange
 from builder.tools import wheels
 from builder.tools.archive_names import BLOCK_BYTES, LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from builder.artifacts import File, Json, Repository
 
@@ -27,9 +29,11 @@ class Pack:
 
     Args:
         target: the target's name, a part of the archive's.
+        form: the format, of :data:`builder.package.formats.REGISTRY`.
     """
 
     target: str
+    form: str = TRITON
     name: ClassVar[str] = "pack"
     version: ClassVar[int] = 1
 
@@ -37,8 +41,9 @@ class Pack:
         return {
             "target": self.target,
             "name": inputs.name,
-            "tree": digest_tree(inputs.files),
+            "tree": self._digest(inputs),
             "compression": ["isal", wheels.installed_version("isal"), LEVEL, BLOCK_BYTES],
+            **({} if self.form == TRITON else {"format": self.form}),
         }
 
     def requires(self, inputs: Repository) -> None:
@@ -48,13 +53,16 @@ class Pack:
     def run(self, inputs: Repository, out: Path) -> Archive:
         from builder.tools import archive
 
-        digest = digest_tree(inputs.files)
+        digest = self._digest(inputs)
         path = out / f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{SUFFIX}"
+        with tempfile.TemporaryDirectory(dir=out, prefix="rewritten-") as folder:
+            files = arrange(self.form, inputs).tree(Path(folder))
+            packed = archive.pack(files, path)
         return Archive(
-            file=archive.pack(inputs.files, path),
+            file=packed,
             tree_digest=digest,
-            unpacked_size=sum(file.size for file in inputs.files.values()),
-            format="triton",
+            unpacked_size=sum(file.size for file in files.values()),
+            format=self.form,
             name=path.name,
         )
 
@@ -63,5 +71,8 @@ class Pack:
         return []
 
     def ensures(self, inputs: Repository, output: Archive) -> None:
-        if output.tree_digest != digest_tree(inputs.files) or output.file.path.stat().st_size != output.file.size:
+        if output.tree_digest != self._digest(inputs) or output.file.path.stat().st_size != output.file.size:
             raise InternalError(f"{output.name}: is not the archive of repository {inputs.name}")
+
+    def _digest(self, inputs: Repository) -> str:
+        return digest_tree(arrange(self.form, inputs).members())

@@ -159,6 +159,7 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
     view = recipe.keyed()
     # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
     view.pop("verify", None)
+    view["package"] = {"formats": ["triton"]}  # the repository is the same, whatever it is packed as
     view.pop("handoff", None)
     view["targets"] = {target: view["targets"][target]}
     return Package(

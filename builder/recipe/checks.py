@@ -102,6 +102,11 @@ def _composed(view: View) -> Iterator[Problem]:
             words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
             yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
     for name, step in (steps if isinstance(steps, dict) else {}).items():
+        if isinstance(step, dict) and "select" in step and "sagemaker-mme" in (view.get(("package", "formats")) or ()):
+            words = (
+                "calls models by name, which nobody loads in package.formats sagemaker-mme: only an ensemble's steps"
+            )
+            yield view.key_problem(("pipeline", "steps", name, "select"), words)
         if not isinstance(step, dict) or "serving" not in step:
             continue
         here = replace(view, below=("pipeline", "steps", name))

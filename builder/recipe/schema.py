@@ -86,6 +86,10 @@ HandoffData = dict[str, JsonValue] | None
 DEFAULT_TARGETS: Final = Frozen({"cpu": Target(runtime="onnxruntime")})
 
 
+_SIGNS: Final = re.compile(r"\s*package(\.sign\b|\s*=.*\bsign\b)", re.DOTALL)
+"""``--set`` strings with the signer's key in them."""
+
+
 class Placed(Section):
     """A recipe that knows its file."""
 
@@ -104,6 +108,11 @@ class Placed(Section):
         return self._overrides
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """The ``--set`` strings that say something of the archive: those about the signer's key do not."""
+        return tuple(one for one in self.overrides if not _SIGNS.match(one))
+
+    @property
     def root(self) -> Node:
         """The document as it was written: where each value stands."""
         return self._root or Node({}, Place(str(self._path), (1, 1)))
@@ -118,9 +127,9 @@ class Placed(Section):
         """All that may change the bytes of an archive or of its manifest, defaults included, as JSON data.
 
         No description, no comment, no place of a file: of paths only the last name is left, and the content of what
-        they name is keyed by the stages that read it.
+        they name is keyed by the stages that read it. Nor who signs: that is in no file but the signature.
         """
-        return self.model_dump(mode="json", exclude={"description"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"description": True, "package": {"sign"}}, exclude_none=True)
 
 
 class Recipe(Placed):

@@ -51,11 +51,21 @@ class Verify(Section):
     """What the measurement must reach, or the build fails."""
 
 
-Format = Annotated[Literal["triton"], not_yet("sagemaker", "sagemaker-mme", "s3-prefix", what="format")]
+Format = Annotated[Literal["triton", "sagemaker", "sagemaker-mme"], not_yet("s3-prefix", what="format")]
+
+
+class Sign(Section):
+    """Who vouches for the archives."""
+
+    key: RecipePath
+    """File of an OpenSSH private key without a passphrase. Neither it nor its name is in any file that is written."""
 
 
 class Package(Section):
     """How the repository is packed."""
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1), unique("the formats")] = ("triton",)
-    """The kinds of archive to make."""
+    """The kinds of archive to make: one of each for each target. Those for SageMaker go to a folder of their name."""
+
+    sign: Sign | None = None
+    """Sign the archives and all that lies beside them. Left out: they are not signed."""

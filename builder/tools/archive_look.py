@@ -113,8 +113,7 @@ def _members(archive: Path, tar: tarfile.TarFile, keep: Keep, limits: Limits) ->
     total = kept = 0
     for info in tar:
         total += max(info.size, 0)
-        if len(members) >= limits.members or total > limits.total_bytes:
-            raise ArchiveError(f"{archive}: holds more than {limits.members} members or {limits.total_bytes} bytes")
+        limits.check(archive, len(members) + 1, total)
         member = _member(archive, tar, info, keep(info.name, info.size))
         kept += len(member.head)
         if kept > _KEPT_BYTES:

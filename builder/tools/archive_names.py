@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from builder.errors import ArchiveError
+from builder.errors import ArchiveError, BombError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LEVEL: Final = 1
 BLOCK_BYTES: Final = 1 << 20
@@ -20,6 +23,27 @@ class Limits:
 
     members: int = 100_000
     total_bytes: int = 64 << 30  # unpacked
+    ratio: int = 200  # unpacked to packed: weights reach 2, texts 10, and gzip at most 1032
+    harmless_bytes: int = 1 << 30  # unpacked, whatever the ratio
+
+    def check(self, archive: Path, members: int, total_bytes: int) -> None:
+        """Checks what the headers of an archive have stated so far, before any of it is unpacked.
+
+        Args:
+            archive: the file.
+            members: how many there were.
+            total_bytes: of all of them.
+
+        Raises:
+            BombError: it is more than these limits.
+        """
+        if members > self.members or total_bytes > self.total_bytes:
+            raise BombError(f"{archive}: holds more than {self.members} members or {self.total_bytes} bytes")
+        packed = archive.stat().st_size
+        if total_bytes > max(self.harmless_bytes, self.ratio * packed):
+            raise BombError(
+                f"{archive}: {packed} bytes that unpack to {total_bytes} or more: {self.ratio} times as much is allowed"
+            )
 
 
 LIMITS: Final = Limits()

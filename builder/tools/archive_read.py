@@ -103,10 +103,7 @@ def _files(archive: Path, tar: tarfile.TarFile, limits: Limits) -> Iterator[tarf
     for index, info in enumerate(tar, start=1):
         _check(archive, info)
         total += info.size
-        if index > limits.members or total > limits.total_bytes:
-            raise ArchiveError(
-                f"{archive}: holds more than {limits.members} members or {limits.total_bytes} bytes",
-            )
+        limits.check(archive, index, total)
         if info.isfile():
             yield info
 

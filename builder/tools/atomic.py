@@ -76,6 +76,16 @@ def replacing(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def write(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as stream:
+        stream.write(content)
+
+
 def _claimed(path: Path) -> tuple[int, Path]:
     """A new file beside ``path`` that is locked, and that nobody has removed in between."""
     while True:

@@ -38,6 +38,7 @@ _TALK_SECONDS = 5.0  # how often a slow start says that it still waits
 _DEATH_SECONDS = 2.0  # how long a server that does not answer may take to be seen as dead
 _ATTEMPTS = 5  # when another process takes a port between our choice and the server's bind
 _LOG_BYTES = 16 << 20  # a server that has written more than this before it is ready only complains
+_SAGEMAKER: Final = "SAGEMAKER_"  # variables that the front end obeys: those of a host, never of this machine
 _NOT_ITS_BUSINESS = (  # Python steps of anybody's archive would see them
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
@@ -57,6 +58,8 @@ class Options:
     complete_config: bool = True  # Triton's own default; False (``--disable-auto-complete-config``) loads 1 s faster
     cache_bytes: int | None = None  # size of the local response cache; None: no cache
     start_seconds: float = 300.0  # how long it may take until the server and its models are ready
+    sagemaker: Mapping[str, str] | None = None  # SageMaker's front end is on, and these are its container's variables
+    remove: tuple[str, ...] = ()  # patterns of files that are removed once it has ended, however that came
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Server:
     pid: int
     log_path: Path
     process: Process
+    sagemaker_address: str = ""  # of SageMaker's front end, where it is on
 
     def check(self) -> None:
         """Checks that the server still runs.
@@ -134,7 +138,7 @@ def serve(
         at_start, later = _in_turn(repository, load)
         plan = _Plan(
             (*_command(toolchain, folders, options), *(f"--load-model={model}" for model in at_start), *arguments),
-            _environment(toolchain, environment),
+            _environment(toolchain, environment, options.sagemaker),
             options,
             path,
             (f"{temporary}/*", str(temporary)),
@@ -214,7 +218,7 @@ def _command(toolchain: Toolchain, folders: tuple[Path, Path], options: Options)
         f"--http-address={HOST}",
         f"--grpc-address={HOST}",
         f"--metrics-address={HOST}",
-        "--allow-sagemaker=false",
+        f"--allow-sagemaker={str(options.sagemaker is not None).lower()}",
         "--allow-vertex-ai=false",
     ]
     if not options.complete_config:
@@ -224,10 +228,14 @@ def _command(toolchain: Toolchain, folders: tuple[Path, Path], options: Options)
     return command
 
 
-def _environment(toolchain: Toolchain, environment: Path) -> dict[str, str]:
+def _environment(toolchain: Toolchain, environment: Path, sagemaker: Mapping[str, str] | None = None) -> dict[str, str]:
     """The server's environment: the stubs import from ``environment`` alone."""
     # PYTHONPATH and its kind need no care: the stubs embed an isolated interpreter, which ignores them.
-    ours = {name: value for name, value in process_environment().items() if name not in _NOT_ITS_BUSINESS}
+    ours = {
+        name: value
+        for name, value in process_environment().items()
+        if name not in _NOT_ITS_BUSINESS and not name.startswith(_SAGEMAKER)
+    } | dict(sagemaker or {})
     libraries = [str(environment / "lib-python"), str(toolchain.libraries), ours.get("LD_LIBRARY_PATH", "")]
     return {
         **ours,
@@ -268,11 +276,12 @@ def _launch(plan: _Plan) -> Server:
         log_path=plan.log_path,
         env=plan.environment,
         grace_seconds=0.0,  # it holds nothing that is worth two seconds of unloading
-        remove=[f"{SHARED_MEMORY}/{name}-*"],
+        remove=[f"{SHARED_MEMORY}/{name}-*", *plan.options.remove],
         remove_orphaned=plan.remove_orphaned,
     )
     http, grpc, metrics = (f"{HOST}:{ports[service]}" for service in ("http", "grpc", "metrics"))
-    return Server(name, http, grpc, metrics, process.pid, plan.log_path, process)
+    sagemaker = f"{HOST}:{ports['sagemaker']}" if "sagemaker" in ports else ""
+    return Server(name, http, grpc, metrics, process.pid, plan.log_path, process, sagemaker)
 
 
 def _choose_ports(options: Options) -> dict[str, int]:
@@ -282,6 +291,7 @@ def _choose_ports(options: Options) -> dict[str, int]:
         ServerError: a port that was asked for is taken.
     """
     asked = {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port}
+    asked |= {} if options.sagemaker is None else {"sagemaker": None}
     with ExitStack() as held:
         sockets = {name: held.enter_context(_bind(name, port)) for name, port in asked.items()}
         return {name: bound.getsockname()[1] for name, bound in sockets.items()}
@@ -336,6 +346,14 @@ def _is_ready(server: Server) -> bool:
             if answer.status != http.HTTPStatus.OK:
                 return False
             connection.request("GET", "/v2")
-            return bool(json.loads(connection.getresponse().read())["name"] == server.name)
+            ours = bool(json.loads(connection.getresponse().read())["name"] == server.name)
+            return ours and (not server.sagemaker_address or _answers(server.sagemaker_address))
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
             return False
+
+
+def _answers(address: str) -> bool:
+    """Whether SageMaker's front end is there: it starts after the others."""
+    with closing(http.client.HTTPConnection(address, timeout=1)) as connection:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status > 0

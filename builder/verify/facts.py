@@ -39,6 +39,7 @@ class ArchiveFacts:
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
     libraries: tuple[str, ...] = ()  # what runs its plans, for pip: see builder.tools.compatibility
     neighbours: bool = False  # whether embeddings must keep their nearest neighbours: builder.parity.neighbours
+    flat: bool = False  # the archive's root is the one model, not a repository of models
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
 
 

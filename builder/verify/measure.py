@@ -244,7 +244,7 @@ def unpack(facts: ArchiveFacts, folder: Path) -> Path:
     """
     from builder.tools import archive
 
-    found = digest_tree(archive.unpack(facts.archive.path, folder))
+    found = digest_tree(archive.unpack(facts.archive.path, folder / facts.name if facts.flat else folder))
     if found != facts.tree_digest:
         raise ArchiveError(
             f"{facts.archive.path}: holds the tree {found[:16]}…, the manifest says {facts.tree_digest[:16]}…",
@@ -270,17 +270,29 @@ def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) ->
     asked["concurrent"], invalid = ask.concurrent(asker)
     after = executions(asker.client, asker.model)
     return {
-        "metric": facts.metric,
-        "samples": len(asker.samples),
-        "ways": {way: _way(facts, expected, one) for way, one in asked.items()},
-        "controls": _controls(facts.metric, expected, asked),
+        **compare_ways(facts, expected, asked),
         "invalid_utf8": _invalid(invalid, asker),
-        **(_figures(expected.answers) if facts.metric == PIPELINE else {}),
         "executions": {
             "alone and batched": _difference(before, between),
             "concurrent": _difference(between, after),
         },
         "seed": ask.SEED,
+    }
+
+
+def compare_ways(facts: ArchiveFacts, expected: Expected, asked: Mapping[str, ask.Asked]) -> dict[str, Json]:
+    """What was asked in some ways, compared with what is expected and with every negative control.
+
+    Returns:
+        What :class:`~builder.verify.judge.Judge` judges of a measurement's parity.
+    """
+    return {
+        "metric": facts.metric,
+        "samples": len(expected.samples),
+        "ways": {way: _way(facts, expected, one) for way, one in asked.items()},
+        "controls": _controls(facts.metric, expected, asked),
+        "invalid_utf8": {"requests": 0, "errors": 0, "error": ""},
+        **(_figures(expected.answers) if facts.metric == PIPELINE else {}),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from builder.tools.toolchain import Toolchain
 
 PREFIX = "application/vnd.sagemaker-triton.binary+json;json-header-size="
-FRONT_END = ("--allow-sagemaker=true",)
 
 
 @pytest.fixture(scope="module")
@@ -73,34 +71,30 @@ def test_a_request_can_be_kept(tmp_path: Path) -> None:
 
 @pytest.mark.triton
 def test_it_asks_the_real_front_end_in_both_formats(
-    client: Any, tmp_path: Path, toolchain: Toolchain, server_environment: Path, monkeypatch: Any
+    client: Any, tmp_path: Path, toolchain: Toolchain, server_environment: Path
 ) -> None:
     path = ship(tmp_path, section={**BASE, "endpoint": {"instance": "ml.c5.xlarge"}})
     made = hand_off([path], tmp_path / "out")
-    for name, value in json.loads((made.folder / "environment.json").read_text()).items():
-        monkeypatch.setenv(name, value)
+    variables = json.loads((made.folder / "environment.json").read_text())
     archive.unpack(path, tmp_path / "repository")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with triton_server.serve(
         tmp_path / "repository",
         toolchain=toolchain,
         environment=server_environment,
         load=["tiny"],
-        arguments=[*FRONT_END, f"--sagemaker-port={port}"],
-    ):
+        options=triton_server.Options(sagemaker=variables),
+    ) as server:
+        url = f"http://{server.sagemaker_address}/invocations"
         for form in ([], ["--json"]):
             command = [
                 sys.executable,
                 made.folder / "client.py",
                 "--url",
-                f"http://127.0.0.1:{port}/invocations",
+                url,
                 *form,
             ]
             said = subprocess.run([*command, "a text", "größer"], capture_output=True, text=True, check=True)
             assert json.loads(said.stdout) == {"LENGTH": [[6.0], [8.0]], "SAID": [["A TEXT"], ["GRößER"]]}
-        url = f"http://127.0.0.1:{port}/invocations"
         body, kind = client.encode({"TEXT": [["a"]]}, {"TEXT": "BYTES"})
         with pytest.raises(urllib.error.HTTPError, match=r"HTTP Error [45]00"):
             client.ask_url(url, body, kind.replace(";", "; "))  # then it is taken for JSON

@@ -9,8 +9,10 @@ import pytest
 
 from builder.config import ConfigureInputs, configure, warm_up
 from builder.core.execute import Executor
+from builder.core.stats import Stats
 from builder.core.store import Store
-from builder.package import Pack, PackageInputs, package
+from builder.package import Pack, PackageInputs, deliver, describe, package
+from builder.package.attest import Attest, AttestInputs
 from builder.recipe import load
 from builder.settings import settings
 from tests.parts import Parts, make_parts
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from builder.artifacts import Archive, ModelConfigs, Repository
+    from builder.artifacts import Archive, File, ModelConfigs, Repository
+    from builder.package import Delivery, Manifest
     from builder.recipe import Recipe
 
 RECIPE = """
@@ -75,3 +78,36 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
 def built(build: Callable[..., Built]) -> Built:
     """The default build; only to be looked at."""
     return build()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a build has at hand when it delivers."""
+
+    built: Built
+    manifest: Manifest
+    files: dict[str, File]
+
+    def hand_out(self, folder: Path, key: Path | None = None) -> Delivery:
+        stats = Stats(folder.parent / "stats")
+        parts = self.built.parts
+        return deliver(self.built.archive, parts.reference, self.manifest, folder, stats, attested=self.files, key=key)
+
+
+@pytest.fixture(scope="session")
+def made(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    manifest = describe(
+        built.recipe,
+        "cpu",
+        source=built.parts.source,
+        exported=(built.parts.model, built.parts.tokenizer, None),
+        repository=built.repository,
+        archive=built.archive,
+        reference=built.parts.reference,
+    )
+    store = Store.at(tmp_path_factory.mktemp("attest"))
+    return Made(built, manifest, Executor(store).run(Attest(), AttestInputs(manifest, built.repository)).files)
+
+
+def beside(archive: Path, suffix: str) -> Path:
+    return archive.with_name(archive.name.removesuffix(".tar.gz") + suffix)

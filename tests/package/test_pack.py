@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.core.digest import describe_file, digest_json, digest_tree
+from builder.artifacts import Repository
+from builder.core.digest import describe_file, describe_folder, digest_json, digest_tree
 from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.errors import InternalError, MachineError
@@ -63,3 +64,28 @@ def test_bugs_are_caught(built: Built) -> None:
         Pack("cpu").requires(replace(built.repository, files={}))
     with pytest.raises(InternalError, match="is not the archive of repository tiny"):
         Pack("cpu").ensures(built.repository, replace(built.archive, tree_digest="0" * 64))
+
+
+@pytest.mark.parametrize("form", ["sagemaker", "sagemaker-mme"])
+def test_a_format_is_told_in_the_archive_and_its_manifest(built: Built, tmp_path: Path, form: str) -> None:
+    packed = Executor(Store.at(tmp_path), "tiny").run(Pack("cpu", form), built.repository)
+    assert packed.format == form
+    assert packed.file.sha256 == built.archive.file.sha256  # the tree of an ensemble is the same in all of them
+    assert digest_json(Pack("cpu", form).fingerprint(built.repository)) != digest_json(
+        Pack("cpu").fingerprint(built.repository)
+    )
+
+
+def test_what_a_format_rewrites_is_packed(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    for name in ("outer", "inner"):
+        (folder / name / "1").mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(f'name: "{name}"\nplatform: "ensemble"\n')
+        (folder / name / "1" / "build.json").write_text("{}")
+    repository = Repository("outer", describe_folder(folder), {})
+    packed = Executor(Store.at(tmp_path / "store"), "outer").run(Pack("cpu", "sagemaker-mme"), repository)
+    archive.unpack(packed.file.path, tmp_path / "unpacked")
+    assert "platform: 'ensemble'" in (tmp_path / "unpacked" / "inner" / "config.pbtxt").read_text()
+    assert 'platform: "ensemble"' in (tmp_path / "unpacked" / "outer" / "config.pbtxt").read_text()
+    assert digest_tree(archive.read_members(packed.file.path)) == packed.tree_digest
+    assert packed.tree_digest != digest_tree(repository.files)

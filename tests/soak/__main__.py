@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import machine
 from tests.models import make_model
-from tests.soak import lint, parts
+from tests.soak import fleet, lint, parts
 from tests.soak.builds import ROOT, chain, real
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
@@ -44,10 +44,19 @@ def main() -> int:
     parser.add_argument("--real-gc", type=int, default=1, help="builds with the real command")
     parser.add_argument("--lint", type=int, default=0, help="instead of all this: mutants for lint and the server")
     parser.add_argument("--lint-configs", type=int, default=5000, help="with --lint: configs that are only polled")
+    parser.add_argument("--fleet", type=int, default=0, help="instead of all this: archives behind one front end")
+    parser.add_argument("--fleet-room", type=int, default=20, help="with --fleet: models that are loaded at most")
+    parser.add_argument("--fleet-at-once", type=int, default=1, help="with --fleet: loads and unloads under way")
+    parser.add_argument("--fleet-requests", type=int, default=600, help="with --fleet: requests")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     if options.lint:
         return lint.run(options.lint, options.lint_configs, options.seed, options.out or lint.RESULTS)
+    if options.fleet:
+        out = options.out or fleet.RESULTS
+        return fleet.run(
+            options.fleet, options.fleet_room, options.fleet_requests, options.seed, options.fleet_at_once, out
+        )
     options.out = options.out or RESULTS
     logging.getLogger("builder").addHandler(logging.NullHandler())  # it warns of damage, which is what this is about
     results: dict[str, Any] = {

@@ -20,6 +20,7 @@ from builder.lint.rules.hosts import (
     MULTI,
     SERVE,
     SINGLE,
+    closure,
     environment,
     served,
     steps,
@@ -98,10 +99,12 @@ def one_ensemble(world: World) -> Problems:
     if world.layout == MODEL or len(models) < 2:
         return
     seen = [model for model in models if _ENSEMBLE.search(model.text)]
+    # Ensembles in the one that is seen must not be seen themselves.
+    inner = closure(world, (seen[0].name,)) if len(seen) == 1 else ()
     for model in models:
         if model in seen and not _ENSEMBLE.search(_COMMENT.sub("", model.text)):
             yield Problem("a comment reads as if it were the ensemble", "reword the comment", path=model.config_path)
-        elif model not in seen and model.config is not None and backend(model) == ENSEMBLE:
+        elif model not in seen and model.name not in inner and model.config is not None and backend(model) == ENSEMBLE:
             yield Problem(
                 "is an ensemble that the front end does not see",
                 'write platform: "ensemble", with double quotes and without a blank before the colon',
