@@ -336,11 +336,8 @@ def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destin
 
     def act(made: Values) -> BuildResult:
         manifest, reference = order.described(recipe, target, made)
-        inputs, node = (
-            AttestInputs(manifest, made["package"]),
-            order.node_id(recipe, target, "attest", destination.form),
-        )
-        attested = Executor(store).run(Attest(), inputs, node).files
+        node = order.node_id(recipe, target, Attest.name, destination.form)
+        attested = Executor(store).run(Attest(), AttestInputs(manifest, made["package"]), node).files
         if verify:
             manifest = with_verdict(manifest, made["measure"], made["judge"])
             _ask_again(manifest, store, needs["measure"])

@@ -17,6 +17,7 @@ from builder.package.repository import (
     layout_problem,
     origin,
     pretty,
+    said_of_repository,
     serving_python,
 )
 from builder.package.user_step import user_steps, write_environment, write_user_step
@@ -198,13 +199,8 @@ def package_composition(recipe: Composed, target: str, cache: Path) -> PackageCo
     Raises:
         UserError: the target's Triton release is unknown, or a file of a step of the user's own cannot be used.
     """
-    view = recipe.keyed()
-    # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
-    view.pop("verify", None)
-    view["package"] = {"formats": ["triton"]}  # the repository is the same, whatever it is packed as
-    view.pop("handoff", None)
-    view["targets"] = {target: view["targets"][target]}
-    return PackageComposition(target, view, user_steps(recipe), serving_python(recipe.targets[target].triton), cache)
+    view, python = said_of_repository(recipe, target), serving_python(recipe.targets[target].triton)
+    return PackageComposition(target, view, user_steps(recipe), python, cache)
 
 
 def _template(kind: str) -> tuple[Path, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.artifacts import Engine, Json, ModelConfigs, OnnxModel, Source, TokenizerFiles
-    from builder.recipe import Recipe
+    from builder.recipe import AnyRecipe, Recipe
 
 BUILD_FILE: Final = "1/build.json"
 BUILD_SCHEMA: Final = 1
@@ -156,12 +156,7 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
     Raises:
         UserError: the target's Triton release is unknown.
     """
-    view = recipe.keyed()
-    # How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
-    view.pop("verify", None)
-    view["package"] = {"formats": ["triton"]}  # the repository is the same, whatever it is packed as
-    view.pop("handoff", None)
-    view["targets"] = {target: view["targets"][target]}
+    view = said_of_repository(recipe, target)
     return Package(
         target=target,
         task=recipe.task,
@@ -170,6 +165,19 @@ def package(recipe: Recipe, target: str, cache: Path) -> Package:
         cache=cache,
         engine_options=view["targets"][target].get("engine") or {},
     )
+
+
+def said_of_repository(recipe: AnyRecipe, target: str) -> dict[str, Json]:
+    """What a recipe says of the repository for one target, as JSON data.
+
+    How an archive is proven and handed off, and what else is built from the recipe, is not in the archive.
+    """
+    view = recipe.keyed()
+    view.pop("verify", None)
+    view["package"] = {"formats": ["triton"]}  # the repository is the same, whatever it is packed as
+    view.pop("handoff", None)
+    view["targets"] = {target: view["targets"][target]}
+    return view
 
 
 def origin(source: Source) -> dict[str, Json]:

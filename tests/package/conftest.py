@@ -45,6 +45,18 @@ class Built:
     repository: Repository
     archive: Archive
 
+    def described(self) -> Manifest:
+        """The manifest of the archive that nobody has verified yet."""
+        return describe(
+            self.recipe,
+            "cpu",
+            source=self.parts.source,
+            exported=(self.parts.model, self.parts.tokenizer, None),
+            repository=self.repository,
+            archive=self.archive,
+            reference=self.parts.reference,
+        )
+
 
 def load_recipe(folder: Path, *overrides: str) -> Recipe:
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,15 +108,7 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    manifest = describe(
-        built.recipe,
-        "cpu",
-        source=built.parts.source,
-        exported=(built.parts.model, built.parts.tokenizer, None),
-        repository=built.repository,
-        archive=built.archive,
-        reference=built.parts.reference,
-    )
+    manifest = built.described()
     store = Store.at(tmp_path_factory.mktemp("attest"))
     return Made(built, manifest, Executor(store).run(Attest(), AttestInputs(manifest, built.repository)).files)
 

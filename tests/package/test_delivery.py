@@ -10,7 +10,7 @@ import pytest
 from builder.core.digest import describe_file
 from builder.core.stats import Stats
 from builder.errors import ArchiveError, DamagedError, MachineError
-from builder.package import collect, deliver, describe
+from builder.package import collect, deliver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
 
 
 def hand_out(built: Built, folder: Path) -> Delivery:
-    manifest = describe(
-        built.recipe,
-        "cpu",
-        source=built.parts.source,
-        exported=(built.parts.model, built.parts.tokenizer, None),
-        repository=built.repository,
-        archive=built.archive,
-        reference=built.parts.reference,
-    )
+    manifest = built.described()
     return deliver(built.archive, built.parts.reference, manifest, folder, Stats(folder.parent / "stats"))
 
 
