@@ -19,6 +19,7 @@ from builder.core.digest import canonical_json
 from builder.errors import ArchiveError, BlockedError, disk_error
 from builder.package.formats import arrange
 from builder.recipe.tasks import tolerances
+from builder.recipe.verify import ONLY_SWEPT
 from builder.tools import gpus, installed
 from builder.tools.atomic import write
 from builder.tools.wheels import needed_python
@@ -508,7 +509,7 @@ def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     asked = recipe.targets[target]
     return Gates(
         tolerances={**tolerances(metric, asked.precision, tf32=asked.tf32), **recipe.verify.parity},
-        constraints=recipe.verify.constraints.model_dump(exclude_none=True),
+        constraints=recipe.verify.constraints.model_dump(exclude_none=True, exclude=set(ONLY_SWEPT)),
         concurrency=recipe.verify.sweep.concurrency,
     )
 

@@ -31,6 +31,8 @@ SIZE_LIMIT_BYTES: Final = 256 * 1024
 SAMPLES_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 _SAMPLES: Final = ("verify", "samples")
+_LENGTHS: Final = ("verify", "sweep", "lengths", "samples")
+_SETTINGS: Final = ("verify", "sweep", "settings")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
@@ -59,7 +61,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
         from builder.recipe import handoff
 
         handoff.read(data["handoff"], root, problems)
-    for place in (_SAMPLES, *_calibrations(data)):
+    problems += _swept(root, data, problems)
+    for place in (_SAMPLES, _LENGTHS, *_calibrations(data)):
         problems += _check_samples(root, folder, place)
     if problems or recipe is None:
         raise refuse(problems)
@@ -99,6 +102,16 @@ def _completed(data: Mapping[str, Json]) -> Json:
 def _calibrations(data: Mapping[str, Json]) -> list[Keys]:
     targets = data.get("targets")
     return [("targets", name, "calibration", "samples") for name in (targets if isinstance(targets, dict) else ())]
+
+
+def _swept(root: Node, data: Mapping[str, Json], known: Sequence[Problem]) -> list[Problem]:
+    """What is wrong with the settings that a sweep tries; what checks them is imported for such recipes alone."""
+    node = find(root, _SETTINGS)
+    if node is None or node.value is None or any(_SETTINGS[: len(one.path)] == one.path for one in known if one.path):
+        return []
+    from builder.recipe import sweeping
+
+    return list(sweeping.problems(root, data))
 
 
 def _check_samples(root: Node, folder: Path, place: Keys) -> list[Problem]:

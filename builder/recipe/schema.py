@@ -93,6 +93,9 @@ _SIGNS: Final = re.compile(r"\s*package(\.sign\b|\s*=.*\bsign\b)", re.DOTALL)
 class Placed(Section):
     """A recipe that knows its file."""
 
+    if TYPE_CHECKING:
+        verify: Verify
+
     _path: Path = PrivateAttr(default_factory=Path)
     _overrides: tuple[str, ...] = PrivateAttr(default=())
     _root: Node | None = PrivateAttr(default=None)
@@ -129,7 +132,8 @@ class Placed(Section):
         No description, no comment, no place of a file: of paths only the last name is left, and the content of what
         they name is keyed by the stages that read it. Nor who signs: that is in no file but the signature.
         """
-        return self.model_dump(mode="json", exclude={"description": True, "package": {"sign"}}, exclude_none=True)
+        data = self.model_dump(mode="json", exclude={"description": True, "package": {"sign"}}, exclude_none=True)
+        return {**data, "verify": self.verify.keyed()}
 
 
 class Recipe(Placed):
