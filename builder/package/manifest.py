@@ -84,12 +84,18 @@ class FileFacts(_Part):
     size: Size  # bytes
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class RecipeFacts(_Part):
     """What was asked."""
 
     file: str  # name of the recipe's file
     view: Facts  # all that can change the archive or this manifest, defaults included
     overrides: tuple[str, ...]  # the --set values, which are in the view
+    # the file of settings that a sweep found: name, sha256, and what it changed in the view
+    tuned: Annotated[Facts | None, Field(exclude_if=_is_none)] = None
 
 
 class TargetFacts(_Part):
@@ -288,7 +294,7 @@ def describe(
         name=recipe.name,
         task=recipe.task,
         target=_target(recipe, target),
-        recipe=_recipe(recipe),
+        recipe=_recipe(recipe, target),
         source=made.source,
         export=made.export,
         precision=_plain(model.record.get("precision", {})),
@@ -316,7 +322,7 @@ def describe_composed(
         name=recipe.name,
         task=PIPELINE,
         target=_target(recipe, target),
-        recipe=_recipe(recipe),
+        recipe=_recipe(recipe, target),
         models=models,
         archive=_archive(archive, repository),
         environment=dict(arrange(archive.format, repository).environment),
@@ -362,8 +368,10 @@ def describe_engine(engine: Engine, triton: str) -> EngineFacts:
     )
 
 
-def _recipe(recipe: AnyRecipe) -> RecipeFacts:
-    return RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.told)
+def _recipe(recipe: AnyRecipe, target: str) -> RecipeFacts:
+    tuned = recipe.for_target(target)
+    facts = recipe.tuned_facts(target)
+    return RecipeFacts(file=recipe.path.name, view=tuned.keyed(), overrides=recipe.told, tuned=facts)
 
 
 def _archive(archive: Archive, repository: Repository) -> ArchiveFacts:
@@ -494,7 +502,7 @@ def _file(file: File) -> FileFacts:
 
 
 def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
-    target = recipe.targets[name]
+    target = recipe.for_target(name).targets[name]
     return TargetFacts(
         name=name,
         runtime=target.runtime,
@@ -506,7 +514,7 @@ def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
 
 def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
-    asked = recipe.targets[target]
+    asked = recipe.for_target(target).targets[target]
     return Gates(
         tolerances={**tolerances(metric, asked.precision, tf32=asked.tf32), **recipe.verify.parity},
         constraints=recipe.verify.constraints.model_dump(exclude_none=True, exclude=set(ONLY_SWEPT)),

@@ -96,9 +96,13 @@ def check(view: View) -> list[Problem]:
 def _composed(view: View) -> Iterator[Problem]:
     """What a recipe of several models says of the whole, and of its steps."""
     yield from check_targets(view, several=True)
+    for below in ((), *(("models", name) for name in view.get(("models",)) or ())):
+        if replace(view, below=below).find(("serving", "steps")):
+            words = "is for pipeline auto: write pipeline.steps.NAME.serving"
+            yield view.key_problem((*below, "serving", "steps"), words)
     serving, steps = view.get(("serving",)), view.get(("pipeline", "steps"))
     for key in serving if isinstance(serving, dict) else ():
-        if key in Serving.model_fields and key not in _OF_THE_WHOLE:
+        if key in Serving.model_fields and key not in (*_OF_THE_WHOLE, "steps"):
             words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
             yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
     for name, step in (steps if isinstance(steps, dict) else {}).items():

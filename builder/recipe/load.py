@@ -46,9 +46,23 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
         RecipeError: the file cannot be read, or is wrong; the message has one line per problem, sorted by place.
     """
     path = Path(path)
-    text = _read(path)
     problems: list[Problem] = []
-    root = apply(parse(text, str(path), problems), overrides, problems)
+    written = parse(_read(path), str(path), problems)
+    recipe = _checked(written, path, overrides, problems, samples=True)
+    if recipe.tuned is None:
+        return recipe
+    from builder.recipe import tuned
+
+    return recipe.with_tuned(
+        tuned.apply(recipe, written, recipe.tuned, lambda root: _checked(root, path, overrides, [], samples=False))
+    )
+
+
+def _checked(
+    written: Node, path: Path, overrides: Sequence[str], problems: list[Problem], *, samples: bool
+) -> Recipe | Composed:
+    """The recipe of a document, with the overrides in it."""
+    root = apply(written, overrides, problems)
     unfit: list[Problem] = []
     data = to_data(root, unfit)
     problems += unfit
@@ -62,7 +76,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
 
         handoff.read(data["handoff"], root, problems)
     problems += _swept(root, data, problems)
-    for place in (_SAMPLES, _LENGTHS, *_calibrations(data)):
+    for place in (_SAMPLES, _LENGTHS, *_calibrations(data)) if samples else ():
         problems += _check_samples(root, folder, place)
     if problems or recipe is None:
         raise refuse(problems)
