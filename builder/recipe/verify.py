@@ -54,9 +54,6 @@ class LogNormal(Section):
     sigma: Positive = 0.6
     """How wide: the standard deviation of the length's logarithm."""
 
-    max: Count | None = None
-    """The longest text, in tokens. Left out: what the model takes."""
-
 
 def _check_one_shape(value: Lengths) -> Lengths:
     named = [name for name in ("uniform", "log_normal", "samples") if getattr(value, name) is not None]
