@@ -36,8 +36,7 @@ def lint(path: Path, options: Options) -> Report:
         tree = open_tree(path)
     except BombError as error:
         # Nobody reads on to see what else is wrong.
-        mend = "pack what the models need, and nothing else"
-        return Report((Finding("A11", HOSTING_ERROR, ".", None, error.message, mend, ""),), 0)
+        return Report((Finding(error.rule, HOSTING_ERROR, ".", None, error.message, error.mend, ""),), 0)
     return check(survey(tree, options))
 
 
