@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from builder.errors import ArchiveError
 from builder.lint import Options, lint
+from builder.lint.options import DEFAULT_RELEASE
 from builder.lint.rules.hosts import HOSTS, MULTI, SINGLE
 from builder.package import manifest_path, read_manifest
 from builder.tools import sagemaker_environment
-from builder.tools.releases import release
+from builder.tools.releases import names
 from builder.tools.sagemaker_environment import Wanted
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def options(path: Path, *, hosted: bool = False) -> Options:
     form = manifest.archive.format
     host = form if form in HOSTS else SINGLE if hosted else ""
     variables = tuple(environment(host, manifest).items()) if host else ()
-    return Options(release=release(manifest.target.triton).name, host=host, environment=variables, explicit=bool(host))
+    triton = manifest.target.triton
+    known = triton if triton in names() else DEFAULT_RELEASE  # of one that a later tritonsmith knows
+    return Options(release=known, host=host, environment=variables, explicit=bool(host))
 
 
 def environment(host: str, manifest: Manifest) -> Mapping[str, str]:

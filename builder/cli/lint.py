@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from builder.lint.fix import Fixed
 
 PATH_HELP = (
-    "A recipe, a model repository, a model folder or an archive. With --host: what the archive holds at its root."
+    "A recipe, a model repository, a model folder, an archive or a release folder. With --host: what the archive holds "
+    "at its root."
 )
 HOST_HELP = "Also ask what this host wants; of an archive, by default the one that its manifest states."
 ENV_HELP = "A variable of the host's container; may be repeated."
