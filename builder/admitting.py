@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from builder.lint import Finding
     from builder.package import Manifest
 
-RULES: Final = frozenset({"A1", "A2", "A3", "A4", "A5", "A6", "A8", "A10", "A11", "E11"})
+RULES: Final = frozenset({"A1", "A2", "A3", "A4", "A5", "A6", "A8", "A10", "A11", "A32", "E11"})
 """What makes an archive as such a bad one: members, root, versions, composing models."""
 
 
@@ -34,14 +34,14 @@ def admit(path: Path, *, hosted: bool = False) -> None:
     The host whose rules count is the one whose format the manifest beside the archive states.
 
     Args:
-        path: the archive; of a folder, or where nothing is, nothing is said.
+        path: the archive, or the folder of one; of a folder without a manifest beside it, nothing is said.
         hosted: whether it goes to SageMaker, whatever its format is.
 
     Raises:
         ArchiveError: it breaks rules; or it, or the manifest, is damaged. ``rule`` is the first of them.
         MachineError: it cannot be read.
     """
-    if not path.is_file():
+    if not path.is_file() and not (path.is_dir() and path.name and manifest_path(path).is_file()):
         return
     if found := [one for one in lint(path, options(path, hosted=hosted)).errors if one.rule in RULES]:
         raise ArchiveError(f"{path}: is refused:\n{_lines(found)}", rule=found[0].rule)

@@ -13,7 +13,7 @@ from builder.core.digest import digest_tree
 from builder.serving import Ports, running
 from builder.tools import archive_names, toolchain
 from builder.verify.contract import probe
-from tests.handoff.shipping import BASE, describe
+from tests.handoff.shipping import BASE, describe, ship
 from tests.test_contracting import CODE, CONFIG, ENSEMBLE, FLAT, GOOD, member, packed
 
 SINGLE, MULTI = "sagemaker", "sagemaker-mme"
@@ -34,8 +34,8 @@ def ending_here(path, info):
 
 
 def swelling(path):
-    """A packed environment of a model, which a server would unpack: 300 KB that become 300 MB."""
-    content = gzip.compress(bytes(300 << 20), compresslevel=1)[: 1 << 20]
+    """A packed environment of a model, which a server would unpack: 80 KB that become 80 MB."""
+    content = gzip.compress(bytes(80 << 20), compresslevel=6)
     with tarfile.open(path, "w:gz") as tar:
         for name, data in {**{name: text.encode() for name, text in GOOD.items()}, "m/env.tar.gz": content}.items():
             tar.addfile(sized(name, len(data)), io.BytesIO(data))
@@ -133,6 +133,16 @@ def test_every_command_refuses_it_with_its_rule_and_writes_nothing(form, content
         assert code in {1, 2}, (command, shown)
         assert rule in shown.replace('"', " ").replace(":", " ").split(), (command, shown)
     assert everything(tmp_path) == before
+
+
+def test_a_folder_that_is_handed_off_is_asked_the_same(tmp_path, capsys):
+    path = ship(tmp_path, kind="s3-prefix", section=BASE)
+    asked = ["handoff", path, "--to", "sagemaker", "--out", tmp_path / "out"]
+    (path / "tiny/1/link").symlink_to("/etc/passwd")
+    code, shown = run(asked, capsys)
+    assert (code, "A32 hosting-error tiny/1/link" in shown) == (2, True), shown
+    (path / "tiny/1/link").unlink()
+    assert run(asked, capsys)[0] == 0
 
 
 @pytest.mark.parametrize("name", [f"../{OUTSIDE}", f"m/../../{OUTSIDE}", f"/{OUTSIDE}"])
