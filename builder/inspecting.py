@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 RECIPE, ARCHIVE, REPOSITORY = "recipe", "archive", "repository"
 
 _CONFIG: Final = "config.pbtxt"
-_RECIPES: Final = (".yaml", ".yml")
+RECIPES: Final = (".yaml", ".yml")
+_ENDING: Final = ".tar.gz"
 _LARGEST_CONFIG: Final = 16 << 20  # bytes
 
 
@@ -82,7 +83,7 @@ def inspect(path: Path) -> Inspected:
             it is damaged.
         UserError: a config cannot be read; with line and column.
     """
-    if path.suffix in _RECIPES:
+    if path.suffix in RECIPES:
         return of_recipe(load(path))
     if path.is_dir():
         return of_configs(read_configs(path), REPOSITORY)
@@ -129,29 +130,39 @@ def of_configs(texts: Mapping[str, str], kind: str) -> Inspected:
 
 
 def read_configs(path: Path) -> dict[str, str]:
-    """``config.pbtxt`` by the names of the models' folders.
+    """``config.pbtxt`` by the names of the models' folders; of a single model, flat, by the name that it states.
 
     Raises:
         ArchiveError: there is nothing at the path, it is damaged, or it holds no config.
+        UserError: the config of a single model is none.
     """
     if path.is_dir():
-        try:
-            found = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(path.glob(f"*/{_CONFIG}"))}
-        except OSError as error:
-            raise disk_error(path, error) from error
-        except UnicodeDecodeError as error:
-            raise ArchiveError(f"{path}: a {_CONFIG} is not UTF-8") from error
+        texts = _read_folder(path)
     elif path.exists():
-        texts = archives.read_small(path, f"/{_CONFIG}", limit_bytes=_LARGEST_CONFIG)
-        found = {name.split("/")[0]: text for name, text in texts.items() if name.count("/") == 1}
+        texts = archives.read_small(path, _CONFIG, limit_bytes=_LARGEST_CONFIG)
     else:
         raise ArchiveError(f"{path}: no such file or folder", mend="name a recipe, an archive or a model repository")
+    if _CONFIG in texts:  # flat: what lies in folders below is no model of its own
+        stem = path.name.removesuffix(_ENDING)
+        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem): texts[_CONFIG]}
+    placed = {name.partition("/"): text for name, text in texts.items()}
+    found = {folder: text for (folder, _, name), text in placed.items() if name == _CONFIG}
     if not found:
         raise ArchiveError(
             f"{path}: holds no {_CONFIG} in a model's folder",
             mend="name a recipe (.yaml), an archive that tritonsmith built, or a Triton model repository",
         )
     return found
+
+
+def _read_folder(path: Path) -> dict[str, str]:
+    try:
+        files = [path / _CONFIG] if (path / _CONFIG).is_file() else sorted(path.glob(f"*/{_CONFIG}"))
+        return {file.relative_to(path).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    except OSError as error:
+        raise disk_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{path}: a {_CONFIG} is not UTF-8") from error
 
 
 def _auto(recipe: Recipe) -> Dag:

@@ -38,10 +38,13 @@ def handoff(  # noqa: PLR0913 - one argument for each option
     Nothing is sent without --deploy. What is there already is never replaced; when a step fails, what was made is
     removed again.
     """
+    from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.handoff import hand_off
 
     with console(verbose=verbose):
+        for path in archives:
+            admit(path, hosted=True)
         made = hand_off(
             archives, out, recipe=recipe, overrides=overrides or (), unverified=unverified, instances=instances
         )

@@ -40,10 +40,12 @@ def verify(
     if len(archives) > 1 or environment:
         raise typer.BadParameter("several archives and --env are for --contract", param_hint="ARCHIVE")
     from builder import building
+    from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.cli.report import render
 
     with console(verbose=verbose) as shown:
+        admit(archives[0])
         result = building.verify(archives[0], reporter=shown)
     if as_json:
         print_json(result.as_json())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.handoff import release
 from builder.handoff.plan import MULTI, PASSED, PREFIX, Facts
-from builder.handoff.planning import plan
+from builder.handoff.planning import plan as make_plan
 from builder.handoff.rule import check
 from builder.recipe import handoff
 from builder.recipe.document import Problem as RecipeProblem
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 _NOBODY_KNOWS: Final = "0" * 64
 
 
-def of_release(folder: Path) -> tuple[Problem, ...]:
-    """What is wrong with a release folder.
+def of_release(folder: Path) -> tuple[tuple[str, Problem], ...]:
+    """What is wrong with a release folder: the file that it is in, and the problem.
 
     Raises:
         ArchiveError: it is none, or its files are not what was written.
     """
-    return check(release.read(folder))
+    plan = release.read(folder)
+    return tuple((release.file_of(plan, one.where), one) for one in check(plan, folder=release.look(folder)))
 
 
 def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
@@ -43,7 +44,7 @@ def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
     read = handoff.read(recipe.handoff, recipe.root, problems)
     if read is None:
         raise refuse(problems)
-    return check(plan(read.sagemaker, [_facts(recipe, target)]))
+    return check(make_plan(read.sagemaker, [_facts(recipe, target)]))
 
 
 def _facts(recipe: AnyRecipe, target: str) -> Facts:
