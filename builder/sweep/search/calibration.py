@@ -89,6 +89,10 @@ def _closest(
         scheduler = reading.scheduler
         off = abs(math.log(reading.instances / count)) + abs(math.log(reading.threads / threads))
         off += 0.0 if reading.build == build else 100.0
-        return off, abs(math.log(scheduler.largest / largest)), round(scheduler.delay_ms * 1000) + len(scheduler.preferred)
+        return (
+            off,
+            abs(math.log(scheduler.largest / largest)),
+            round(scheduler.delay_ms * 1000) + len(scheduler.preferred),
+        )
 
     return min(readings, key=distance)

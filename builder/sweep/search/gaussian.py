@@ -40,7 +40,13 @@ class Process:
             weights = np.linalg.solve(factor.T, np.linalg.solve(factor, errors_))
             likelihood = -0.5 * errors_ @ weights - np.log(np.diag(factor)).sum() - _surprise(signal)
             if likelihood > best:
-                best, self._scale, self._signal, self._factor, self._weights = likelihood, scale, signal, factor, weights
+                best, self._scale, self._signal, self._factor, self._weights = (
+                    likelihood,
+                    scale,
+                    signal,
+                    factor,
+                    weights,
+                )
 
     def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the error at some places, shape (places, features)."""
