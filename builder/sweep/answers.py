@@ -1,0 +1,286 @@
+"""Are the answers right under load? Those that perf_analyzer recorded, held against the expected ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.artifacts import LENGTHS
+from builder.parity.compare import CRITERIA, compare, figures_of
+from builder.sweep.requests import dtypes_of
+from builder.tools.tensors import NUMPY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.artifacts import Json
+    from builder.sweep.requests import Request
+    from builder.sweep.subject import Subject
+    from builder.tools.perf_requests import Answer
+
+Tensors = dict[str, Any]
+"""Output name → array, without a batch axis."""
+
+_UNREADABLE: Final = "an answer holds NaN or an infinity"
+_ALONE: Final = 1e-3
+"""How far an answer under load may be from the same server's answer to the same request alone, relative to the largest
+value: batches and threads add numbers in another order. Half precision gets ten times as much."""
+_HALF: Final = ("FP16", "BF16")
+_UNREAD: Final = frozenset({"FP16", "BF16"})  # perf_analyzer prints them as something else
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How many answers were compared, how many differed, and in what the first one did."""
+
+    checked: int = 0
+    wrong: int = 0
+    reason: str = ""
+
+    def __add__(self, other: Checked) -> Checked:
+        return Checked(self.checked + other.checked, self.wrong + other.wrong, self.reason or other.reason)
+
+
+@dataclass
+class Checker:
+    """Knows what is expected of each request of a subject.
+
+    Where a request is a sample of the archive, that is what its reference says, within the archive's tolerances. Else
+    it is what the server itself answered when it was asked alone, before any load: see :meth:`learn`.
+
+    Args:
+        subject: its requests, expected answers and tolerances.
+        alone: for requests that are no samples: what the server answered.
+    """
+
+    subject: Subject
+    alone: dict[int, Tensors] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        config = self.subject.configs[self.subject.name]
+        self._shapes = {one["name"]: [int(size) for size in one["dims"]] for one in config.get("output", [])}
+        outputs = {**config, "input": config.get("output", [])}
+        self._dtypes = dtypes_of(outputs)
+        self._inputs = [_flat_inputs(request) for request in self.subject.requests]
+
+    def learn(self, ask: Callable[[Request], Tensors]) -> None:
+        """Asks what no reference answers. Call it when nothing else is asked."""
+        for number, request in enumerate(self.subject.requests):
+            if self._of_reference(request) is None and number not in self.alone:
+                self.alone[number] = ask(request)
+
+    def check(self, answers: Sequence[Answer | None], batch: int) -> Checked:
+        """Holds answers against what is expected; those that belong to no request of the subject are left out."""
+        found = Checked()
+        for answer in answers:
+            if answer is None:
+                found += Checked(1, 1, _UNREADABLE)
+            elif (number := self._number(answer)) is not None:
+                found += self._compared(number, answer, batch)
+        return found
+
+    def _of_reference(self, request: Request) -> int | None:
+        return request.sample if self.subject.expected is not None else None
+
+    def _number(self, answer: Answer) -> int | None:
+        """Which of the requests it is: perf_analyzer tells what it sent, not its number."""
+        given = {name: _flat(value) for name, value in answer.inputs.items()}
+        return next((number for number, row in enumerate(self._inputs) if _same(row, given)), None)
+
+    def _compared(self, number: int, answer: Answer, batch: int) -> Checked:
+        """All items of one request: perf_analyzer takes the requests of a batch from the rows in turn."""
+        found = Checked()
+        count = len(self.subject.requests)
+        for item in range(batch):
+            asked = (number + item) % count
+            expected = self._expected(asked)
+            if expected is None:
+                continue
+            actual = self._item(answer, expected, item, batch)
+            if actual is not None:
+                wrong = self._wrong(asked, expected, actual)
+                found += Checked(1, int(bool(wrong)), wrong)
+        return found
+
+    def _expected(self, number: int) -> Tensors | None:
+        sample = self._of_reference(self.subject.requests[number])
+        if sample is None:
+            return self.alone.get(number)
+        assert self.subject.expected is not None
+        return {name: values[sample] for name, values in self.subject.expected.answers.items()}
+
+    def _item(self, answer: Answer, expected: Tensors, item: int, batch: int) -> Tensors | None:
+        """One item's outputs as arrays; None: they cannot be read."""
+        found = {
+            name: _array(answer.outputs[name], self._dtypes[name], self._shapes[name], item, batch)
+            for name in expected
+            if name in answer.outputs and self._dtypes.get(name) not in _UNREAD
+        }
+        return found if found and all(value is not None for value in found.values()) else None
+
+    def _wrong(self, number: int, expected: Tensors, actual: Tensors) -> str:
+        """In what an answer differs; empty: in nothing."""
+        said = self.subject.requests[number].as_json()[:8]
+        if self._of_reference(self.subject.requests[number]) is None:
+            return _differs(expected, actual, self._dtypes, said)
+        assert self.subject.facts is not None
+        metric = self.subject.facts.metric
+        kept = {name: value for name, value in expected.items() if name in actual}
+        wanted, got = _stacked(self._scaled(kept), expected, actual)
+        compared = compare(metric, wanted, got)
+        if compared.failures:
+            return compared.failures[0].what
+        for criterion in CRITERIA[metric]:
+            if criterion.figure in figures_of(metric, wanted) and not criterion.holds(
+                compared.figures, self.subject.tolerances
+            ):
+                limit = criterion.limit(self.subject.tolerances)
+                return (
+                    f"request {said}: {criterion.figure} is {compared.figures[criterion.figure]:.6g}, not {limit:.6g}"
+                )
+        return ""
+
+    def _scaled(self, expected: Tensors) -> Tensors:
+        """The largest value among all samples, as an answer of its own: differences are relative to it."""
+        import numpy as np
+
+        assert self.subject.expected is not None
+        answers = self.subject.expected.answers
+        return {
+            name: answers[name][int(np.abs(answers[name]).reshape(len(answers[name]), -1).max(axis=1).argmax())]
+            if answers[name].dtype.kind == "f"
+            else answers[name][0]
+            for name in expected
+        }
+
+
+def _stacked(scale: Tensors, expected: Tensors, actual: Tensors) -> tuple[Tensors, Tensors]:
+    """Expected and actual answers, [2, …]: the one that is compared, and one that agrees with itself.
+
+    Of outputs with an axis of tokens, the answer's own tokens are compared: what follows is padding.
+    """
+    import numpy as np
+
+    wanted: Tensors = {}
+    got: Tensors = {}
+    own = int(expected[LENGTHS]) if LENGTHS in expected else None
+    for name, holder in scale.items():
+        one, other = expected[name], actual[name]
+        if own is not None and one.ndim and other.shape[1:] == one.shape[1:]:
+            one, other, holder = one[:own], other[:own], holder[:own]  # noqa: PLW2901
+        if other.shape != one.shape or other.dtype.kind != one.dtype.kind:
+            wanted[name], got[name] = np.stack([one]), np.stack([other])
+        else:
+            wanted[name], got[name] = np.stack([one, holder]), np.stack([other, holder])
+    return wanted, got
+
+
+def _differs(expected: Tensors, actual: Tensors, dtypes: Mapping[str, str], said: str) -> str:
+    """In what an answer differs from the server's own to the same request alone."""
+    import numpy as np
+
+    for name, one in expected.items():
+        if name not in actual:
+            continue
+        other = actual[name]
+        if one.dtype.kind == "O":
+            same = one.ravel().tolist() == other.ravel().tolist()
+            off = "" if same else "other bytes"
+        elif one.size != other.size:
+            off = f"{other.size} values, not {one.size}"
+        else:
+            distance = np.abs(one.ravel().astype(float) - other.ravel().astype(float)).max(initial=0.0)
+            scale = np.abs(one.astype(float)).max(initial=0.0) or 1.0
+            allowed = _ALONE * (10 if dtypes.get(name) in _HALF else 1)
+            off = "" if distance <= allowed * scale else f"{distance / scale:.3g} off, {allowed:g} is allowed"
+        if off:
+            return f"request {said}: {name} is not what the server answers alone: {off}"
+    return ""
+
+
+def _array(value: Json, dtype: str, dims: Sequence[int], item: int, batch: int) -> Any:  # noqa: ANN401 - an array
+    """One item of an output, from what perf_analyzer printed; None: it cannot be told from the others."""
+    import numpy as np
+
+    if dtype == "BYTES":
+        parts = _bytes_items(value, batch, dims)
+        return None if parts is None else parts[item]
+    flat = np.ravel(np.asarray(value, dtype=NUMPY[dtype]))
+    if len(flat) % batch:
+        return None
+    one = flat.reshape(batch, -1)[item]
+    try:
+        return one.reshape(dims)
+    except ValueError:  # dims with several -1
+        return one
+
+
+def _bytes_items(value: Json, batch: int, dims: Sequence[int]) -> list[Any] | None:
+    """The items of an output of texts: without the length of the first, with those of the others."""
+    data = str(value).encode("utf-8", "surrogateescape")
+    each = 1
+    for size in dims:
+        each *= size
+    if each < 1:
+        return None  # of an unknown number
+    texts = _split(data, each * batch)
+    return None if texts is None else [_objects(texts[at : at + each]) for at in range(0, each * batch, each)]
+
+
+def _split(data: bytes, count: int) -> list[bytes] | None:
+    if count == 1:
+        return [data]
+    for end in range(len(data) - 3):
+        rest = _behind_lengths(data[end:], count - 1)
+        if rest is not None:
+            return [data[:end], *rest]
+    return None
+
+
+def _behind_lengths(data: bytes, count: int) -> list[bytes] | None:
+    texts = []
+    for _ in range(count):
+        size = int.from_bytes(data[:4], "little")
+        if len(data) < 4 + size:
+            return None
+        texts.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return None if data else texts
+
+
+def _objects(texts: Sequence[bytes]) -> Any:  # noqa: ANN401 - an array
+    import numpy as np
+
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return array
+
+
+def _flat_inputs(request: Request) -> dict[str, Any]:
+    return {
+        name: b"".join(_lengths_but_first(tensor.ravel())) if tensor.dtype.kind == "O" else tensor.ravel()
+        for name, tensor in request.tensors.items()
+    }
+
+
+def _lengths_but_first(texts: Sequence[bytes]) -> list[bytes]:
+    first, *others = texts
+    cut = first.replace(b"\0", b"") if not others else first
+    return [cut, *(len(text).to_bytes(4, "little") + text for text in others)]
+
+
+def _flat(value: Json) -> Any:  # noqa: ANN401 - bytes, or an array
+    import numpy as np
+
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else np.ravel(np.asarray(value))
+
+
+def _same(row: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    import numpy as np
+
+    def alike(one: Any, other: Any) -> bool:  # noqa: ANN401
+        if isinstance(one, bytes) or isinstance(other, bytes):
+            return bool(one is other or (isinstance(one, bytes) and one == other))
+        return one.shape == other.shape and bool(np.allclose(one.astype(float), other.astype(float), rtol=1e-5))
+
+    return row.keys() == given.keys() and all(alike(row[name], given[name]) for name in row)

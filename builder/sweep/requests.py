@@ -1,0 +1,159 @@
+"""The requests of a load: the subject's own samples, texts of other lengths made of them, or random tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.core.digest import digest_json
+from builder.errors import UserError
+from builder.sweep.lengths import make_texts, words
+from builder.tools.tensors import NUMPY, array_of
+from builder.verify.load import as_sent, typical
+from builder.verify.rows import read_rows, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.artifacts import Json, Row, Sample
+    from builder.sweep.subject import Options
+    from builder.tools.perf_analyzer import Value
+
+_TEXT: Final = "TEXT"
+_MOST_SMALL: Final = 100  # random whole numbers are below it: most vocabularies and tables have as many
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request.
+
+    Args:
+        values: what each input gets, as JSON data: see :class:`builder.artifacts.Row`.
+        dtypes: Triton's name of the inputs' types.
+        sample: the index of the sample that it is; None: of no sample.
+    """
+
+    values: Mapping[str, Json]
+    dtypes: Mapping[str, str]
+    sample: int | None = None
+
+    @property
+    def row(self) -> dict[str, Value]:
+        """As perf_analyzer is told of it."""
+        return {name: as_sent(value, self.dtypes.get(name, "BYTES")) for name, value in self.values.items()}
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """As arrays without a batch axis, for a client of our own."""
+        return {name: array_of(value, self.dtypes.get(name, "BYTES")) for name, value in self.values.items()}
+
+    def as_json(self) -> str:
+        """Identity: sha256 of what is sent."""
+        return digest_json(dict(self.values))
+
+
+def dtypes_of(config: Mapping[str, Json]) -> dict[str, str]:
+    """Triton's names of the types of a model's inputs, as requests have them: TYPE_STRING is BYTES."""
+    named = {one["name"]: str(one["data_type"]).removeprefix("TYPE_") for one in config.get("input", [])}
+    return {name: "BYTES" if dtype == "STRING" else dtype for name, dtype in named.items()}
+
+
+def from_samples(samples: Sequence[Sample | Row], config: Mapping[str, Json], options: Options) -> tuple[Request, ...]:
+    """Samples that stand for all of them: short and long ones in turn."""
+    dtypes = dtypes_of(config)
+    index = {id(sample): number for number, sample in enumerate(samples)}
+    pair = "TEXT_PAIR" in dtypes
+    return tuple(
+        Request(row_of(sample, text_pair=pair), dtypes, index[id(sample)]) for sample in typical(samples, options.rows)
+    )
+
+
+def with_lengths(
+    requests: Sequence[Request], samples: Sequence[Sample | Row], options: Options, tokenizer: str | None
+) -> tuple[Request, ...]:
+    """The same requests, with texts whose lengths follow a distribution.
+
+    Args:
+        requests: they take a ``TEXT``.
+        samples: what the texts are made of.
+        options: the distribution, how many requests, and the seed.
+        tokenizer: the content of a ``tokenizer.json``; None: lengths are words.
+
+    Raises:
+        UserError: clients send no TEXT.
+    """
+    assert options.lengths is not None
+    if any(_TEXT not in request.values for request in requests):
+        raise UserError(f"lengths: clients send {', '.join(requests[0].values)}, and no {_TEXT}")
+    texts = [str(row_of(sample, text_pair=False).get(_TEXT, "")) for sample in samples]
+    lengths = options.lengths.draw(options.rows, options.seed)
+    made = make_texts(texts, lengths, options.seed, _tokens(tokenizer) if tokenizer else words)
+    return tuple(
+        replace(request, values={**request.values, _TEXT: text}, sample=texts.index(text) if text in texts else None)
+        for text, request in zip(made, _in_turn(requests, len(made)), strict=True)
+    )
+
+
+def _in_turn(requests: Sequence[Request], count: int) -> list[Request]:
+    return [requests[index % len(requests)] for index in range(count)]
+
+
+def _tokens(tokenizer: str) -> Callable[[str], Sequence[tuple[int, int]]]:
+    from tokenizers import Tokenizer
+
+    model = Tokenizer.from_str(tokenizer)
+    model.no_truncation()
+    model.no_padding()
+    return lambda text: model.encode(text, add_special_tokens=False).offsets
+
+
+def random_requests(config: Mapping[str, Json], options: Options) -> tuple[Request, ...]:
+    """Requests for a model that nothing is known of: the samples of a file, or random tensors.
+
+    Raises:
+        UserError: the config names no inputs, or the size of an axis is not known.
+    """
+    import numpy as np
+
+    dtypes = dtypes_of(config)
+    if not dtypes:
+        raise UserError(f"{config.get('name')}: its config names no inputs", mend="complete its config.pbtxt")
+    if options.samples is not None:
+        rows = read_rows(options.samples)[: options.rows]
+        return tuple(Request(row.tensors, dtypes) for row in rows)
+    random = np.random.default_rng(options.seed)
+    shapes = {one["name"]: _shape(one, options.sizes) for one in config["input"]}
+    return tuple(
+        Request({name: _random(random, dtypes[name], shape) for name, shape in shapes.items()}, dtypes)
+        for _ in range(options.rows)
+    )
+
+
+def _shape(tensor: Mapping[str, Json], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    name, dims = tensor["name"], [int(size) for size in tensor["dims"]]
+    size = sizes.get(name, sizes.get("*"))
+    if -1 in dims and size is None:
+        raise UserError(
+            f"input {name} has the shape {dims}, where -1 is any size", mend=f"give a size for {name}, or samples"
+        )
+    return tuple(int(size or 0) if one == -1 else one for one in dims)
+
+
+def _random(random: Any, dtype: str, shape: tuple[int, ...]) -> Json:  # noqa: ANN401 - numpy's generator
+    count = 1
+    for size in shape:
+        count *= size
+    if dtype == "BYTES":
+        texts = ["".join(random.choice(list(_LETTERS), size=int(random.integers(3, 12)))) for _ in range(count)]
+        return texts if shape != (1,) else texts[0]
+    import numpy as np
+
+    if dtype == "BOOL":
+        values = random.integers(0, 2, size=shape).astype(bool)
+    elif "INT" in dtype:
+        values = random.integers(0, _MOST_SMALL, size=shape)
+    else:
+        values = random.standard_normal(size=shape)
+    known = np.asarray(values).astype(NUMPY.get(dtype, "float32"))
+    return known.tolist()
