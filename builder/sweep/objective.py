@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from builder.errors import UserError
 from builder.sweep.point import Interval
@@ -162,7 +162,7 @@ def pooled(points: Sequence[Point]) -> Point:
     stable = [point for point in points if point.status == "stable"]
     if len(stable) <= 1:
         return stable[0] if stable else points[-1]
-    named = {
+    named: dict[str, Any] = {
         name: interval
         for name in ("throughput", *LATENCIES)
         if (interval := _pooled([found for point in stable if (found := getattr(point, name)) is not None]))

@@ -107,7 +107,7 @@ class Space:
         return {name: value for name, value in values.items() if name not in {step + one for one in dropped}}
 
     def _written_out(self, values: Mapping[str, Value], step: str) -> dict[str, Value]:
-        """What says the same in other words: threads left out or 0 are all cores; KIND_AUTO without a GPU is the CPU."""
+        """The same in other words: threads left out or 0 are all cores; KIND_AUTO without a GPU is the CPU."""
         made: dict[str, Value] = {}
         if step + THREADS in values and not values[step + THREADS]:
             made[step + THREADS] = self.facts.cores
@@ -137,7 +137,7 @@ def default_space(facts: Facts) -> Space:
     knobs = [Knob(COUNT, _doubling(4 if facts.gpus else facts.cores))]
     knobs += [] if facts.gpus else [Knob(THREADS, _doubling(facts.cores))]
     if limit > 1:
-        sizes = tuple(size for size in _doubling(limit) if size in {2, 4, 8, limit} or size > 8)  # noqa: PLR2004
+        sizes = tuple(size for size in _doubling(limit) if size in {2, 4, 8, limit} or size > 8)
         knobs += [Knob(BATCHING, (False, True)), Knob(MAX_BATCH_SIZE, sizes), Knob(DELAY, _DELAYS)]
     return Space(tuple(knobs), facts)
 

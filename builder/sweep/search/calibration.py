@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder.sweep.load import Load
 from builder.sweep.search.model import PURPOSES, Calibrated, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from builder.sweep.load import Load
     from builder.sweep.point import Point
     from builder.sweep.search.task import Task
     from builder.sweep.setting import Setting
@@ -51,7 +51,7 @@ def questions(task: Task) -> tuple[Question, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def calibrated(task: Task, answers: Sequence[tuple[Question, Point]], main: str = "") -> Calibrated:
+def calibrated(task: Task, answers: Sequence[tuple[Question, Point]]) -> Calibrated:
     """The model that agrees with the stable answers; what nothing was said of stays at a plausible value."""
     model = Calibrated(task.facts)
     stable = [(question, point) for question, point in answers if point.status == "stable"]
@@ -60,7 +60,7 @@ def calibrated(task: Task, answers: Sequence[tuple[Question, Point]], main: str 
             for question, point in stable:
                 if question.purpose == purpose:
                     model = model.fitted(purpose, point)
-    return replace(model, front_ms=0.0) if not main else model
+    return model
 
 
 def _loads(task: Task, instances: int) -> tuple[Load, Load]:
@@ -78,11 +78,8 @@ def _most(task: Task, many: Load) -> Load:
     return task.loads[-1] if task.loads[-1].concurrency else replace(many, concurrency=4 * (many.concurrency or 1))
 
 
-def _closest(
-    readings: Iterable[Setting] | dict[Setting, Reading], count: int, threads: int, largest: int, build: Setting
-) -> Setting:
+def _closest(readings: Mapping[Setting, Reading], count: int, threads: int, largest: int, build: Setting) -> Setting:
     """The setting that is most like this one, and has the fewest other things about it."""
-    assert isinstance(readings, dict)
 
     def distance(setting: Setting) -> tuple[float, float, int]:
         reading = readings[setting]

@@ -69,10 +69,11 @@ def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     import numpy as np
 
     squares = np.square(left).sum(1)[:, None] + np.square(right).sum(1)[None, :] - 2 * left @ right.T
-    return np.maximum(squares, 0.0)
+    return np.asarray(np.maximum(squares, 0.0))
 
 
 def _kernel(distances: np.ndarray, scale: float, signal: float) -> np.ndarray:
     import numpy as np
 
-    return signal**2 * np.exp(-0.5 * distances / scale**2) + _MEAN_SPREAD**2
+    values: np.ndarray = signal**2 * np.exp(-0.5 * distances / scale**2) + _MEAN_SPREAD**2
+    return values

@@ -49,7 +49,6 @@ _NOISE: Final = {"throughput": 0.01}  # standard deviation of a logarithm, at th
 _NOISE_OF_LATENCY: Final = 0.03
 _SIGMAS: Final = 1.96  # an interval's half-width
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
-_SAID: Final = 0.005
 
 
 def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None = None) -> Found:
@@ -112,8 +111,7 @@ class _Guided:
             worth = feasible * (mean - mean.min() + SAME)
             place = int(np.argmax(worth))
             return (place, f"feasible with {feasible[place]:.0%}", 2.0 * len(known)) if worth[place] > 0 else None
-        noise = max([SAME, *(self.noise(one.point, "throughput") for one in known.values())][:1])
-        chance = feasible * _above(mean, deviation, best + noise)
+        chance = feasible * _above(mean, deviation, best + SAME)
         if chance.max() < FAIR_CHANCE:
             return None
         gain = feasible * _improvement(mean, deviation, best)

@@ -9,6 +9,7 @@ moved until the simulation agrees with what was measured.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from builder.sweep.search.simulate import Outcome
     from builder.sweep.setting import Setting, Value
     from builder.sweep.space import Facts
-
-Predict = "Callable[[Setting, Load], Outcome]"
 
 _STEPS: Final = 4  # of each calibration
 _SPREAD_RANKS: Final = 20
@@ -100,7 +99,7 @@ class Calibrated:
         above = next((place for place, value in enumerate(known) if value > threads), len(known) - 1)
         low, high = known[max(above - 1, 0)], known[max(above, 1)]
         slope = math.log(self.alone_ms[high] / self.alone_ms[low]) / math.log(high / low)
-        return self.alone_ms[low] * (threads / low) ** slope
+        return float(self.alone_ms[low] * (threads / low) ** slope)
 
     def slower(self, threads: int, running: int) -> float:
         """How many times longer a batch takes when so many run at the same time."""
@@ -112,7 +111,7 @@ class Calibrated:
         return float((1 + (self.crowd - 1) * beside) * max(1.0, wanted / cores) ** self.fight)
 
     def fitted(self, purpose: str, point: Point) -> Calibrated:
-        """With the parameter moved that this measurement was for: ``alone``, ``share``, ``crowd``, …"""
+        """With the parameter moved that this measurement was for, one of :data:`PURPOSES`."""
         model = self
         for _ in range(_STEPS):
             outcome = model.predict(point.setting, point.load)
@@ -170,7 +169,7 @@ def spread_of(point: Point) -> tuple[float, ...]:
     """Factors of service times from the percentiles of a load of one request at a time; their mean is 1."""
     marks = [(0.5, point.p50_ms), (0.9, point.p90_ms), (0.95, point.p95_ms), (0.99, point.p99_ms)]
     known = [(rank, found.value) for rank, found in marks if found is not None and found.value > 0]
-    if len(known) < 2:  # noqa: PLR2004 - a line has two points
+    if len(known) < 2:
         return (1.0,)
     least = (0.0, 2 * known[0][1] - known[1][1] if 2 * known[0][1] > known[1][1] else 0.9 * known[0][1])
     line = [least, *known, (1.0, known[-1][1])]
@@ -180,7 +179,7 @@ def spread_of(point: Point) -> tuple[float, ...]:
 
 
 def _on(line: list[tuple[float, float]], rank: float) -> float:
-    for (left, low), (right, high) in zip(line, line[1:], strict=False):
+    for (left, low), (right, high) in itertools.pairwise(line):
         if rank <= right:
             return low + (high - low) * (rank - left) / max(right - left, 1e-9)
     return line[-1][1]

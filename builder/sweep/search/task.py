@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from builder.sweep.objective import judged, ordered, pooled, winner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from builder.sweep.load import Load
     from builder.sweep.objective import Constraints, Objective, Ranked
     from builder.sweep.point import Point
@@ -24,8 +22,11 @@ class Measure(Protocol):
         """A point, whatever happened."""
 
 
-Told = "Callable[[Point, Point | None, float | None, str], None]"
-"""Called after each measurement: the point, the best so far, seconds left (an estimate), and what it was for."""
+class Told(Protocol):
+    """Called after each measurement."""
+
+    def __call__(self, point: Point, best: Point | None, left_seconds: float | None, said: str, /) -> None:
+        """The point, the best so far that surely meets the constraints, an estimate, and what it was measured for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Journey:
 
     task: Task
     measure: Measure
-    told: Callable[[Point, Point | None, float | None, str], None]
+    told: Told
     points: list[Point] = field(default_factory=list)
     _judged: dict[tuple[Setting, Load], Ranked] = field(default_factory=dict)
 

@@ -9,13 +9,16 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point
 from builder.sweep.search.model import Reading
 from builder.sweep.search.simulate import percentile
-from builder.sweep.setting import Setting
 from builder.sweep.space import Facts, Knob, Space
+
+if TYPE_CHECKING:
+    from builder.sweep.setting import Setting
 
 CORES = 4
 FACTS = Facts(cores=CORES, max_batch_sizes={"": 32})
