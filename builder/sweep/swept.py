@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from builder.core import codec
 from builder.sweep import point as points
-from builder.sweep.point import Interval, Point  # noqa: TC001 - the codec reads the annotations
+from builder.sweep.load import Load  # noqa: TC001 - the codec reads the annotations
+from builder.sweep.point import Interval, Point  # noqa: TC001
 from builder.sweep.setting import Setting, Value
 from builder.tools.hardware import Hardware  # noqa: TC001
 
@@ -62,16 +63,17 @@ class Aim:
     """What is best.
 
     Args:
-        label: for people: ``throughput``, ``0.7 throughput + 0.3 p99``.
-        unit: of the score; empty where it has none.
-        higher_is_better: of two scores the higher one wins.
+        terms: figure → weight; ``cost`` and every figure but throughput is to be small.
         price_per_hour: of the machine; None: costs are not told.
     """
 
-    label: str = "throughput"
-    unit: str = "inferences/s"
-    higher_is_better: bool = True
+    terms: dict[str, float]
     price_per_hour: float | None = None
+
+    @property
+    def figure(self) -> str | None:
+        """The only figure that it is about; None: it is about several."""
+        return next(iter(self.terms)) if len(self.terms) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +82,30 @@ class Tried:
 
     Args:
         point: what was measured.
-        why: why the search measured it: ``starts the model``, ``may beat the best by 4 %``.
-        score: of the objective; None where it has none, as for a point that cannot be believed.
-        broken: the constraints that it does not hold, for people: ``p99 61.2 ms > 50 ms``.
+        verdict: whether it keeps to the constraints; *unsure* where its interval reaches beyond one.
+        score: of the objective, larger is better; None where it has none, as for a point that cannot be believed.
+        why: why the search measured it: ``calibration``, ``may beat the best by 4 %``.
         quantiles_ms: latency at 0, 1, … 100 % of its requests; empty where the single latencies are gone.
     """
 
     point: Point
-    why: str = ""
+    verdict: Literal["met", "unsure", "missed"]
     score: float | None = None
-    broken: tuple[str, ...] = ()
+    why: str = ""
     quantiles_ms: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, point: Point, why: str = "", score: float | None = None, broken: tuple[str, ...] = ()) -> Tried:
+    def of(
+        cls, point: Point, verdict: Literal["met", "unsure", "missed"], score: float | None = None, why: str = ""
+    ) -> Tried:
         """With the quantiles of the latencies that the point's windows hold."""
-        return cls(
-            point, why, score, broken, quantiles([one for window in point.windows for one in window.latencies_ms])
-        )
+        latencies = [one for window in point.windows for one in window.latencies_ms]
+        return cls(point, verdict, score, why, quantiles(latencies))
+
+    @property
+    def what(self) -> tuple[Setting, Load]:
+        """What was measured: two with the same one are measurements of the same."""
+        return self.point.setting, self.point.load
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +130,10 @@ class Swept:
         knobs: what was varied, and the values of each, in the order of the search.
         aim: what is best.
         constraints: bounds by figure; ``min_throughput`` is a lower one, all others are upper ones.
-        tried: all points, in the order of measuring.
-        ranking: indices into ``tried``, best first: only those that are stable and hold the constraints.
-        as_it_is: index of the subject without changes, under the load at which it does best; None: not measured.
+        tried: all measurements, in the order in which they were made. A setting may be measured more than once.
+        ranking: the stable ones, best first, one for each setting and load (several measurements pooled): those that
+            met the constraints, then those of which that is unsure, then those that missed one.
+        as_it_is: the subject without changes, under the load at which it does best; None: not measured.
         verdicts: against a baseline, where there is one.
         ended: why the search ended, for people.
         candidates: how many settings there were to choose from.
@@ -140,8 +149,8 @@ class Swept:
     aim: Aim
     constraints: dict[str, float]
     tried: tuple[Tried, ...]
-    ranking: tuple[int, ...] = ()
-    as_it_is: int | None = None
+    ranking: tuple[Tried, ...] = ()
+    as_it_is: Tried | None = None
     verdicts: tuple[Verdict, ...] = ()
     ended: str = ""
     candidates: int = 0
@@ -150,13 +159,15 @@ class Swept:
 
     @property
     def winner(self) -> Tried | None:
-        """The best point; None where none is stable and holds the constraints."""
-        return self.tried[self.ranking[0]] if self.ranking else None
+        """The best point; None where none is stable and surely keeps to the constraints."""
+        return self.ranking[0] if self.ranking and self.ranking[0].verdict == "met" else None
 
     @property
-    def reference(self) -> Tried | None:
-        """The point of the subject as it is."""
-        return None if self.as_it_is is None else self.tried[self.as_it_is]
+    def outcomes(self) -> tuple[Tried, ...]:
+        """One for each setting and load: the ranking, and then what was never stable, as it was measured last."""
+        ranked = {one.what for one in self.ranking}
+        others = {one.what: one for one in self.tried if one.what not in ranked}
+        return (*self.ranking, *others.values())
 
     def varies(self, setting: Setting) -> Setting:
         """The part of a setting that tells it from others of this sweep: knobs that have more than one value."""
@@ -170,8 +181,15 @@ class Swept:
 
     def as_json(self) -> dict[str, Json]:
         """The content of results.json."""
-        plain = {name: codec.to_json(getattr(self, name)) for name in _names(Swept) if name != "tried"}
-        return {"schema_version": SCHEMA_VERSION, **plain, "tried": [_tried_json(one) for one in self.tried]}
+        own = {"tried", "ranking", "as_it_is"}
+        plain = {name: codec.to_json(getattr(self, name)) for name in _names(Swept) if name not in own}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **plain,
+            "as_it_is": self.as_it_is and _tried_json(self.as_it_is),
+            "ranking": [_tried_json(one) for one in self.ranking],
+            "tried": [_tried_json(one) for one in self.tried],
+        }
 
 
 def from_json(data: Json) -> Swept:
@@ -184,7 +202,12 @@ def from_json(data: Json) -> Swept:
         found = data.get("schema_version") if isinstance(data, dict) else None
         raise codec.CodecError(f"schema_version is {found!r}; this tritonsmith reads {SCHEMA_VERSION}")
     kinds = typing.get_type_hints(Swept)
-    own: dict[str, Callable[[Any], Any]] = {"tried": _tried, "knobs": _knobs}
+    own: dict[str, Callable[[Any], Any]] = {
+        "tried": _tried,
+        "ranking": _tried,
+        "as_it_is": lambda one: None if one is None else _one_tried(**one),
+        "knobs": _knobs,
+    }
     try:
         values: dict[str, Any] = {
             name: own[name](value) if name in own else codec.from_json(kinds[name], value)
@@ -197,14 +220,15 @@ def from_json(data: Json) -> Swept:
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, ...]:
-    """The values at 0, 1, … 100 % of them: between two neighbours, in proportion. Empty for none."""
+    """The values at 0, 1, … 100 % of them: between two neighbours, in proportion; to 3 decimals. Empty for none."""
     ordered = sorted(values)
     if not ordered:
         return ()
     last = len(ordered) - 1
     places = [divmod(last * percent, 100) for percent in range(101)]
     return tuple(
-        ordered[at] + (ordered[min(at + 1, last)] - ordered[at]) * hundredths / 100 for at, hundredths in places
+        round(ordered[at] + (ordered[min(at + 1, last)] - ordered[at]) * hundredths / 100, 3)
+        for at, hundredths in places
     )
 
 

@@ -23,6 +23,7 @@ def test_it_comes_back_from_json(swept: Swept) -> None:
     assert read.as_json() == swept.as_json()
     assert read.knobs == swept.knobs
     assert read.hardware == swept.hardware
+    assert read.as_it_is is not None
     assert [one.point.setting for one in read.tried] == [one.point.setting for one in swept.tried]
     assert read.winner is not None
     assert read.winner.quantiles_ms
@@ -57,7 +58,7 @@ def test_no_document_is_no_result() -> None:
 
 def test_quantiles_are_of_all_windows() -> None:
     windows = (Window(1.0, 2, 2.0, 5.0, (30.0, 10.0)), Window(1.0, 1, 1.0, 5.0, (20.0,)))
-    tried = Tried.of(replace(points.swept().tried[0].point, windows=windows))
+    tried = Tried.of(replace(points.swept().tried[0].point, windows=windows), "met")
     assert [tried.quantiles_ms[percent] for percent in (0, 25, 50, 100)] == [10.0, 15.0, 20.0, 30.0]
     assert len(tried.quantiles_ms) == 101
     assert results.quantiles([]) == ()
@@ -85,3 +86,19 @@ def test_points_come_back_without_single_latencies() -> None:
     read = module.from_json(json.loads(json.dumps(point.as_json())))
     assert isinstance(read, Point)
     assert read == replace(point, windows=tuple(replace(window, latencies_ms=()) for window in point.windows))
+
+
+def test_each_setting_under_a_load_has_one_outcome(swept: Swept) -> None:
+    again = replace(swept, tried=(*swept.tried, *swept.tried[:20]))
+    assert len(again.outcomes) == len({one.what for one in again.tried}) == len(swept.outcomes)
+    assert again.outcomes[: len(again.ranking)] == again.ranking
+    assert {one.point.status for one in again.outcomes[len(again.ranking) :]} == {
+        "unstable", "failed", "saturated", "refused"
+    }  # fmt: skip
+
+
+def test_only_what_surely_met_the_constraints_wins(swept: Swept) -> None:
+    assert swept.winner is swept.ranking[0]
+    unsure = tuple(one for one in swept.ranking if one.verdict != "met")
+    assert replace(swept, ranking=unsure).winner is None
+    assert replace(swept, ranking=()).winner is None
