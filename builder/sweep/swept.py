@@ -57,6 +57,10 @@ class Served:
     target: str | None = None
     steps: tuple[Step, ...] = ()
 
+    def step_label(self, model: str) -> str:
+        """What a model is called in the report: without the name of the whole before it."""
+        return model.removeprefix(f"{self.name}-")
+
 
 @dataclass(frozen=True, slots=True)
 class Aim:

@@ -69,7 +69,7 @@ def all_plots(swept: Swept, points: list[Row]) -> tuple[Plot, ...]:
         heat_map(swept, points),
         latencies(swept),
         where_time_goes(swept),
-        drawn.usage(swept, points),
+        drawn.usage(swept),
         drawn.search_path(swept),
     )
     return tuple(plot for plot in found if plot is not None)

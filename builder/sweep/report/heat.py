@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.sweep.report import rows
-from builder.sweep.report.plots import Plot, spec
+from builder.sweep.report.plots import SCHEMA, Plot
 from builder.sweep.setting import knob_label, value_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.artifacts import Json
+    from builder.sweep.report.plots import Spec
     from builder.sweep.swept import Swept
 
-FIGURES: Final = (
-    ("held", "throughput, inferences/s, of points that hold the constraints", "max"),
-    ("throughput", "throughput, inferences/s, of all stable points", "max"),
-    ("p99_ms", "latency p99, ms, of all stable points", "min"),
+_SPAN: Final = "max(1e-9, datum.max - datum.min)"
+_HIGH: Final = {"best": "max", "strength": f"(datum.value - datum.min) / {_SPAN}"}
+_LOW: Final = {"best": "min", "strength": f"(datum.max - datum.value) / {_SPAN}"}
+FIGURES: Final[tuple[dict[str, Json], ...]] = (
+    {"field": "held", "title": "throughput, inferences/s, of points that meet the constraints", **_HIGH},
+    {"field": "throughput", "title": "throughput, inferences/s, of all stable points", **_HIGH},
+    {"field": "p99_ms", "title": "latency p99, ms, of all stable points", **_LOW},
 )
-"""What a cell may show: field, title, and which of several points is the best."""
+"""What a cell may show: field, title, which of several points is the best, and how dark it is, from 0 to 1."""
 
 
 def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
@@ -28,15 +32,17 @@ def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
     if len(knobs) < 2 or not any("throughput" in row for row in points):
         return None
     first, second = _matter_most(points, len(knobs))
-    data = [{**row, "held": row.get("throughput") if row["state"] != rows.BREAKS else None} for row in points]
+    data = [
+        {**row, "held": row.get("throughput") if row["state"] in {rows.MET, rows.STABLE} else None} for row in points
+    ]
     keys = {"n", "state", "held", "throughput", "p99_ms", *(f"k{index}" for index in range(len(knobs)))}
     kept: list[Json] = [{key: value for key, value in row.items() if key in keys} for row in data]
-    figure = FIGURES[0] if swept.ranking and swept.constraints else FIGURES[1]
+    figure = FIGURES[0] if swept.winner and swept.constraints else FIGURES[1]
     return Plot(
         "heat-map",
         "Two knobs",
-        "The best figure among all points with the two values, whatever their other knobs and their load. × stands where "
-        "no such point has a figure that can be believed or holds the constraints; an empty cell was not measured.",
+        "The best figure among all points with the two values, whatever their other knobs and load. A cross stands where "
+        "no such point has a figure that can be believed or that meets the constraints; an empty cell was not measured.",
         _spec(_axis(knobs, first), _axis(knobs, second), figure),
         {"cells": kept},
     )
@@ -45,62 +51,70 @@ def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
 def choices(swept: Swept) -> dict[str, Json]:
     """What the page lets choose from: axes with their values in order, and figures."""
     knobs = rows.axes(swept)
-    figures = [{"field": field, "title": title, "best": best} for field, title, best in FIGURES]
     return {
         "axes": [_axis(knobs, index) for index in range(len(knobs))],
-        "figures": figures[0 if swept.constraints else 1 :],
+        "figures": list(FIGURES if swept.constraints else FIGURES[1:]),
     }
 
 
 def _axis(knobs: dict[str, Any], index: int) -> dict[str, Json]:
     knob = list(knobs)[index]
-    return {"field": f"k{index}", "title": knob_label(knob), "values": [value_label(value) for value in knobs[knob]]}
+    values = [value_label(value) for value in knobs[knob]]
+    step = max(48, min(120, 800 // len(values)))  # pixels of a cell, for the values that stand side by side
+    return {"field": f"k{index}", "title": knob_label(knob), "values": values, "step": step}
 
 
-def _spec(x: dict[str, Json], y: dict[str, Json], figure: tuple[str, str, str]) -> dict[str, Json]:
-    """The page exchanges what stands in ``calculate``, ``op``, titles and domains: see ``heat`` in page.js."""
-    field, title, best = figure
-    across = {
-        "field": "x",
-        "type": "nominal",
-        "title": x["title"],
-        "scale": {"domain": x["values"]},
-        "axis": {"labelAngle": 0},
-    }
-    down = {"field": "y", "type": "nominal", "title": y["title"], "scale": {"domain": y["values"]}}
-    grey = {"condition": {"test": "isValid(datum.value)", "field": "value", "type": "quantitative", "title": title,
-                          "scale": {"zero": False, "reverse": best == "min"},
-                          "legend": {"title": title, "orient": "top", "titleLimit": 600, "gradientLength": 260}}, "value": "transparent"}  # fmt: skip
-    dark = {"test": "isValid(datum.value) && datum.strength > 0.55", "value": "white"}
-    words = {"test": "!isValid(datum.value)", "field": "missing", "type": "nominal"}
+def _spec(x: dict[str, Json], y: dict[str, Json], figure: dict[str, Json]) -> Spec:
+    """What depends on the axes and the figure is exchanged by the page: see ``heat`` in page.js."""
+    words = {"test": "!isValid(datum.value)", "value": "\N{MULTIPLICATION X}"}
     number = {"condition": words, "field": "value", "type": "quantitative", "format": ".1f"}
-    return spec(
-        height={"step": 44},
-        data={"name": "cells"},
-        transform=[
-            {"calculate": f"datum.{x['field']}", "as": "x"},
-            {"calculate": f"datum.{y['field']}", "as": "y"},
-            {"calculate": f"datum.{field}", "as": "figure"},
-            {"aggregate": [{"op": best, "field": "figure", "as": "value"}, {"op": "count", "as": "measured"}],
-             "groupby": ["x", "y"]},
-            {"calculate": "'×'", "as": "missing"},
-            {"joinaggregate": [{"op": "min", "field": "value", "as": "low"}, {"op": "max", "field": "value", "as": "high"}]},
-            {"calculate": _STRENGTH[best], "as": "strength"},
+    white = {"test": "isValid(datum.value) && datum.strength > 0.55", "value": "white"}
+    cell = {"type": "rect", "cornerRadius": 3}
+    return {
+        "$schema": SCHEMA,
+        "width": {"step": x["step"]},
+        "height": {"step": 44},
+        "data": {"name": "cells"},
+        "transform": _transform(x, y, figure),
+        "encoding": {
+            "x": {"field": "x", "type": "nominal", **_scale(x), "axis": {"labelAngle": 0}},
+            "y": {"field": "y", "type": "nominal", **_scale(y)},
+        },
+        "layer": [
+            {"mark": cell, "encoding": {"color": _colour(figure), "tooltip": _TOOLTIP}},
+            {"mark": {"type": "text", "fontWeight": 500}, "encoding": {"text": number, "color": {"condition": white}}},
         ],
-        encoding={"x": across, "y": down},
-        layer=[
-            {"mark": {"type": "rect", "cornerRadius": 3}, "encoding": {"color": grey, "tooltip": [
-                {"field": "value", "title": "best", "type": "quantitative", "format": ".1f"},
-                {"field": "measured", "title": "points", "type": "quantitative"}]}},
-            {"mark": {"type": "text", "fontWeight": 500}, "encoding": {"text": number, "color": {"condition": dark}}},
-        ],
-    )  # fmt: skip
+    }
 
 
-_STRENGTH: Final = {
-    "max": "(datum.value - datum.low) / max(1e-9, datum.high - datum.low)",
-    "min": "(datum.high - datum.value) / max(1e-9, datum.high - datum.low)",
-}
+def _transform(x: dict[str, Json], y: dict[str, Json], figure: dict[str, Json]) -> list[Spec]:
+    best = {"op": figure["best"], "field": "figure", "as": "value"}
+    ends = [{"op": op, "field": "value", "as": op} for op in ("min", "max")]
+    return [
+        {"calculate": f"datum.{x['field']}", "as": "x"},
+        {"calculate": f"datum.{y['field']}", "as": "y"},
+        {"calculate": f"datum.{figure['field']}", "as": "figure"},
+        {"aggregate": [best, {"op": "count", "as": "points"}], "groupby": ["x", "y"]},
+        {"joinaggregate": ends},
+        {"calculate": figure["strength"], "as": "strength"},
+    ]
+
+
+def _scale(axis: dict[str, Json]) -> Spec:
+    return {"title": axis["title"], "scale": {"domain": axis["values"], "padding": 0.03}}
+
+
+def _colour(figure: dict[str, Json]) -> Spec:
+    legend = {"title": figure["title"], "titleLimit": 600, "gradientLength": 260}
+    scale = {"zero": False, "reverse": figure["best"] == "min"}
+    there = {"test": "isValid(datum.value)", "field": "value", "type": "quantitative", "legend": legend, "scale": scale}
+    return {"condition": there, "value": "transparent"}
+
+
+_TOOLTIP: Final = (
+    {"field": "value", "title": "best", "type": "quantitative", "format": ".1f"},
+    {"field": "points", "title": "points", "type": "quantitative"},
+)
 
 
 def _matter_most(points: Sequence[rows.Row], knobs: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ class Suggestion:
     """For one step, at the rate that was measured.
 
     Args:
-        step: its name; the model's where it has none.
+        step: what it is called.
         busy: instances that are busy on the average: rate * seconds of an execution / inferences of an execution.
         instances: how many there are.
         suggested: how many there should be.
@@ -75,7 +75,9 @@ def _suggestion(swept: Swept, point: Point, step: Step, rate: float) -> Suggesti
     busy = rate * service_ms(point.steps[step.model]) / 1000
     wanted = max(1, math.ceil(busy / BUSY - 1e-9))
     fitting = max(1, int(swept.hardware.usable_cpus) // threads)
-    return Suggestion(step.name or step.model, busy, instances, min(wanted, fitting), limited=wanted > fitting)
+    return Suggestion(
+        swept.served.step_label(step.model), busy, instances, min(wanted, fitting), limited=wanted > fitting
+    )
 
 
 def _whole(value: object, otherwise: int) -> int:

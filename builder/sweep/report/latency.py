@@ -18,10 +18,10 @@ _PERCENTILES: Final = {50: "p50_ms", 90: "p90_ms", 95: "p95_ms", 99: "p99_ms"}
 def latencies(swept: Swept) -> Plot | None:
     """Latency by percentile of the best points and of the subject as it is; None where there is no stable one.
 
-    The percentiles stand at ``-log10(1 - share)``: 90 % is at 1, 99 % at 2. So the tail, which is what bounds are about, has as
-    much room as the middle (as in HdrHistogram's plots).
+    The percentiles stand at ``-log10(1 - share)``: 90 % is at 1, 99 % at 2. So the tail, which is what bounds are about,
+    has as much room as the middle (as in HdrHistogram's plots).
     """
-    data: list[Json] = [row for at in rows.shown(swept) for row in _curve(swept, at)]
+    data: list[Json] = [row for one in rows.shown(swept) for row in _curve(swept, one)]
     if not data:
         return None
     x = number(
@@ -31,17 +31,22 @@ def latencies(swept: Swept) -> Plot | None:
         axis={"values": [_nines(50), 1, _nines(95), 2, 0], "labelExpr": _LABELS, "labelFlush": False},
     )
     y = number("ms", "latency, ms", scale={"zero": True})
-    names = [rows.name(swept, at) for at in rows.shown(swept)]
-    colour = {"field": "name", "type": "nominal", "scale": {"domain": names, "range": _COLOURS[: len(names)]}}
-    said = [{"field": "name", "type": "nominal", "title": "point"}, {"field": "setting", "type": "nominal"},
-            {"field": "load", "type": "nominal"}, {"field": "percent", "type": "quantitative", "title": "%"},
+    names = [_name(swept, one) for one in rows.shown(swept)]
+    colour = {
+        "field": "name",
+        "type": "nominal",
+        "scale": {"domain": names, "range": _COLOURS[: len(names)]},
+        "legend": {"columns": 1, "symbolType": "stroke", "symbolStrokeWidth": 3},
+    }
+    said = [{"field": "name", "type": "nominal", "title": "point"},
+            {"field": "percent", "type": "quantitative", "title": "%"},
             {"field": "ms", "type": "quantitative", "title": "ms", "format": ".1f"}]  # fmt: skip
     interval = {"transform": [{"filter": "isValid(datum.high)"}], "mark": {"type": "rule", "strokeWidth": 1.25}}
     return Plot(
         "latency",
         "Latency distributions",
-        "Latency by percentile, for the subject as it is and the best settings; percentiles are spaced so that the tail can "
-        "be read. Bars are 95 % intervals.",
+        "Latency by percentile, for the subject as it is and the best settings. Percentiles are spaced so that the tail "
+        "can be read; bars are 95 % intervals.",
         spec(
             height=260,
             data={"name": "latencies"},
@@ -58,17 +63,19 @@ def latencies(swept: Swept) -> Plot | None:
 
 
 _COLOURS: Final = ("#d9650d", "#1d6fc0", "#2a9d68", "#8d62c4", "#b08a00", "#7f8c99")
-_LABELS: Final = "format(1 - pow(10, -datum.value), '.0%')"
+_LABELS: Final = "format(100 - 100 * pow(10, -datum.value), '.0f') + ' %'"
 
 
 def _nines(percent: float) -> float:
     return -math.log10(1 - percent / 100)
 
 
-def _curve(swept: Swept, at: int) -> list[Json]:
-    tried = swept.tried[at]
-    what = {"name": rows.name(swept, at), "setting": swept.varies(tried.point.setting).label}
-    what["load"] = tried.point.load.label
+def _name(swept: Swept, tried: Tried) -> str:
+    return f"{rows.name(swept, tried)}: {swept.varies(tried.point.setting).label}, {tried.point.load.label}"
+
+
+def _curve(swept: Swept, tried: Tried) -> list[Json]:
+    what = {"name": _name(swept, tried)}
     line = [{**what, "percent": percent, "nines": _nines(percent), "ms": ms} for percent, ms in _line(tried)]
     marks = [
         {**what, "percent": percent, "nines": _nines(percent), "ms": found.value, "low": found.low, "high": found.high}

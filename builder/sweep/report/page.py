@@ -1,7 +1,7 @@
 """The page: one HTML file that needs nothing else.
 
-All that comes from the user or a server is escaped where it is put into HTML, and the page's policy runs no script but its
-own two, which it knows by their digests, and lets nothing be fetched.
+All that comes from the user or a server is escaped where it is put into HTML. The page's policy runs no script but its own
+two, which it knows by their digests, and lets nothing be fetched.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def page(swept: Swept, points: list[Row], plots: Sequence[Plot]) -> str:
         data=_embedded(_drawn(swept, points, plots)),
         name=escape(swept.served.name),
         about=escape(_about(swept)),
-        aim=escape(summary.aim(swept)),
         verdict=_verdict(swept),
         counts=escape(f"{summary.counts(swept)}. {summary.effort(swept)}."),
         ended=escape(f"The search ended: {swept.ended}." if swept.ended else ""),
@@ -84,7 +83,7 @@ def _about(swept: Swept) -> str:
 
 def _processor(swept: Swept) -> str:
     gpus = [gpu.name for gpu in swept.hardware.gpus]
-    return ", ".join([f"{swept.hardware.usable_cpus:g} × {swept.hardware.cpu}", *gpus])
+    return ", ".join([f"{swept.hardware.usable_cpus:g} cores of {swept.hardware.cpu}", *gpus])
 
 
 def _machine(swept: Swept) -> list[tuple[str, str]]:
@@ -96,7 +95,7 @@ def _machine(swept: Swept) -> list[tuple[str, str]]:
         ("Processor", machine.cpu),
         ("Usable CPUs", f"{machine.usable_cpus:g} of {machine.cpus}"),
         ("Memory", f"{machine.memory_bytes / 2**30:.1f} GiB"),
-        *gpus,
+        *((f"GPU {at}", said) for at, said in enumerate(gpus)),
         ("Kernel", f"{machine.kernel}, {machine.architecture}"),
         ("Fingerprint", machine.fingerprint),
         ("Subject", swept.served.digest),
@@ -104,33 +103,47 @@ def _machine(swept: Swept) -> list[tuple[str, str]]:
 
 
 def _verdict(swept: Swept) -> str:
+    sought = f'<p class="reading">Sought: {escape(summary.aim(swept))}.</p>'
     if swept.winner is None:
-        return '<p class="gain">No setting is stable and holds the constraints.</p>'
+        return f'<p class="gain">{escape(summary.no_winner(swept))}</p>{sought}'
+    best = f'<p class="best">{escape(summary.winner_label(swept, swept.winner))}</p>'
     gain = f'<p class="gain">{escape(summary.gain(swept))}</p>'
     against = "".join(f"<li>{escape(summary.verdict(one))}</li>" for one in swept.verdicts)
     baseline = f'<p class="reading">Against the baseline, measured in turns:</p><ul>{against}</ul>' if against else ""
-    figures = _compared("figure", summary.comparison(swept), numeric=True)
-    return f'{gain}<div class="pair">{figures}{_compared("setting", summary.settings(swept), numeric=False)}</div>{baseline}'
+    figures = [(label, _figure(before), _figure(after)) for label, before, after in summary.comparison(swept)]
+    settings = [(label, escape(before), escape(after)) for label, before, after in summary.settings(swept)]
+    pair = _compared("figure, 95 % interval", figures, "number") + _compared("setting", settings, "word")
+    return f'{best}{gain}{sought}<div class="pair">{pair}</div>{baseline}'
 
 
-def _compared(title: str, found: list[tuple[str, str, str]], *, numeric: bool) -> str:
-    kind = ' class="number"' if numeric else ""
+def _figure(found: summary.Figure) -> str:
+    if found is None:
+        return ""
+    if isinstance(found, float | int):
+        return summary.number(found)
+    low, high = summary.number(found.low), summary.number(found.high)
+    return f"{summary.number(found.value)} <small>{low}&ndash;{high}</small>"
+
+
+def _compared(title: str, found: list[tuple[str, str, str]], kind: str) -> str:
+    """A table of two sides; their cells are HTML."""
     body = "".join(
         f'<tr{"" if before == after else " class=changed"}><th scope="row">{escape(label)}</th>'
-        f"<td{kind}>{escape(before) or '–'}</td><td{kind}>{escape(after) or '–'}</td></tr>"
+        f'<td class="{kind}">{before or "&ndash;"}</td><td class="{kind}">{after or "&ndash;"}</td></tr>'
         for label, before, after in found
     )
-    head = f'<tr><th scope="col">{title}</th><th scope="col"{kind}>as it is</th><th scope="col"{kind}>winner</th></tr>'
+    heads = "".join(f'<th scope="col" class="{kind}">{one}</th>' for one in ("as it is", "winner"))
+    head = f'<tr><th scope="col">{title}</th>{heads}</tr>'
     return f'<table class="compared"><thead>{head}</thead><tbody>{body}</tbody></table>'
 
 
 def _plot(swept: Swept, plot: Plot) -> str:
+    title = escape(plot.title)
     choose = '<form class="choose" id="choose"></form>' if plot.name == "heat-map" else ""
     after = _instances(swept) if plot.name == "where-time-goes" else ""
-    return (
-        f'<section id="{plot.name}">\n<h2>{escape(plot.title)}</h2>\n<p class="reading">{escape(plot.reading)}</p>\n'
-        f'{choose}<div class="plot" data-plot="{plot.name}" role="img" aria-label="{escape(plot.title)}"></div>\n{after}</section>'
-    )
+    place = f'<div class="plot" data-plot="{plot.name}" role="img" aria-label="{title}"></div>'
+    reading = f'<p class="reading">{escape(plot.reading)}</p>'
+    return f'<section id="{plot.name}">\n<h2>{title}</h2>\n{reading}\n{choose}{place}\n{after}</section>'
 
 
 def _instances(swept: Swept) -> str:
@@ -139,19 +152,19 @@ def _instances(swept: Swept) -> str:
         return ""
     body = "".join(
         f'<tr><th scope="row">{escape(one.step)}{" (bottleneck)" if one.bottleneck else ""}</th>'
-        f'<td class="number">{one.instances}</td><td class="number">{one.utilisation:.0%}</td>'
-        f'<td class="number">{one.suggested}{" (all that the cores bear)" if one.limited else ""}</td></tr>'
+        f'<td class="number">{one.instances}</td><td class="number">{100 * one.utilisation:.0f} %</td>'
+        f'<td class="number">{one.suggested}</td><td>{"limited by the cores" if one.limited else ""}</td></tr>'
         for one in found
     )
-    columns = ("instances", "busy", "suggested")
-    head = '<th scope="col">step of the winner</th>' + "".join(
-        f'<th scope="col" class="number">{one}</th>' for one in columns
+    heads = "".join(f'<th scope="col" class="number">{one}</th>' for one in ("instances", "busy", "suggested"))
+    head = f'<tr><th scope="col">step of the winner</th>{heads}<th></th></tr>'
+    rule = (
+        "Busy: rate, times the time of an execution for each of its inferences, over the instances. Suggested: so many that "
+        f"each is busy for at most {100 * instances.BUSY:.0f} % of the time, within the machine's cores. It is what to "
+        "measure next, no forecast."
     )
-    return (
-        f'<table id="instances"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>\n<p class="reading">Busy: rate × '
-        f"time of an execution per inference / instances. Suggested: as many as are busy for at most {instances.BUSY:.0%} of "
-        "the time, within the machine's cores. To be measured, not a forecast.</p>\n"
-    )
+    table = f'<table id="instances"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    return f'{table}\n<p class="reading">{escape(rule)}</p>\n'
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.sweep.report import rows
-from builder.sweep.setting import knob_label, value_label
+from builder.sweep.setting import value_label
 
 if TYPE_CHECKING:
     from builder.sweep.point import Interval, Point
-    from builder.sweep.swept import Swept, Verdict
+    from builder.sweep.swept import Swept, Tried, Verdict
 
-_FIGURES = {
+Figure: TypeAlias = "Interval | float | None"
+
+_FIGURES: Final = {
     "throughput": "throughput, inferences/s",
     "p50_ms": "latency p50, ms",
     "p90_ms": "latency p90, ms",
     "p95_ms": "latency p95, ms",
     "p99_ms": "latency p99, ms",
+    "mean_ms": "mean latency, ms",
     "memory_mb": "server's memory, MB",
-    "error_rate": "share of failed requests",
-    "cost": "price of a million inferences",
+    "cost": "cost per million inferences",
 }
 
 
@@ -60,85 +62,105 @@ def bound(name: str, value: float) -> str:
     """A constraint, for people: ``p99 ≤ 60 ms``."""
     if name == "min_throughput":
         return f"throughput ≥ {value:g}/s"
-    if name.endswith("_ms"):
-        return f"{name.removesuffix('_ms')} ≤ {value:g} ms"
-    if name.endswith("_mb"):
-        return f"{name.removesuffix('_mb')} ≤ {value:g} MB"
-    return f"{name.replace('_', ' ')} ≤ {value:g}"
+    if name == "error_rate":
+        return f"errors ≤ {100 * value:g} %" if value else "no errors"
+    unit = {"_ms": "ms", "_mb": "MB"}.get(name[-3:], "")
+    return f"{name.removesuffix('_ms').removesuffix('_mb')} ≤ {value:g} {unit}".rstrip()
 
 
 def aim(swept: Swept) -> str:
     """``highest throughput with p99 ≤ 60 ms``."""
     bounds = ", ".join(bound(name, value) for name, value in swept.constraints.items())
-    most = "highest" if swept.aim.higher_is_better else "lowest"
-    return f"{most} {swept.aim.label}" + (f" with {bounds}" if bounds else "")
+    if swept.aim.figure is None:
+        best = "best of " + " and ".join(f"{weight:.2g} × {_short(name)}" for name, weight in swept.aim.terms.items())
+    else:
+        best = f"{'highest' if swept.aim.figure == 'throughput' else 'lowest'} {_short(swept.aim.figure)}"
+    return best + (f" with {bounds}" if bounds else "")
+
+
+def _short(figure: str) -> str:
+    return figure.removesuffix("_ms").removesuffix("_mb")
 
 
 def counts(swept: Swept) -> str:
-    """``60 points: 38 hold the constraints, 3 unstable``."""
-    found = Counter(rows.state(swept, one) for one in swept.tried)
-    names = {rows.HOLDS: ("holds the constraints", "hold the constraints"),
-             rows.BREAKS: ("breaks a constraint", "break a constraint")}  # fmt: skip
-    said = [f"{count} {names.get(state, (state, state))[count > 1]}" for state, count in found.most_common()]
-    return f"{len(swept.tried)} point{'s' * (len(swept.tried) != 1)}: {', '.join(said)}"
+    """``60 points: 38 meet the constraints, 3 unstable``. A point is a setting under a load."""
+    found = Counter(rows.state(swept, one) for one in swept.outcomes)
+    plural = {rows.MET: "meet the constraints", rows.UNSURE: "may miss a constraint", rows.MISSED: "miss a constraint"}
+    states = [*rows.STATES, rows.STABLE, "unstable", "failed", "saturated", "refused"]
+    said = [
+        f"{found[state]} {plural.get(state, state) if found[state] > 1 else state}" for state in states if found[state]
+    ]
+    points = len(swept.outcomes)
+    return f"{points} point{'s' * (points != 1)}: {', '.join(said)}" if points else "nothing was measured"
 
 
 def effort(swept: Swept) -> str:
-    """``60 points of 168 settings to choose from, in 3 min 12 s``."""
-    settings = len({one.point.setting for one in swept.tried})
-    among = f" of {swept.candidates}" if swept.candidates > settings else ""
-    return f"{settings}{among} settings tried, {duration(swept.seconds)}"
+    """``56 of 168 settings tried in 3 min 12 s``."""
+    tried = len({one.point.setting for one in swept.tried})
+    among = f"{tried} of {swept.candidates}" if swept.candidates > tried else f"{tried}"
+    return f"{among} settings tried, {len(swept.tried)} measurements, {duration(swept.seconds)}"
 
 
 def left_out(swept: Swept) -> list[tuple[str, str]]:
-    """Why points do not rank, ``#12`` → reason: those that cannot be believed; a broken constraint speaks for itself."""
+    """Points that cannot be believed, ``#12`` → why not."""
     return [
-        (f"#{at}", f"{one.point.status}: {one.point.reason or 'no reason was given'}")
-        for at, one in enumerate(swept.tried, 1)
+        (f"#{rows.number_of(swept, one)}", f"{one.point.status}: {one.point.reason or 'no reason was given'}")
+        for one in swept.outcomes
         if one.point.status != "stable"
     ]
 
 
-def gain(swept: Swept) -> str:
-    """What the winner is to the subject as it is; empty without a winner.
+def no_winner(swept: Swept) -> str:
+    """Why there is none."""
+    if not swept.tried:
+        return "Nothing was measured."
+    if not swept.ranking:
+        return "No setting could be measured so that its figures can be believed."
+    unsure = any(one.verdict == "unsure" for one in swept.ranking)
+    return "No setting surely meets the constraints" + ("; some may." if unsure else ".")
 
-    Of two intervals that overlap no gain is claimed.
-    """
-    winner, reference = swept.winner, swept.reference
+
+def winner_label(swept: Swept, winner: Tried) -> str:
+    """``count 2 · max_batch_size 8, at concurrency 4``."""
+    return f"{swept.varies(winner.point.setting).label}, at {winner.point.load.label}"
+
+
+def gain(swept: Swept) -> str:
+    """What the winner is to the subject as it is; empty without a winner. Of intervals that overlap none is claimed."""
+    winner, reference = swept.winner, swept.as_it_is
     if winner is None:
         return ""
     if reference is None:
         return "The subject was not measured as it is, so no gain is told."
-    if winner is reference:
-        return "No setting is better than the subject as it is."
     if reference.point.status != "stable":
         return f"The subject as it is could not be measured ({reference.point.status}), so no gain is told."
+    if winner.what == reference.what:
+        return "No setting is better than the subject as it is."
     before, after = reference.point.throughput, winner.point.throughput
     if before is None or after is None or before.value <= 0:
         return ""
     words = f"{after.value / before.value:.2f} times the throughput of the subject as it is"
     if before.low <= after.high and after.low <= before.high:
-        words = "Within the noise, the throughput of the subject as it is"
-    return words + _with_latency(reference.point, winner.point) + "."
+        words = "Within the noise the throughput of the subject as it is"
+    return f"{words}{_latencies(reference.point, winner.point)}{_loads(reference.point, winner.point)}."
 
 
-def comparison(swept: Swept) -> list[tuple[str, str, str]]:
-    """Figure by figure: label, as it is, winner. Empty texts where a figure is not known."""
-    points = [one.point if one and one.point.status == "stable" else None for one in (swept.reference, swept.winner)]
-    names = [name for name in _FIGURES if name != "error_rate"]
-    found = [(figure_label(name), *(_figure(swept, point, name) for point in points)) for name in names]
-    return [row for row in found if row[1] or row[2]]
+def comparison(swept: Swept) -> list[tuple[str, Figure, Figure]]:
+    """Figure by figure: label, as it is, winner; those that neither has are left out."""
+    points = [one.point if one and one.point.status == "stable" else None for one in (swept.as_it_is, swept.winner)]
+    found = [
+        (label, _figure(swept, points[0], name), _figure(swept, points[1], name)) for name, label in _FIGURES.items()
+    ]
+    return [row for row in found if row[1] is not None or row[2] is not None]
 
 
 def settings(swept: Swept) -> list[tuple[str, str, str]]:
-    """Knob by knob: label, as it is, winner."""
-    known = [one.point if one else None for one in (swept.reference, swept.winner)]
-    varied = [knob for knob, values in swept.knobs.items() if len(values) > 1]
-    found = [
-        (knob_label(knob), *("" if point is None else value_label(point.setting.get(knob)) for point in known))
-        for knob in varied
-    ]
-    return [*found, ("load", *("" if point is None else point.load.label for point in known))]
+    """Knob by knob: its path, as it is, winner."""
+    known = [one.point if one else None for one in (swept.as_it_is, swept.winner)]
+    knobs = [knob for knob, values in swept.knobs.items() if len(values) > 1]
+    said = [["" if point is None else value_label(point.setting.get(knob)) for point in known] for knob in knobs]
+    loads = ["" if point is None else point.load.label for point in known]
+    return [(knob, before, after) for knob, (before, after) in [*zip(knobs, said, strict=True), ("load", loads)]]
 
 
 def verdict(one: Verdict) -> str:
@@ -149,17 +171,18 @@ def verdict(one: Verdict) -> str:
     return f"{said}, {interval(one.before)} → {interval(one.after)}"
 
 
-def _figure(swept: Swept, point: Point | None, name: str) -> str:
+def _figure(swept: Swept, point: Point | None, name: str) -> Figure:
     if point is None:
-        return ""
-    if name == "cost":
-        cost = swept.cost(point)
-        return "" if cost is None else number(cost)
-    found = getattr(point, name)
-    return "" if found is None else number(found) if isinstance(found, float) else interval(found)
+        return None
+    found: Figure = swept.cost(point) if name == "cost" else getattr(point, name)
+    return found
 
 
-def _with_latency(before: Point, after: Point) -> str:
+def _latencies(before: Point, after: Point) -> str:
     if before.p99_ms is None or after.p99_ms is None:
         return ""
     return f", p99 {number(after.p99_ms.value)} ms instead of {number(before.p99_ms.value)} ms"
+
+
+def _loads(before: Point, after: Point) -> str:
+    return f" ({after.load.label} instead of {before.load.label})" if before.load != after.load else ""

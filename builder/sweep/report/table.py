@@ -29,22 +29,19 @@ class Column:
 
 def table(swept: Swept, points: list[rows.Row]) -> str:
     """The table. Cells say in ``data-v`` what they are sorted by: those without it stay at the end."""
-    columns = [
-        column
-        for column in _columns(swept)
-        if column.numeric is False or any(row.get(column.key) is not None for row in points)
-    ]
-    order = sorted(points, key=lambda row: (row["rank"] is None, row["rank"] or row["n"]))
-    head = "".join(_head(column) for column in columns)
-    body = "\n".join(_row(columns, row, swept.tried[row["n"] - 1].point.setting.as_dict()) for row in order)
+    columns = [one for one in _columns(swept) if not one.numeric or any(row.get(one.key) is not None for row in points)]
+    head = "".join(map(_head, columns))
+    settings = [one.point.setting.as_dict() for one in swept.outcomes]
+    body = "\n".join(_row(columns, row, values) for row, values in zip(points, settings, strict=True))
     return f'<table id="points">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
 
 def _columns(swept: Swept) -> list[Column]:
     knobs = [knob for knob, values in swept.knobs.items() if len(values) > 1]
     return [
-        Column("rank", "rank", "of the points that are stable and hold the constraints"),
-        Column("n", "point", "in the order of measuring"),
+        Column("rank", "rank", "of the points that are stable and meet the constraints"),
+        Column("n", "#", "of the first measurement"),
+        Column("times", "times", "how often it was measured"),
         Column("state", "state", numeric=False),
         *(Column(f"knob {knob}", knob_label(knob), knob, numeric=False) for knob in knobs),
         Column("load", "load", numeric=False),
@@ -53,10 +50,10 @@ def _columns(swept: Swept) -> list[Column]:
         Column("p90_ms", "p90 ms", "latency"),
         Column("p95_ms", "p95 ms", "latency"),
         Column("p99_ms", "p99 ms", "latency, 95 % interval", interval=True),
-        Column("cost", "cost per million", "price of a million inferences at the machine's price per hour"),
+        Column("cost", "cost/million", "price of a million inferences at the machine's price per hour"),
         Column("memory_mb", "memory MB", "of the server's processes"),
         Column("client_share", "client %", "the client's share of its processors", percent=True),
-        Column("littles_law", "Little", "throughput × latency / concurrency: 1 where nothing is lost"),
+        Column("littles_law", "Little", "throughput times latency / concurrency: 1 where nothing is lost"),
         Column("reason", "remark", numeric=False),
     ]
 
@@ -68,8 +65,8 @@ def _head(column: Column) -> str:
 
 
 def _row(columns: list[Column], row: rows.Row, values: dict[str, Value]) -> str:
-    good = row["state"] in {rows.HOLDS, rows.STABLE}
-    kind = "good" if good else "breaks" if row["state"] == rows.BREAKS else "unbelieved"
+    kinds = {rows.MET: "met", rows.STABLE: "met", rows.UNSURE: "unsure", rows.MISSED: "missed"}
+    kind = kinds.get(row["state"], "unbelieved")
     mark = f' data-mark="{escape(row["mark"])}"' if row["mark"] else ""
     return f'<tr class="{kind}"{mark}>' + "".join(_cell(column, row, values) for column in columns) + "</tr>"
 
@@ -83,7 +80,7 @@ def _cell(column: Column, row: rows.Row, values: dict[str, Value]) -> str:
         mark = f" ({row['mark']})" if column.key == "state" and row["mark"] else ""
         return f'<td data-v="{escape(str(found or ""))}">{escape(str(found or "") + mark)}</td>'
     if found is None:
-        return '<td class="number">–</td>'
+        return '<td class="number">&ndash;</td>'
     return f'<td class="number" data-v="{found!r}">{_text(column, row, found)}</td>'
 
 
@@ -94,7 +91,7 @@ def _text(column: Column, row: rows.Row, found: Json) -> str:
     if not column.interval:
         return said
     low, high = row[f"{column.key}_low"], row[f"{column.key}_high"]
-    return f"{said} <small>{summary.number(low)}–{summary.number(high)}</small>"
+    return f"{said} <small>{summary.number(low)}&ndash;{summary.number(high)}</small>"
 
 
 def _sortable(value: Value) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from builder.sweep.report import summary
+from builder.sweep.report import rows, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.sweep.swept import Swept
+    from builder.sweep.swept import Swept, Tried
 
-Table = tuple["Sequence[str]", "Sequence[Sequence[str]]"]
+Table: TypeAlias = "tuple[Sequence[str], Sequence[Sequence[str]]]"
 """Titles, and rows of cells."""
+
+_TITLES: Final = (
+    "rank", "point", "inferences/s", "95 %", "p50 ms", "p99 ms", "cost/million", "memory MB", "remark", "load", "setting"
+)  # fmt: skip
+_WORDS: Final = {"point", "remark", "load", "setting"}
 
 
 def terminal(swept: Swept, most: int = 10) -> str:
@@ -25,9 +30,8 @@ def terminal(swept: Swept, most: int = 10) -> str:
     """
     titles, found = _ranking(swept, most)
     lines = [f"{swept.served.name}: {summary.aim(swept)}", ""]
-    lines += _aligned(titles, found) if found else [_nothing(swept)]
-    lines += [f"… and {len(swept.ranking) - most} more"] if len(swept.ranking) > most else []
-    lines += ["", *_winner(swept)]
+    lines += [*_aligned(titles, found), ""] if found else []
+    lines += _winner(swept)
     lines += [f"baseline: {summary.verdict(one)}" for one in swept.verdicts]
     lines += [f"{summary.counts(swept)}; {summary.effort(swept)}"]
     lines += [f"  {at} {why}" for at, why in summary.left_out(swept)]
@@ -38,11 +42,8 @@ def markdown(swept: Swept, most: int = 10) -> str:
     """The same as Markdown; lines end with a newline."""
     titles, found = _ranking(swept, most)
     lines = [f"### Sweep of {_escaped(swept.served.name)}: {_escaped(summary.aim(swept))}", ""]
-    if found:
-        lines += [_row(titles), _row(["---"] * len(titles)), *map(_row, found)]
-    else:
-        lines += [_escaped(_nothing(swept))]
-    lines += ["", *(_escaped(line) for line in _winner(swept)), ""]
+    lines += [_row(titles), "|" + " --- |" * len(titles), *map(_row, found), ""] if found else []
+    lines += [*(f"{_escaped(line)}  " for line in _winner(swept)), ""]
     lines += [f"- {_escaped(summary.verdict(one))}" for one in swept.verdicts]
     lines += ["", f"{_escaped(summary.counts(swept))}; {_escaped(summary.effort(swept))}"]
     missing = summary.left_out(swept)
@@ -55,52 +56,32 @@ def markdown(swept: Swept, most: int = 10) -> str:
 def _ranking(swept: Swept, most: int) -> Table:
     """Only columns that say something: no price where none is known, no load where there is one alone."""
     loads = len({one.point.load for one in swept.tried}) > 1
-    titles = [
-        "rank",
-        "point",
-        "inferences/s",
-        "95 %",
-        "p50 ms",
-        "p99 ms",
-        "cost/million",
-        "memory MB",
-        "load",
-        "setting",
-    ]
-    found = [_cells(swept, rank, at) for rank, at in enumerate(swept.ranking[:most], 1)]
-    kept = [
-        at
-        for at, title in enumerate(titles)
-        if (title != "load" or loads) and (not found or any(row[at] for row in found))
-    ]
-    return [titles[at] for at in kept], [[row[at] for at in kept] for row in found]
+    found = [_cells(swept, rank, one) for rank, one in enumerate(swept.ranking[:most], 1)]
+    there = [title != "load" or loads for title in _TITLES]
+    kept = [at for at in range(len(_TITLES)) if there[at] and any(row[at] for row in found)]
+    return [_TITLES[at] for at in kept], [[row[at] for at in kept] for row in found]
 
 
-def _cells(swept: Swept, rank: int, at: int) -> list[str]:
-    point = swept.tried[at].point
+def _cells(swept: Swept, rank: int, one: Tried) -> list[str]:
+    point, through = one.point, one.point.throughput
     numbers = [point.figure("p50_ms"), point.figure("p99_ms"), swept.cost(point), point.memory_mb]
-    through = point.throughput
     return [
-        str(rank),
-        f"#{at + 1}" + (" as it is" if at == swept.as_it_is else ""),
+        str(rank) if one.verdict == "met" else "",
+        rows.name(swept, one),
         summary.number(through.value) if through else "",
-        f"{summary.number(through.low)}–{summary.number(through.high)}" if through else "",
+        f"{summary.number(through.low)} to {summary.number(through.high)}" if through else "",
         *("" if value is None else summary.number(value) for value in numbers),
+        "" if one.verdict == "met" else rows.reason(swept, one),
         point.load.label,
         swept.varies(point.setting).label,
     ]
 
 
 def _winner(swept: Swept) -> list[str]:
-    winner = swept.winner
-    if winner is None:
-        return []
-    best = f"best: {swept.varies(winner.point.setting).label}, at {winner.point.load.label}"
-    return [best, *([said] if (said := summary.gain(swept)) else [])]
-
-
-def _nothing(swept: Swept) -> str:
-    return "No setting is stable and holds the constraints." if swept.tried else "Nothing was measured."
+    if swept.winner is None:
+        return [summary.no_winner(swept)]
+    said = [f"best: {summary.winner_label(swept, swept.winner)}", summary.gain(swept)]
+    return [line for line in said if line]
 
 
 def _aligned(titles: Sequence[str], found: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from builder.sweep.report.style import REST, STEPS
 if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.sweep.point import Point
-    from builder.sweep.swept import Swept
+    from builder.sweep.swept import Swept, Tried
 
 _PARTS: Final = (
     ("queue_ms", "queue"),
@@ -24,15 +24,15 @@ _OUTSIDE: Final = "network, copies, client"
 
 def where_time_goes(swept: Swept) -> Plot | None:
     """A bar for each of the points that are worth a look; None where the server's times are not known."""
-    chosen = [at for at in rows.shown(swept) if swept.tried[at].point.steps and swept.tried[at].point.mean_ms]
+    chosen = [one for one in rows.shown(swept) if one.point.steps and one.point.mean_ms]
     if not chosen:
         return None
-    names = {model: model.removeprefix(f"{swept.served.name}-") for model in _models(swept, chosen)}
+    names = {model: swept.served.step_label(model) for model in _models(swept, chosen)}
     data: list[Json] = []
-    for at in chosen:
-        point = swept.tried[at].point
-        what = {"name": rows.name(swept, at), "setting": swept.varies(point.setting).label, "load": point.load.label}
-        data += [{**what, **part} for part in _parts(point, names)]
+    for one in chosen:
+        what = {"name": rows.name(swept, one), "setting": swept.varies(one.point.setting).label}
+        what["load"] = one.point.load.label
+        data += [{**what, **part} for part in _parts(one.point, names)]
     parts = [f"{name}: {part}" for name in names.values() for _, part in _PARTS] + [_OUTSIDE]
     colours = [shade for index in range(len(names)) for shade in STEPS[index % len(STEPS)]] + [REST]
     said = [("name", "point"), ("setting", "setting"), ("load", "load"), ("part", "part"), ("ms", "ms")]
@@ -40,8 +40,8 @@ def where_time_goes(swept: Swept) -> Plot | None:
     return Plot(
         "where-time-goes",
         "Where the time goes",
-        "Mean time of a request, by step. What the server's own times leave over is the network, copies between steps and "
-        "the client.",
+        "Mean time of a request, by step. What the server's own times leave over is the network, copies between steps "
+        "and the client.",
         spec(
             height={"step": 34},
             data={"name": "parts"},
@@ -66,14 +66,14 @@ def where_time_goes(swept: Swept) -> Plot | None:
 
 
 def outside_ms(point: Point) -> float:
-    """What of the mean latency the server's times do not explain, milliseconds; steps that run at once explain too much."""
+    """What the server's times leave of the mean latency, milliseconds; none where steps run at once and sum up to more."""
     inside = sum(getattr(times, field) for times in point.steps.values() for field, _ in _PARTS)
     return max(0.0, (point.mean_ms.value if point.mean_ms else 0.0) - inside)
 
 
-def _models(swept: Swept, chosen: list[int]) -> list[str]:
+def _models(swept: Swept, chosen: list[Tried]) -> list[str]:
     known = [step.model for step in swept.served.steps]
-    measured = dict.fromkeys(model for at in chosen for model in swept.tried[at].point.steps)
+    measured = dict.fromkeys(model for one in chosen for model in one.point.steps)
     return [*(model for model in known if model in measured), *(model for model in measured if model not in known)]
 
 

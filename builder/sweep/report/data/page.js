@@ -35,6 +35,8 @@
     views.set(name, await vegaEmbed(place, { ...spec, datasets: given.data }, options));
   }
 
+  const calculatedIn = (spec, name) => spec.transform.find((one) => one.as === name);
+
   // The heat map of two axes and a figure: the specification that Python wrote, with other ones in their places.
   function heat(across, down, figure) {
     const spec = structuredClone(given.specs["heat-map"]);
@@ -44,14 +46,15 @@
     };
     put(spec.encoding.x, across);
     put(spec.encoding.y, down);
-    const step = (name) => spec.transform.find((one) => one.as === name);
-    step("x").calculate = `datum.${across.field}`;
-    step("y").calculate = `datum.${down.field}`;
-    step("figure").calculate = `datum.${figure.field}`;
-    step("strength").calculate = figure.strength;
+    spec.width.step = across.step;
+    const calculated = (name) => calculatedIn(spec, name);
+    calculated("x").calculate = `datum.${across.field}`;
+    calculated("y").calculate = `datum.${down.field}`;
+    calculated("figure").calculate = `datum.${figure.field}`;
+    calculated("strength").calculate = figure.strength;
     spec.transform.find((one) => one.aggregate).aggregate[0].op = figure.best;
     const colour = spec.layer[0].encoding.color.condition;
-    colour.title = colour.legend.title = figure.title;
+    colour.legend.title = figure.title;
     colour.scale.reverse = figure.best === "min";
     return spec;
   }
@@ -71,7 +74,7 @@
     const { axes, figures } = given.heat;
     const spec = given.specs["heat-map"];
     const of = (list, key, value) => Math.max(0, list.findIndex((one) => one[key] === value));
-    const field = (name) => spec.transform.find((one) => one.as === name).calculate.replace("datum.", "");
+    const field = (name) => calculatedIn(spec, name).calculate.replace("datum.", "");
     const across = select(form, "across", axes, of(axes, "field", field("x")));
     const down = select(form, "down", axes, of(axes, "field", field("y")));
     const figure = select(form, "figure", figures, of(figures, "field", field("figure")));
