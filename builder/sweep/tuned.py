@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.recipe import AnyRecipe
     from builder.sweep.setting import Setting
+    from builder.sweep.swept import Swept
 
 _THREADS: Final = "intra_op_thread_count"
 _HEAD: Final = "# Settings that `tritonsmith sweep` found best; a recipe takes them with `tuned: <this file>`.\n"
@@ -68,6 +69,30 @@ def _put(place: dict[str, Any], path: tuple[str, ...], value: Json, group: Mappi
                 place[key] = {}
             place = place[key]
     place[last] = None if value is None else served_value(path, value)
+
+
+def facts(swept: Swept) -> dict[str, Json]:
+    """What a sweep saw of its winner, for whoever reads the file."""
+    winner = swept.winner
+    if winner is None:
+        return {}
+    figures = {name: winner.point.figure(name) for name in ("throughput", "p50_ms", "p99_ms", "memory_mb")}
+    return {
+        "load": winner.point.load.label,
+        **{name: round(value, 2) for name, value in figures.items() if value is not None},
+        "hardware": swept.hardware.cpu,
+        "cpus": swept.hardware.usable_cpus,
+        "at": swept.at,
+    }
+
+
+def check(path: Path, recipe: AnyRecipe) -> None:
+    """Checks that what is there may be written over.
+
+    Raises:
+        UserError: it is for another recipe, or no such file at all.
+    """
+    _existing(path, recipe.name)
 
 
 def write_tuned(
