@@ -60,7 +60,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Measure at most so many points.")] = None,
     time: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Measure for about so long.")] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How long a point is measured.")] = 1.5,
-    out: Annotated[Path, typer.Option(help="Folder for the report, and for a recipe's archives.", file_okay=False)] = Path("sweep"),
+    out: Annotated[Path, typer.Option(help="Folder for the report and the archives.", file_okay=False)] = Path("sweep"),
     write_tuned: Annotated[Path | None, typer.Option(metavar="FILE", help=TUNED_HELP, dir_okay=False)] = None,
     baseline: Annotated[Path | None, typer.Option(metavar="FILE", help=BASELINE_HELP, dir_okay=False)] = None,
     baseline_archive: Annotated[Path | None, typer.Option(metavar="ARCHIVE", help=BEFORE_HELP)] = None,

@@ -25,7 +25,7 @@ from builder.sweep.swept import Aim, Served, Step, Swept, Tried
 from builder.tools import hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from builder.artifacts import Json
@@ -151,7 +151,16 @@ def sweep(wanted: Wanted, told: Callable[[Progress], None] = lambda _: None) -> 
         as_it_is = _as_it_is(found, task, recorded, diary)
     swept = _swept(wanted, subject, task, found, diary, as_it_is)
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    return Outcome(replace(swept, seconds=time.monotonic() - began, at=ended), subject, recorded.measured)
+    spent = max(time.monotonic() - began, sum(point.seconds for point in diary.points))  # what the record had, too
+    _remark(diary.points, recorded)
+    return Outcome(replace(swept, seconds=spent, at=ended), subject, recorded.measured)
+
+
+def _remark(points: Sequence[Point], recorded: Recorded) -> None:
+    """A machine that was busy once is not busy for ever."""
+    shaky = sum(point.status in {"unstable", "saturated"} for point in points)
+    if shaky and recorded.found:
+        log.info("%d of %d points are not stable; --fresh measures anew what the record has", shaky, len(points))
 
 
 def options_of(wanted: Wanted) -> Options:
