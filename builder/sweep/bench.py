@@ -131,6 +131,11 @@ class Bench:
             raise InternalError("bench: nothing has been applied")
         return self._live
 
+    @property
+    def _checker(self) -> Checker:
+        assert self._built is not None
+        return self._checkers[self._built]
+
     def apply(self, setting: Setting) -> None:
         """Has the server use a setting, and warms it up.
 
@@ -190,13 +195,19 @@ class Bench:
         before = self.live.statistics()
         so_far = _Round()
         for number in range(self.options.rounds):
-            sent = self._send(load, seconds)
+            checked = Checked()
+            if load.shared_memory and self.options.checks:
+                sent, checked = self._beside(load, seconds)
+            else:
+                sent = self._send(load, seconds)
             if (problem := self._problem(sent)) is not None:
                 if problem[0] == "unstable" and number + 1 < self.options.rounds:
                     continue  # the next round has windows of twice, three times the length
                 errors = int(sent.status == "refused")
                 return Point(setting, load, *problem, requests=so_far.requests, errors=so_far.errors + errors)
-            self._add(so_far, sent, setting, load)
+            if not load.shared_memory:  # what is printed of that is rubbish
+                checked = self._checker.check(sent.answers, load.batch)
+            _add(so_far, sent, checked, load)
             hopeless = so_far.errors or so_far.checked.wrong or _is_overloaded(so_far, load)
             if hopeless or not _doubt(so_far, load):
                 break
@@ -223,6 +234,22 @@ class Bench:
         _remove(place)
         return perf_requests.send(self._tools, run, place, lambda: live.runs)
 
+    def _beside(self, load: Load, seconds: float) -> tuple[Sent, Checked]:
+        """Sends a load, of whose answers nothing can be read, and asks some requests beside it."""
+        numbers = range(len(self.live.subject.requests))
+
+        def ask() -> dict[int, dict[str, Any]]:
+            answers = {}
+            for number in numbers:
+                time.sleep(seconds / len(numbers) / 2)
+                answers[number] = self._ask(self.live.subject.requests[number])
+            return answers
+
+        with ThreadPoolExecutor(1) as client:
+            asked = client.submit(ask)
+            sent = self._send(load, seconds)
+            return sent, self._checker.check_asked(asked.result())
+
     def _long_enough(self, load: Load, seconds: float) -> float:
         """In each of the program's windows a request must begin and end."""
         in_flight = load.concurrency or 1
@@ -239,20 +266,6 @@ class Bench:
         if sent.status == "nothing":
             return "unstable", "in some windows no request was answered"
         return ("failed", sent.detail) if sent.status == "refused" else None
-
-    def _add(self, so_far: _Round, sent: Sent, setting: Setting, load: Load) -> None:
-        start = min(sent.sent_ns, default=0)
-        times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
-        so_far.windows += statistics.cut(times, batch=load.batch)
-        so_far.requests += len(times)
-        so_far.sending_seconds += max((b for _, b in times), default=0.0)
-        so_far.errors += sent.unanswered
-        so_far.cpu_seconds += sent.client.cpu_seconds
-        so_far.seconds += sent.client.seconds
-        so_far.busiest_thread = max(so_far.busiest_thread, sent.client.busiest_thread)
-        so_far.delayed = max(so_far.delayed, sent.delayed_percent / 100)
-        if not load.shared_memory:  # what is printed of it is rubbish
-            so_far.checked += self._checkers[setting.build].check(sent.answers, load.batch)
 
     def _point(self, setting: Setting, load: Load, so_far: _Round, before: Mapping[str, Mapping[str, Json]]) -> Point:
         live = self.live
@@ -324,6 +337,20 @@ class Bench:
         for request in alone:
             self._ask(request)
         return (time.monotonic() - began) / len(alone)
+
+
+def _add(so_far: _Round, sent: Sent, checked: Checked, load: Load) -> None:
+    start = min(sent.sent_ns, default=0)
+    times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
+    so_far.windows += statistics.cut(times, batch=load.batch)
+    so_far.requests += len(times)
+    so_far.sending_seconds += max((b for _, b in times), default=0.0)
+    so_far.errors += sent.unanswered
+    so_far.cpu_seconds += sent.client.cpu_seconds
+    so_far.seconds += sent.client.seconds
+    so_far.busiest_thread = max(so_far.busiest_thread, sent.client.busiest_thread)
+    so_far.delayed = max(so_far.delayed, sent.delayed_percent / 100)
+    so_far.checked += checked
 
 
 def _doubt(so_far: _Round, load: Load) -> str:

@@ -11,9 +11,11 @@ from builder.sweep.lengths import make_texts, words
 from builder.tools.tensors import NUMPY, array_of
 from builder.verify.load import as_sent, typical
 from builder.verify.rows import read_rows, row_of
+from builder.verify.samples import load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from builder.artifacts import Json, Row, Sample
     from builder.sweep.subject import Options
@@ -69,6 +71,23 @@ def from_samples(samples: Sequence[Sample | Row], config: Mapping[str, Json], op
     )
 
 
+def from_file(path: Path, known: Sequence[Sample | Row], config: Mapping[str, Json], rows: int) -> tuple[Request, ...]:
+    """The requests of a file, evenly by length; those that are among the known samples have an expected answer.
+
+    Raises:
+        UserError: the file cannot be read, or has not what clients send.
+    """
+    dtypes = dtypes_of(config)
+    pair = "TEXT_PAIR" in dtypes
+    texts = set(dtypes) <= {_TEXT, "TEXT_PAIR"}
+    samples = typical(load_samples(path, text_pair=pair) if texts else read_rows(path), rows)
+    values = [dict(row_of(sample, text_pair=pair)) for sample in samples]
+    if lacks := [name for name in dtypes if name not in values[0]]:
+        raise UserError(f"{path}: its samples have no {lacks[0]}; clients send {', '.join(dtypes)}")
+    asked = [dict(row_of(sample, text_pair=pair)) for sample in known]
+    return tuple(Request(one, dtypes, asked.index(one) if one in asked else None) for one in values)
+
+
 def with_lengths(
     requests: Sequence[Request], samples: Sequence[Sample | Row], options: Options, tokenizer: str | None
 ) -> tuple[Request, ...]:
@@ -120,8 +139,7 @@ def random_requests(config: Mapping[str, Json], options: Options) -> tuple[Reque
     if not dtypes:
         raise UserError(f"{config.get('name')}: its config names no inputs", mend="complete its config.pbtxt")
     if options.samples is not None:
-        rows = read_rows(options.samples)[: options.rows]
-        return tuple(Request(row.tensors, dtypes) for row in rows)
+        return from_file(options.samples, (), config, options.rows)
     random = np.random.default_rng(options.seed)
     shapes = {one["name"]: _shape(one, options.sizes) for one in config["input"]}
     return tuple(

@@ -12,7 +12,7 @@ from builder.core.digest import describe_folder, digest_json, digest_tree
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
 from builder.serving import DEFAULT_RELEASE, loadable
-from builder.sweep.requests import Request, from_samples, random_requests, with_lengths
+from builder.sweep.requests import Request, from_file, from_samples, random_requests, with_lengths
 from builder.tools import archive as archives
 from builder.tools import hardware, triton_proto
 from builder.verify.identity import describe_serving
@@ -195,6 +195,8 @@ def _of_archive(path: Path, options: Options) -> Subject:
         configs = {facts.name: next(iter(configs.values()))}
     expected = read_expected(facts)
     requests = from_samples(expected.samples, configs[facts.name], options)
+    if options.samples is not None:
+        requests = from_file(options.samples, expected.samples, configs[facts.name], options.rows)
     if options.lengths is not None:
         tokenizers = archives.read_small(path, _TOKENIZER, limit_bytes=_TOKENIZER_BYTES)
         requests = with_lengths(requests, expected.samples, options, next(iter(tokenizers.values()), None))
