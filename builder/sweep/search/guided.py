@@ -6,7 +6,8 @@
 3. The next measurement is where the expected improvement over the best so far is greatest, times the chance that the
    constraints hold; another load of the setting that is loaded costs less than loading another setting.
 4. It ends when no candidate has a fair chance to beat the best by more than the noise.
-5. *Finalists*: the best few are measured again, in turn, and pooled (:mod:`.finalists`).
+5. *Finalists*: the best few are measured again, in turn, and pooled (:mod:`.finalists`). Where that takes some of
+   their luck away, others have a fair chance again, and the search goes on.
 
 A simulation that errs costs measurements, not the result: errors that do not look alike make the uncertainty large,
 and what is uncertain is measured.
@@ -16,12 +17,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from builder.sweep.objective import LATENCIES, SAME
+from builder.sweep.objective import LATENCIES
 from builder.sweep.point import Interval
 from builder.sweep.search.calibration import calibrated, questions
-from builder.sweep.search.finalists import best_of, decide
+from builder.sweep.search.finalists import TIMES, best_of, measure_again, ranked_first
 from builder.sweep.search.gaussian import Process
 from builder.sweep.search.places import places
 from builder.sweep.search.task import Journey
@@ -45,9 +47,13 @@ if TYPE_CHECKING:
 FAIR_CHANCE: Final = 0.02
 """Of beating the best by more than the noise: below it, nothing is measured any more."""
 
+MARGIN: Final = 0.02
+"""The noise, as a difference of scores: 2 % of throughput."""
+
 _NOISE: Final = {"throughput": 0.01}  # standard deviation of a logarithm, at the least
 _NOISE_OF_LATENCY: Final = 0.03
 _SIGMAS: Final = 1.96  # an interval's half-width
+_IN_VAIN: Final = 10
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
 
 
@@ -60,8 +66,11 @@ def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None
     for number, question in enumerate(asked):
         if journey.over:
             break
-        left = len(asked) - number - 1 + len(asked)
-        answers.append((question, journey.take(question.setting, question.load, "calibration", left=left)))
+        left = 2 * len(asked) - number - 1
+        point = journey.take(question.setting, question.load, "calibration", left=left)
+        if point.status == "unstable":
+            point = journey.take(question.setting, question.load, "calibration, once more", left=left, times=2.0)
+        answers.append((question, point))
     predict = calibrate(task, answers) if calibrate else calibrated(task, answers).predict
     return _Guided(journey, predict).run()
 
@@ -87,16 +96,23 @@ class _Guided:
         }
 
     def run(self) -> Found:
-        """Measures until nothing is worth it, then decides."""
-        why = "the time was spent"
+        """Measures until nothing is worth it, and those that look best were measured again and still do."""
+        why = self.explore()
+        while measure_again(self.journey, self.best_measured()):
+            why = self.explore()
+        return self.journey.found(why, ranked_first(self.journey, self.best_measured()))
+
+    def explore(self) -> str:
+        """Measures what has a fair chance to be better. Returns why it ended."""
         while not self.journey.over:
+            if self.in_vain():
+                return f"{_IN_VAIN} measurements in a row were not stable: the machine is too busy, or too slow"
             chosen = self.next()
             if chosen is None:
-                why = "nothing left has a fair chance to be better"
-                break
+                return "nothing left has a fair chance to be better"
             place, said, left = chosen
             self.journey.take(*self.candidates[place], said, left=left)
-        return decide(self.journey, self.best_measured(), why)
+        return "the time was spent"
 
     def next(self) -> tuple[int, str, float] | None:
         """What to measure: its number, what is hoped for, and how many more may follow."""
@@ -108,10 +124,11 @@ class _Guided:
         feasible = self.feasible(posterior, known) * self.open()
         best = max((mean[place] for place, one in known.items() if one.verdict == "met"), default=None)
         if best is None:
-            worth = feasible * (mean - mean.min() + SAME)
-            place = int(np.argmax(worth))
-            return (place, f"feasible with {feasible[place]:.0%}", 2.0 * len(known)) if worth[place] > 0 else None
-        chance = feasible * _above(mean, deviation, best + SAME)
+            place = int(np.argmax(feasible * (mean - mean.min() + MARGIN)))
+            if feasible.max() < FAIR_CHANCE:
+                return None
+            return place, f"feasible with {feasible[place]:.0%}", 2.0 * len(known)
+        chance = feasible * _above(mean, deviation, best + MARGIN)
         if chance.max() < FAIR_CHANCE:
             return None
         gain = feasible * _improvement(mean, deviation, best)
@@ -120,6 +137,11 @@ class _Guided:
         place = int(np.argmax(np.where(chance >= FAIR_CHANCE / 2, gain / cost, 0.0)))
         said = f"expected {_percent(mean[place] - best)}, better with {chance[place]:.0%}"
         return place, said, float(min((chance >= FAIR_CHANCE).sum(), len(known)))
+
+    def in_vain(self) -> bool:
+        """Whether nothing comes of it any more."""
+        last = [point.status for point in self.journey.points[-_IN_VAIN:]]
+        return len(last) == _IN_VAIN and "stable" not in last
 
     def known(self) -> dict[int, Ranked]:
         """Candidates with stable figures."""
@@ -168,18 +190,31 @@ class _Guided:
             if figure not in posterior:
                 continue
             mean, deviation = posterior[figure]
-            margin = _SIGMAS * float(np.median([self.noise(one.point, figure) for one in known.values()] or [0.0]))
+            usual = float(np.median([self.noise(one.point, figure) for one in known.values()] or [0.0]))
+            margin = _SIGMAS * usual / np.sqrt(self.times() + 1)
             off = math.log(limit) - mean - margin
             chance *= _normal((off if figure != "throughput" else -off - 2 * margin) / deviation)
         return chance
 
     def open(self) -> np.ndarray:
-        """1 for what may be measured, 0 for what was, or cannot be used whatever the load is."""
+        """1 for what may be measured, 0 for what was, or cannot be used whatever the load is.
+
+        Where the interval holds a limit, more measurements may tell.
+        """
         import numpy as np
 
+        unsure = {(one.point.setting, one.point.load) for one in self.journey.ranking() if one.verdict == "unsure"}
         shut = {point.setting for point in self.journey.points if point.status == "refused" or self.too_big(point)}
-        taken = {(point.setting, point.load) for point in self.journey.points}
-        return np.array([0.0 if one in taken or one[0] in shut else 1.0 for one in self.candidates])
+        most = [TIMES if one in unsure else 1 for one in self.candidates]
+        shut_ = np.array([setting in shut for setting, _ in self.candidates])
+        return np.where(shut_ | (self.times() >= np.array(most)), 0.0, 1.0)
+
+    def times(self) -> np.ndarray:
+        """How often each candidate was measured."""
+        import numpy as np
+
+        counts = Counter((point.setting, point.load) for point in self.journey.points)
+        return np.array([counts[one] for one in self.candidates])
 
     def too_big(self, point: Point) -> bool:
         """Whether it takes more memory than there may be: no load changes that."""
