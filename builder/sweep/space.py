@@ -94,10 +94,11 @@ class Space:
         batching = values.get(step + BATCHING, self.facts.own.get(step + BATCHING, True))
         limit = values.get(step + MAX_BATCH_SIZE, self.facts.own.get(step + MAX_BATCH_SIZE))
         dropped: set[str] = set()
-        if batching is False or (isinstance(limit, int) and limit <= self.facts.client_batch):
+        client = self.facts.client_batch
+        if batching is False or limit in (0, client):
             # Every request is a batch of its own: nothing waits for others. Written in one way.
             dropped = {DELAY, PREFERRED}
-            if self._can_be(step + BATCHING, value=False):
+            if self._can_be(step + BATCHING, value=False) and (not isinstance(limit, int) or limit >= client):
                 values[step + BATCHING] = False
                 dropped |= {MAX_BATCH_SIZE}
         elif isinstance(limit, int) and step + PREFERRED in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder.sweep.search.concurrency import Axis
-from builder.sweep.search.finalists import best_of, decide
+from builder.sweep.search.finalists import decide
 from builder.sweep.search.task import Journey
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def walk(journey: Journey, settings: tuple[Setting, ...]) -> Found:
     for number, setting in enumerate(settings):
         if journey.over:
             why = f"the time was spent after {number} of {len(settings)} settings"
-            return decide(journey, best_of(journey.ranking()), why)
+            return decide(journey, why)
         one = _Walk(journey, setting, number, len(settings))
         Axis(journey.task, one.probe).search()
-    return decide(journey, best_of(journey.ranking()), f"all {len(settings)} settings were measured")
+    return decide(journey, f"all {len(settings)} settings were measured")
 
 
 class _Walk:

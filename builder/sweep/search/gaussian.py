@@ -20,7 +20,8 @@ _MEAN_SPREAD: Final = 0.3  # of an error that all settings share
 class Process:
     """Errors at places: a squared exponential of distance, plus what all places share, plus the measurements' noise.
 
-    Length and size of the errors are those with the greatest likelihood of what was measured.
+    Few measurements do not tell how large errors are and how far they reach, so several sizes and reaches are kept,
+    each with its likelihood as weight. To settle for the likeliest one would be too sure of places far off.
 
     Args:
         places: of the measurements, shape (measurements, features).
@@ -31,31 +32,51 @@ class Process:
     def __init__(self, places: np.ndarray, errors: Sequence[float], noise: Sequence[float]) -> None:
         import numpy as np
 
-        self._places, errors_ = places, np.asarray(errors, dtype=float)
+        self._places = places
         distances = squared_distances(places, places)
         variances = np.diag(np.square(np.asarray(noise, dtype=float)))
-        best = -np.inf
-        for scale, signal in itertools.product(_SCALES, _SIGNALS):
-            factor = np.linalg.cholesky(_kernel(distances, scale, signal) + variances)
-            weights = np.linalg.solve(factor.T, np.linalg.solve(factor, errors_))
-            likelihood = -0.5 * errors_ @ weights - np.log(np.diag(factor)).sum() - _surprise(signal)
-            if likelihood > best:
-                best, self._scale, self._signal, self._factor, self._weights = (
-                    likelihood,
-                    scale,
-                    signal,
-                    factor,
-                    weights,
-                )
+        kinds = itertools.product(_SCALES, _SIGNALS)
+        self._kinds = [_Kind(*kind, distances, variances, np.asarray(errors, dtype=float)) for kind in kinds]
+        likelihoods = np.array([kind.likelihood for kind in self._kinds])
+        weights = np.exp(likelihoods - likelihoods.max())
+        self._weights = weights / weights.sum()
 
     def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the error at some places, shape (places, features)."""
         import numpy as np
 
-        across = _kernel(squared_distances(places, self._places), self._scale, self._signal)
-        explained = np.linalg.solve(self._factor, across.T)
-        variance = self._signal**2 + _MEAN_SPREAD**2 - np.square(explained).sum(0)
-        return across @ self._weights, np.sqrt(np.maximum(variance, 1e-10))
+        distances = squared_distances(places, self._places)
+        means, variances = (np.array(each) for each in zip(*(kind.at(distances) for kind in self._kinds), strict=True))
+        mean = self._weights @ means
+        return mean, np.sqrt(self._weights @ (variances + np.square(means - mean)))
+
+
+class _Kind:
+    """A process with a certain reach and size of errors."""
+
+    def __init__(
+        self, scale: float, signal: float, distances: np.ndarray, noise: np.ndarray, errors: np.ndarray
+    ) -> None:
+        import numpy as np
+
+        self._scale, self._signal = scale, signal
+        self._inverse = np.linalg.inv(np.linalg.cholesky(self._kernel(distances) + noise))
+        whitened = self._inverse @ errors
+        self._weights = self._inverse.T @ whitened
+        self.likelihood = float(-0.5 * whitened @ whitened + np.log(np.diag(self._inverse)).sum() - _surprise(signal))
+
+    def at(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance at places with these squared distances to the measurements."""
+        import numpy as np
+
+        across = self._kernel(distances)
+        variance = self._signal**2 + _MEAN_SPREAD**2 - np.square(across @ self._inverse.T).sum(1)
+        return across @ self._weights, np.maximum(variance, 1e-10)
+
+    def _kernel(self, distances: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        return np.asarray(self._signal**2 * np.exp(-0.5 * distances / self._scale**2) + _MEAN_SPREAD**2)
 
 
 def _surprise(signal: float) -> float:
@@ -70,10 +91,3 @@ def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     squares = np.square(left).sum(1)[:, None] + np.square(right).sum(1)[None, :] - 2 * left @ right.T
     return np.asarray(np.maximum(squares, 0.0))
-
-
-def _kernel(distances: np.ndarray, scale: float, signal: float) -> np.ndarray:
-    import numpy as np
-
-    values: np.ndarray = signal**2 * np.exp(-0.5 * distances / scale**2) + _MEAN_SPREAD**2
-    return values
