@@ -53,7 +53,7 @@ class Inspected:
     kind: str  # recipe | archive | repository
     models: tuple[Model, ...]
     pipelines: tuple[Dag, ...]
-    beside: Beside | None = None  # of an archive
+    beside: Beside | None = None  # of an archive, and of a folder that has a manifest beside it
 
     def as_json(self) -> Json:
         """For ``--json``: stable keys."""
@@ -85,11 +85,19 @@ def inspect(path: Path) -> Inspected:
     """
     if path.suffix in RECIPES:
         return of_recipe(load(path))
-    if path.is_dir():
-        return of_configs(read_configs(path), REPOSITORY)
+    found = of_configs(read_configs(path), REPOSITORY if path.is_dir() else ARCHIVE)
+    if path.is_dir() and not _has_manifest(path):
+        return found
     from builder.package.beside import look_beside
 
-    return replace(of_configs(read_configs(path), ARCHIVE), beside=look_beside(path))
+    return replace(found, beside=look_beside(path))
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder is one that was built here: a format that is not packed."""
+    from builder.package import manifest_path
+
+    return manifest_path(folder).is_file()
 
 
 def of_recipe(recipe: AnyRecipe) -> Inspected:

@@ -57,7 +57,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
     """Serves while the block runs.
 
     Args:
-        path: an archive, or a model repository.
+        path: an archive; or a model repository, which is served where it lies.
         triton: the Triton release whose onnxruntime serves; None: the archive's, else :data:`DEFAULT_RELEASE`.
         ports: the ports to listen on.
 
@@ -141,8 +141,8 @@ def _is_ensemble(config: Path) -> bool:
 
 
 def _manifest_of(path: Path) -> Manifest | None:
-    """What is said of an archive beside it; None where nothing is, and of a folder."""
-    if not path.is_file():
+    """What is said of an archive, or of a folder that was built here, beside it; None where nothing is."""
+    if not path.exists():
         return None
     manifest = manifest_path(path)
     return read_manifest(manifest) if manifest.is_file() else None

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.handoff.plan import PASSED, PREFIX
+from builder.handoff.plan import PASSED
 from builder.tools.ssh_signature import NAMESPACE
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _commands(plan: Plan) -> str:
         "",
         "```sh",
     ]
-    folders = {one.file for one in plan.archives if one.format == PREFIX}
+    folders = {one.file for one in plan.archives if one.is_folder}
     for upload in plan.uploads:
         whole = "--recursive " if upload.file in folders else ""
         lines.append(f"aws s3 cp {whole}{shlex.quote(upload.file)} {shlex.quote(upload.uri)}")
