@@ -13,7 +13,7 @@ from builder.package.attested import check_attested
 from builder.package.delivery import Delivery
 from builder.package.formats import SUFFIX
 from builder.package.manifest_file import read_manifest
-from builder.package.places import BESIDE, attested_path, manifest_path, place, seal_path
+from builder.package.places import BESIDE, attested_path, manifest_path, path_beside, seal_path
 from builder.package.seal import check_seal, is_sealed
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def check_trust(path: Path, trusted: Path) -> str:
     found = collect(path)
     for name in found.covered():
         if name not in signed:
-            raise ArchiveError(f"{path.with_name(name)}: is not covered by the signature", mend="sign it again")
+            missing = found.path.parent / name
+            raise ArchiveError(f"{missing}: is not covered by the signature", mend="sign it again")
     if isinstance(found.archive, Folder):
         _check_strangers(path, found.archive)
     return signer
@@ -79,7 +80,7 @@ def collect(path: Path) -> Delivery:
     return Delivery(
         _packed(path.absolute(), beside, facts),
         Reference(
-            files={name: _stated(place(path, BESIDE[name]), fact) for name, fact in wanted.items()},
+            files={name: _stated(path_beside(path, BESIDE[name]), fact) for name, fact in wanted.items()},
             outputs=reference.outputs,
             controls=reference.controls,
             record=reference.record,

@@ -27,7 +27,7 @@ def stem(name: str) -> str:
     return name.removesuffix(SUFFIX)
 
 
-def place(archive: Path, suffix: str) -> Path:
+def path_beside(archive: Path, suffix: str) -> Path:
     """Where a file that belongs to an archive or a folder lies."""
     path = archive.absolute()  # `.` has no name
     return path.with_name(stem(path.name) + suffix)
@@ -35,14 +35,14 @@ def place(archive: Path, suffix: str) -> Path:
 
 def manifest_path(archive: Path) -> Path:
     """Where the manifest of an archive or a folder lies."""
-    return place(archive, MANIFEST)
+    return path_beside(archive, MANIFEST)
 
 
 def seal_path(archive: Path) -> Path:
     """Where the checksums of an archive or a folder lie, if it is signed."""
-    return place(archive, SEAL)
+    return path_beside(archive, SEAL)
 
 
 def attested_path(archive: Path, name: str) -> Path:
     """Where a file of :class:`builder.artifacts.Attested` lies."""
-    return place(archive, BESIDE[name])
+    return path_beside(archive, BESIDE[name])

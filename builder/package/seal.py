@@ -100,7 +100,7 @@ def check_seal(path: Path, trusted: Path) -> tuple[str, frozenset[str]]:
     signer = ssh_signature.check(path, signature_of(path), keys)
     stated = _read(path)
     for name, digest in stated.items():
-        _check_file(path.with_name(name), digest)
+        _check_file(path.parent / name, digest)
     return signer, frozenset(stated)
 
 
