@@ -13,7 +13,7 @@ from builder.package.attest import PROVENANCE, SBOM
 from builder.package.describing import attest_facts
 from builder.package.manifest_file import write_manifest
 from builder.package.places import BESIDE, MANIFEST, SEAL, stem
-from builder.package.placing import is_folder_placed, is_placed, place, place_folder
+from builder.package.placing import changes, is_placed, place, place_folder
 from builder.package.seal import is_sealed, seal, unseal
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ def deliver(
     targets = {name: folder / (stem(archive.name) + suffix) for name, suffix in BESIDE.items() if name in given}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = all(is_placed(given[name], target, stats) for name, target in targets.items())
-        if not kept or not _is_there(archive, folder, stats):
+        changed = _changes(archive, folder, stats)
+        if changed or not all(is_placed(given[name], target, stats) for name, target in targets.items()):
             path.unlink(missing_ok=True)
-        placed = _place(archive, folder, stats)
+        placed = _place(archive, folder, stats, changed)
         beside = {name: place(given[name], target, stats) for name, target in targets.items()}
     except OSError as error:
         raise disk_error(folder, error) from error
@@ -116,15 +116,15 @@ def deliver(
     return _sealed(made, folder / (stem(archive.name) + SEAL), key)
 
 
-def _is_there(packed: Packed, folder: Path, stats: Stats) -> bool:
+def _changes(packed: Packed, folder: Path, stats: Stats) -> list[str]:
     if isinstance(packed, Folder):
-        return is_folder_placed(packed.files, folder / packed.name, stats)
-    return is_placed(packed.file, folder / packed.name, stats)
+        return changes(packed.files, folder / packed.name, stats)
+    return [] if is_placed(packed.file, folder / packed.name, stats) else [packed.name]
 
 
-def _place(packed: Packed, folder: Path, stats: Stats) -> Packed:
+def _place(packed: Packed, folder: Path, stats: Stats, changed: list[str]) -> Packed:
     if isinstance(packed, Folder):
-        return replace(packed, files=place_folder(packed.files, folder / packed.name, stats))
+        return replace(packed, files=place_folder(packed.files, folder / packed.name, stats, changed))
     return replace(packed, file=place(packed.file, folder / packed.name, stats))
 
 

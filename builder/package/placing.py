@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.artifacts import File
 from builder.core.digest import digest_file
@@ -14,14 +14,15 @@ from builder.tools.atomic import replacing, replacing_folder
 from builder.tools.copying import copy_hashing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.core.stats import Stats
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 5  # paths in a warning
+_SHOWN: Final = 5  # paths in a warning
+_LARGE_BYTES: Final = 500_000_000
 
 
 def is_placed(file: File, target: Path, stats: Stats) -> bool:
@@ -42,35 +43,42 @@ def place(file: File, target: Path, stats: Stats) -> File:
     return File(path=target, sha256=file.sha256, size=file.size)
 
 
-def is_folder_placed(files: Mapping[str, File], target: Path, stats: Stats) -> bool:
-    """Whether a folder is there already, and holds these files and nothing else; what stat cannot tell is hashed.
+def changes(files: Mapping[str, File], target: Path, stats: Stats) -> list[str]:
+    """In what a folder is not these files and nothing else; what stat cannot tell is hashed.
 
     Raises:
         OSError: it cannot be read.
     """
-    return not _changed(files, target, stats)
+    return differences(target, files, lambda path: stats.known(path) or digest_file(path))
 
 
-def place_folder(files: Mapping[str, File], target: Path, stats: Stats) -> dict[str, File]:
-    """A folder of copies. An equal one that is there already is left; one that was changed is made again.
+def place_folder(files: Mapping[str, File], target: Path, stats: Stats, changed: Sequence[str]) -> dict[str, File]:
+    """A folder of copies.
+
+    Args:
+        files: what is in it.
+        target: the folder.
+        stats: which content files had when they were last seen.
+        changed: what :func:`changes` found; nothing: the folder is left as it is.
 
     Raises:
         DamagedError: a file is not what it was.
         OSError: the disk is full or cannot be written.
     """
-    changed = _changed(files, target, stats)
     if changed:
-        if target.exists():
-            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-            log.warning("%s: was changed, and is made again: %s%s", target.name, "; ".join(changed[:_SHOWN]), more)
-        with replacing_folder(target, lambda there: is_folder_placed(files, there, stats)) as temporary:
+        _tell(target, changed, sum(file.size for file in files.values()))
+        with replacing_folder(target, lambda there: not changes(files, there, stats)) as temporary:
             for name, file in files.items():
                 _make(file, temporary / name)
     return {name: File(target / name, file.sha256, file.size) for name, file in files.items()}
 
 
-def _changed(files: Mapping[str, File], target: Path, stats: Stats) -> list[str]:
-    return differences(target, files, lambda path: stats.known(path) or digest_file(path))
+def _tell(target: Path, changed: Sequence[str], size: int) -> None:
+    if target.exists():
+        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        log.warning("%s: was changed, and is made again: %s%s", target.name, "; ".join(changed[:_SHOWN]), more)
+    if size > _LARGE_BYTES:
+        log.info("copying %s (%.0f MB)", target.name, size / 1e6)
 
 
 def _make(file: File, target: Path) -> None:

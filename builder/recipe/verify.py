@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -52,6 +52,9 @@ class Verify(Section):
 
 
 Format = Literal["triton", "sagemaker", "sagemaker-mme", "s3-prefix"]
+
+BY_COMPOSITION: Final = frozenset({"sagemaker-mme"})
+"""Formats whose hosts load an ensemble with what it is composed of, and nothing that a step calls by name."""
 
 
 class Sign(Section):

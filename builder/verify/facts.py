@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Packed, Reference
 
+_SHOWN: Final = 10  # problems in a message
 _DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
 
@@ -106,18 +107,19 @@ def check_files(facts: ArchiveFacts) -> None:
     """Holds the archive and the files beside it against their digests.
 
     Raises:
-        ArchiveError: one of them is missing or is not what it was; all that differ are named.
+        ArchiveError: one of them is missing or is not what it was; what differs is named.
     """
-    files = {"samples": facts.samples, "expected answers": facts.expected}
+    whole = {f"member {name}": file for name, file in facts.folder.items()} or {"archive": facts.archive}
+    files = {} if facts.lies_there else whole
+    files |= {"samples": facts.samples, "expected answers": facts.expected}
     files |= {"expected texts": facts.texts} if facts.texts else {}
-    if not facts.lies_there:
-        files = {"archive": facts.archive} | files if not facts.folder else {**facts.folder, **files}
     problems = [f"{what} {file.path}: {problem}" for what, file in files.items() if (problem := _problem(file))]
     if facts.lies_there:
         problems = [f"folder {facts.archive.path}: {problem}" for problem in _differences(facts)] + problems
     if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise ArchiveError(
-            "; ".join(problems),
+            "; ".join(problems[:_SHOWN]) + more,
             mend="copy the archive and the files beside it again, all from one build, or build again",
         )
 
