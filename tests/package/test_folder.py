@@ -49,19 +49,27 @@ def folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(made, manifest, Executor(store).run(Attest(), AttestInputs(manifest, built.repository)).files)
 
 
+@pytest.fixture(scope="session")
+def handed_out(folder: Made, tmp_path_factory: pytest.TempPathFactory) -> Delivery:
+    """Only to be looked at."""
+    return folder.hand_out(tmp_path_factory.mktemp("handed-out") / "dist")
+
+
 @pytest.fixture
-def delivered(folder: Made, tmp_path: Path) -> Delivery:
-    return folder.hand_out(tmp_path / "dist")
+def delivered(handed_out: Delivery, tmp_path: Path) -> Delivery:
+    """A copy with all that lies beside it, to be damaged."""
+    shutil.copytree(handed_out.path.parent, tmp_path / "dist")
+    return collect(tmp_path / "dist" / handed_out.path.name)
 
 
-def test_its_root_is_the_repository(built: Built, delivered: Delivery, tmp_path: Path) -> None:
-    digest = digest_tree(built.repository.files)
-    assert delivered.path == tmp_path / "dist" / f"tiny-cpu-{digest[:16]}"
+def test_its_root_is_the_repository(built: Built, handed_out: Delivery) -> None:
+    delivered, digest = handed_out, digest_tree(built.repository.files)
+    assert delivered.path.name == f"tiny-cpu-{digest[:16]}"
     assert digest_tree(describe_folder(delivered.path)) == digest
     assert all(any(path.iterdir()) for path in delivered.path.rglob("*") if path.is_dir())
     assert {path.stat().st_mode & 0o777 for path in delivered.path.rglob("*")} == {0o644, 0o755}
     stem = delivered.path.name
-    assert sorted(path.name.removeprefix(stem) for path in (tmp_path / "dist").iterdir()) == [
+    assert sorted(path.name.removeprefix(stem) for path in delivered.path.parent.iterdir()) == [
         *("", ".expected.safetensors", ".manifest.json", ".provenance.json", ".samples.jsonl", ".sbom.cdx.json")
     ]
 
@@ -93,9 +101,10 @@ def inspecting_bill(folder: Path) -> dict:
     return read_attested(beside(folder, ".sbom.cdx.json"))
 
 
-def test_it_is_found_again(delivered: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = collect(delivered.path)
-    assert (found.archive, found.manifest, found.path) == (delivered.archive, delivered.manifest, delivered.path)
+def test_it_is_found_again(handed_out: Delivery, delivered: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = collect(handed_out.path)
+    assert (again.archive, again.manifest, again.path) == (handed_out.archive, handed_out.manifest, handed_out.path)
+    found = delivered
     facts = building.facts_of(found)
     check_files(facts)
     assert unpack(facts, delivered.path / "unused") == delivered.path, "it is served where it lies"
@@ -112,17 +121,18 @@ def test_in_a_build_it_is_served_from_the_store(folder: Made, delivered: Deliver
         unpack(replace(facts, tree_digest="0" * 64), tmp_path / "other")
 
 
-def test_the_users_copy_is_nothing_to_the_store(folder: Made, delivered: Delivery) -> None:
-    stored = folder.built.archive.files
+def test_the_users_copy_is_nothing_to_the_store(folder: Made, tmp_path: Path) -> None:
+    delivered, stored = folder.hand_out(tmp_path / "dist"), folder.built.archive.files
     for name, file in stored.items():
         assert (delivered.path / name).stat().st_ino != file.path.stat().st_ino
     (delivered.path / MODEL).write_text("mine")
     assert stored[MODEL].path.read_text() != "mine"
 
 
-def test_an_equal_one_is_left(folder: Made, delivered: Delivery, tmp_path: Path) -> None:
+def test_an_equal_one_is_left(folder: Made, tmp_path: Path) -> None:
+    first = folder.hand_out(tmp_path / "dist")
     inodes = {path: path.stat().st_ino for path in (tmp_path / "dist").rglob("*")}
-    assert folder.hand_out(tmp_path / "dist") == delivered
+    assert folder.hand_out(tmp_path / "dist") == first
     shutil.rmtree(tmp_path / "stats")  # nothing is known by stat any more: it is read
     again = folder.hand_out(tmp_path / "dist")
     assert {path: path.stat().st_ino for path in again.path.rglob("*")}.items() <= inodes.items()
