@@ -31,7 +31,6 @@ RECIPE, ARCHIVE, REPOSITORY = "recipe", "archive", "repository"
 
 _CONFIG: Final = "config.pbtxt"
 RECIPES: Final = (".yaml", ".yml")
-_ENDING: Final = ".tar.gz"
 _LARGEST_CONFIG: Final = 16 << 20  # bytes
 
 
@@ -151,8 +150,9 @@ def read_configs(path: Path) -> dict[str, str]:
     else:
         raise ArchiveError(f"{path}: no such file or folder", mend="name a recipe, an archive or a model repository")
     if _CONFIG in texts:  # flat: what lies in folders below is no model of its own
-        stem = path.name.removesuffix(_ENDING)
-        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem): texts[_CONFIG]}
+        from builder.package.places import stem
+
+        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem(path.name)): texts[_CONFIG]}
     placed = {name.partition("/"): text for name, text in texts.items()}
     found = {folder: text for (folder, _, name), text in placed.items() if name == _CONFIG}
     if not found:

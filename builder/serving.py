@@ -16,6 +16,7 @@ from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import ArchiveError, UserError, disk_error
 from builder.package import BUILD_FILE, manifest_path, read_manifest
+from builder.package.places import stem
 from builder.settings import settings
 from builder.tools import archive as archives
 from builder.tools import toolchain, triton_proto, triton_server
@@ -32,7 +33,6 @@ DEFAULT_RELEASE: Final = "25.09"
 """For repositories that nobody says a release of: the one that recipes default to."""
 
 _CONFIG: Final = "config.pbtxt"
-_ENDING: Final = ".tar.gz"
 _ENSEMBLE: Final = re.compile(r'^\s*platform\s*:\s*"ensemble"', re.MULTILINE)
 
 
@@ -169,7 +169,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
         return folder
     # A single model, flat, as multi-model endpoints take it: the server wants it in a folder of its name.
     text = config.read_text(encoding="utf-8", errors="replace")
-    name = triton_proto.folder_of(text, place=f"{path}:{_CONFIG}", otherwise=path.name.removesuffix(_ENDING))
+    name = triton_proto.folder_of(text, place=f"{path}:{_CONFIG}", otherwise=stem(path.name))
     flat = folder.rename(folder.with_name("flat"))
     folder.mkdir()
     flat.rename(folder / name)

@@ -57,7 +57,7 @@ class Facts:
     @property
     def is_multi(self) -> bool:
         """Whether it is for a multi-model endpoint."""
-        return named(self.format).endpoint == MULTI_MODEL
+        return named(self.format).host == MULTI_MODEL
 
 
 @dataclass(frozen=True, slots=True)

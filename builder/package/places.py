@@ -29,8 +29,8 @@ def stem(name: str) -> str:
 
 def path_beside(archive: Path, suffix: str) -> Path:
     """Where a file that belongs to an archive or a folder lies."""
-    path = archive.absolute()  # `.` has no name
-    return path.with_name(stem(path.name) + suffix)
+    path = archive.absolute()  # `.` has no name, and `/` none at all
+    return path.parent / (stem(path.name) + suffix)
 
 
 def manifest_path(archive: Path) -> Path:

@@ -26,10 +26,10 @@ TRITON: Final = "triton"
 SUFFIX: Final = ".tar.gz"
 """What the name of an archive ends with; that of a folder ends with nothing."""
 
-Endpoint: TypeAlias = Literal["single-model", "multi-model"]
+Host: TypeAlias = Literal["", "sagemaker", "sagemaker-mme"]
 
-SINGLE_MODEL: Final = "single-model"
-MULTI_MODEL: Final = "multi-model"
+SINGLE_MODEL: Final = "sagemaker"
+MULTI_MODEL: Final = "sagemaker-mme"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Format:
         arrange: a repository → its servables; a pure function of the repository. It raises UserError where a host of
             that kind cannot serve it.
         pack: each servable becomes a ``.tar.gz``, or a folder.
-        endpoint: the kind of endpoint that it is for.
+        host: whose rules count, as lint and contracts call it: a single- or a multi-model endpoint; empty: anybody.
     """
 
     name: str
     summary: str
     arrange: Callable[[Repository], tuple[Servable, ...]] = field(repr=False)
     pack: Literal["archive", "folder"] = "archive"
-    endpoint: Endpoint = SINGLE_MODEL
+    host: Host = ""
 
     @property
     def is_folder(self) -> bool:
@@ -65,15 +65,20 @@ class Format:
 _FORMATS: Final = (
     Format(TRITON, "a model repository, for any Triton", layouts.whole),
     Format(
-        "sagemaker", "a single-model endpoint: model.tar.gz, with the model folders at its root", layouts.single_model
+        "sagemaker",
+        "a single-model endpoint: model.tar.gz, with the model folders at its root",
+        layouts.single_model,
+        host=SINGLE_MODEL,
     ),
     Format(
         "sagemaker-mme",
         "a multi-model endpoint: one archive for each servable",
         layouts.multi_model,
-        endpoint=MULTI_MODEL,
+        host=MULTI_MODEL,
     ),
-    Format("s3-prefix", "a folder for S3, without compression (ModelDataSource)", layouts.prefix, "folder"),
+    Format(
+        "s3-prefix", "a folder for S3, without compression (ModelDataSource)", layouts.prefix, "folder", SINGLE_MODEL
+    ),
 )
 
 REGISTRY: Final[Mapping[str, Format]] = MappingProxyType({one.name: one for one in _FORMATS})
