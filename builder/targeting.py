@@ -176,7 +176,8 @@ def lacking(recipe: AnyRecipe, name: str) -> dict[str, str]:
     from builder.tools import tensorrt
 
     wanted, version = capabilities(target), library_version(target)
-    unmet = {one: tensorrt.blocked(target.runtime, version, one) for one in wanted}
+    strip = target.engine is not None and target.engine.strip_weights
+    unmet = {one: tensorrt.blocked(target.runtime, version, one, strip_weights=strip) for one in wanted}
     if not wanted:
         return dict.fromkeys(("optimise", "measure"), _NO_GPU)
     missing = gpus.missing(wanted, target.hardware.gpu_names)

@@ -147,6 +147,13 @@ class TestLacking:
         }
         assert targeting.lacking(target(hardware="{gpu: T4}"), "t") == {}
 
+    def test_a_plan_without_weights_needs_a_gpu_to_be_made(self, target: Any, here: Any) -> None:
+        stripped = target(more=", engine: {strip_weights: true}")
+        here()
+        assert "engine.strip_weights" in targeting.lacking(stripped, "t")["engine"]
+        here(T4)
+        assert "engine" not in targeting.lacking(stripped, "t")
+
     def test_several_gpus_are_needed_all(self, target: Any, here: Any) -> None:
         here(T4)
         assert "8.6 (T4, A10G)" in targeting.lacking(target(hardware="{gpus: [T4, A10G]}"), "t")["measure"]

@@ -21,7 +21,7 @@ from builder.tools import external, onnx_proto
 from builder.tools.products import STRENGTHS, Product, error, factors, rounded, value_error, weights
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from builder.tools.opaque import Array
@@ -145,6 +145,36 @@ def quantise(
         ModelError: the model is too large for onnxruntime's quantiser, or of an opset without FP8.
     """
     import onnx
+
+    _check_opset(model, precision)
+    smooth = _smoothed(model, folder, made, chosen)
+    if smooth.ByteSize() > LARGEST_MODEL_BYTES:
+        raise ModelError(
+            f"{precision}: the model has {smooth.ByteSize() / 1e9:.1f} GB; onnxruntime's quantiser takes 1.9 GB",
+            mend="take fp16",
+        )
+    scales = {f"{one.takes}.divided": _override(chosen[one.takes].scale, precision) for one in made}
+    if precision == FP8:
+        scales |= {f"{one.name}.weight": _fp8_weight(values) for one, values in _weights(model, folder, made)}
+    before, after = room / "smooth.onnx", room / "qdq.onnx"
+    onnx_proto.save(smooth, before)
+    _run_quantiser(before, after, [one.name for one in made], batch, scales, per_channel=precision == INT8)
+    quantised = onnx.load(after)
+    for path in (before, after):
+        path.unlink()
+    return quantised
+
+
+def _run_quantiser(
+    before: Path,
+    after: Path,
+    nodes: Sequence[str],
+    batch: Mapping[str, Array],
+    scales: Mapping[str, list[dict[str, Any]]],
+    *,
+    per_channel: bool,
+) -> None:
+    """Runs the quantiser of onnxruntime with the scales that it is told."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -161,27 +191,16 @@ def quantise(
         def get_next(self) -> Mapping[str, Array] | None:
             return next(self.left, None)
 
-    _check_opset(model, precision)
-    smooth = _smoothed(model, folder, made, chosen)
-    if smooth.ByteSize() > LARGEST_MODEL_BYTES:
-        raise ModelError(
-            f"{precision}: the model has {smooth.ByteSize() / 1e9:.1f} GB; onnxruntime's quantiser takes 1.9 GB",
-            mend="take fp16",
-        )
-    onnx_proto.save(smooth, room / "smooth.onnx")
-    scales = {f"{one.takes}.divided": _override(chosen[one.takes].scale, precision) for one in made}
-    if precision == FP8:
-        scales |= {f"{one.name}.weight": _fp8_weight(values) for one, values in _weights(model, folder, made)}
     logging.getLogger().addFilter(_no_advice)
     try:
         quantize_static(
-            room / "smooth.onnx",
-            room / "qdq.onnx",
+            before,
+            after,
             Once(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=[one.name for one in made],
-            per_channel=precision == INT8,
+            nodes_to_quantize=list(nodes),
+            per_channel=per_channel,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -189,15 +208,11 @@ def quantise(
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "OpTypesToExcludeOutputQuantization": ["MatMul"],
-                "TensorQuantOverrides": scales,
+                "TensorQuantOverrides": dict(scales),
             },
         )
     finally:
         logging.getLogger().removeFilter(_no_advice)
-    quantised = onnx.load(room / "qdq.onnx")
-    for name in ("smooth.onnx", "qdq.onnx"):
-        (room / name).unlink()
-    return quantised
 
 
 def as_json(chosen: Mapping[str, Setting]) -> dict[str, Any]:
