@@ -41,8 +41,9 @@ def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
     return Plot(
         "heat-map",
         "Two knobs",
-        "The best figure among all points with the two values, whatever their other knobs and load. A cross stands where "
-        "no such point has a figure that can be believed or that meets the constraints; an empty cell was not measured.",
+        "The best figure among all points with the two values, whatever their other knobs and load. A cross "
+        "stands where no such point has a figure that can be believed or that meets the constraints; an empty cell was "
+        "not measured.",
         _spec(_axis(knobs, first), _axis(knobs, second), figure),
         {"cells": kept},
     )

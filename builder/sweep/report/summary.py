@@ -72,7 +72,7 @@ def aim(swept: Swept) -> str:
     """``highest throughput with p99 ≤ 60 ms``."""
     bounds = ", ".join(bound(name, value) for name, value in swept.constraints.items())
     if swept.aim.figure is None:
-        best = "best of " + " and ".join(f"{weight:.2g} × {_short(name)}" for name, weight in swept.aim.terms.items())
+        best = "best of " + " and ".join(f"{weight:.2g} {_short(name)}" for name, weight in swept.aim.terms.items())
     else:
         best = f"{'highest' if swept.aim.figure == 'throughput' else 'lowest'} {_short(swept.aim.figure)}"
     return best + (f" with {bounds}" if bounds else "")
