@@ -126,9 +126,11 @@ def throughput(swept: Swept, points: list[rows.Row]) -> Plot | None:
     )
 
 
-def search_path(swept: Swept) -> Plot:
-    """The objective of each measurement, in their order."""
+def search_path(swept: Swept) -> Plot | None:
+    """The objective of each measurement, in their order; None before the first one."""
     found = rows.path(swept)
+    if not found:
+        return None
     return Plot(
         "search",
         "The search's path",

@@ -79,3 +79,9 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="file"):
         write_report(points.swept(count=1), tmp_path / "file" / "report")
+
+
+def test_a_sweep_that_measured_nothing_has_a_page_all_the_same(tmp_path: Path) -> None:
+    written = write_report(replace(points.swept(count=1), tried=(), ranking=(), as_it_is=None, verdicts=()), tmp_path)
+    assert [path.name for path in written] == ["report.html", "results.json"]
+    assert "Nothing was measured." in written[0].read_text(encoding="utf-8")

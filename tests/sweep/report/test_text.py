@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,10 @@ def test_the_terminal_shows_the_best_the_gain_and_what_was_left_out(swept: Swept
     assert len({line.index("concurrency") for line in lines[3:6]}) == 1, "columns stand below one another"
     best = next(line for line in lines if line.startswith("best: "))
     assert best == f"best: {swept.varies(swept.winner.point.setting).label}, at {swept.winner.point.load.label}"
-    assert any("times the throughput of the subject as it is, p99" in line for line in lines)
+    said = next(line for line in lines if line.startswith("Beside the subject as it is: "))
+    assert re.search(
+        r": \d\.\d\d times the throughput, p99 [\d.]+ ms instead of [\d.]+ ms \(concurrency 4 instead", said
+    )
     left = [line for line in lines if line.startswith("  #")]
     assert len(left) == sum(one.point.status != "stable" for one in swept.outcomes)
     assert "saturated: the client used 97 % of its processors" in "".join(left)
@@ -42,7 +46,7 @@ def test_no_gain_is_claimed_of_intervals_that_overlap(swept: Swept) -> None:
     assert swept.winner is not None
     wide = replace(swept.as_it_is.point, throughput=Interval(100.0, 60.0, 140.0))
     said = summary.gain(replace(swept, as_it_is=replace(swept.as_it_is, point=wide)))
-    assert said.startswith("Within the noise")
+    assert ": the same throughput within the noise, p99 " in said
     unstable = replace(swept.as_it_is, point=replace(wide, status="unstable"))
     assert "could not be measured (unstable)" in summary.gain(replace(swept, as_it_is=unstable))
     assert "no gain is told" in summary.gain(replace(swept, as_it_is=None))
@@ -95,3 +99,12 @@ def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
 def test_constraints_are_said_with_units() -> None:
     found = [summary.bound(name, 0.01) for name in ("p99_ms", "memory_mb", "error_rate", "min_throughput")]
     assert found == ["p99 ≤ 0.01 ms", "memory ≤ 0.01 MB", "errors ≤ 1 %", "throughput ≥ 0.01/s"]
+
+
+def test_the_gain_begins_with_what_was_sought(swept: Swept) -> None:
+    sought = replace(swept, aim=Aim({"p50_ms": 1.0}))
+    assert summary.gain(sought).startswith("Beside the subject as it is: p50 ")
+    assert "MB instead of" in summary.gain(replace(swept, aim=Aim({"memory_mb": 1.0})))
+    assert summary.aim(sought).startswith("lowest p50 with")
+    both = summary.aim(replace(swept, aim=Aim({"throughput": 0.7, "p99_ms": 0.3})))
+    assert both.startswith("best of 0.7 throughput and 0.3 p99 with")
