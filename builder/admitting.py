@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from builder.errors import ArchiveError
 from builder.lint import Options, lint
 from builder.lint.options import DEFAULT_RELEASE
-from builder.lint.rules.hosts import HOSTS, MULTI, SINGLE
+from builder.lint.rules.hosts import MULTI, SINGLE
 from builder.package import manifest_path, read_manifest
+from builder.package.formats import named
 from builder.tools import sagemaker_environment
 from builder.tools.releases import names
 from builder.tools.sagemaker_environment import Wanted
@@ -41,7 +42,7 @@ def admit(path: Path, *, hosted: bool = False) -> None:
         ArchiveError: it breaks rules; or it, or the manifest, is damaged. ``rule`` is the first of them.
         MachineError: it cannot be read.
     """
-    if not path.is_file() and not (path.is_dir() and path.name and manifest_path(path).is_file()):
+    if not path.is_file() and not (path.is_dir() and manifest_path(path).is_file()):
         return
     if found := [one for one in lint(path, options(path, hosted=hosted)).errors if one.rule in RULES]:
         raise ArchiveError(f"{path}: is refused:\n{_lines(found)}", rule=found[0].rule)
@@ -65,8 +66,7 @@ def options(path: Path, *, hosted: bool = False) -> Options:
     if not beside.is_file():
         return Options()
     manifest = read_manifest(beside)
-    form = manifest.archive.format
-    host = form if form in HOSTS else SINGLE if hosted else ""
+    host = named(manifest.archive.format).host or (SINGLE if hosted else "")
     variables = tuple(environment(host, manifest).items()) if host else ()
     triton = manifest.target.triton
     known = triton if triton in names() else DEFAULT_RELEASE  # of one that a later tritonsmith knows
@@ -75,7 +75,7 @@ def options(path: Path, *, hosted: bool = False) -> Options:
 
 def environment(host: str, manifest: Manifest) -> Mapping[str, str]:
     """The variables that a manifest states for a host; of an archive for another host, those that it would."""
-    if manifest.archive.format == host:
+    if named(manifest.archive.format).host == host:
         return manifest.environment
     wanted = Wanted() if host == MULTI else Wanted(manifest.name, manifest.load_models)
     return sagemaker_environment.plan(wanted)

@@ -87,12 +87,13 @@ def prove(contract: str, archives: Sequence[Path], variables: Mapping[str, str] 
 
     Args:
         contract: one of :data:`CONTRACTS`.
-        archives: ``.tar.gz`` files; what lies beside those that were built here is what their answers are compared
-            with.
+        archives: ``.tar.gz`` files, or folders that S3 would hold uncompressed; what lies beside those that were built
+            here is what their answers are compared with.
         variables: of the host's container; they come before what a manifest says.
 
     Raises:
-        UserError: a file is missing, or is not what its manifest says; or archives need different servers.
+        UserError: a file is missing, or is not what its manifest says; or archives need different servers; or a folder
+            is named for a multi-model endpoint.
         BlockedError: a plan needs a GPU that is not here.
         MachineError: the server or this machine failed.
     """
@@ -128,8 +129,13 @@ def _container(contract: str, path: Path, variables: Mapping[str, str]) -> dict[
 
 def _refused(contract: str, path: Path, variables: Mapping[str, str]) -> Proven | None:
     """The rules of lint that an archive breaks, as checks that failed; None where there are none."""
-    if not path.is_file():
-        raise ArchiveError(f"{path}: no such archive", mend="name a .tar.gz file")
+    if not path.exists():
+        raise ArchiveError(f"{path}: no such archive", mend="name an archive, or a folder of the format s3-prefix")
+    if path.is_dir() and contract == MULTI:
+        raise UserError(
+            f"{path}: is a folder; a multi-model endpoint takes archives alone",
+            mend=f"build the format {MULTI}, or prove the folder with --contract {SINGLE}",
+        )
     container = _container(contract, path, variables)
     known = replace(options(path), host=contract, environment=tuple(container.items()), explicit=True)
     if not (errors := lint(path, known).errors):

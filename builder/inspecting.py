@@ -31,7 +31,6 @@ RECIPE, ARCHIVE, REPOSITORY = "recipe", "archive", "repository"
 
 _CONFIG: Final = "config.pbtxt"
 RECIPES: Final = (".yaml", ".yml")
-_ENDING: Final = ".tar.gz"
 _LARGEST_CONFIG: Final = 16 << 20  # bytes
 
 
@@ -53,7 +52,7 @@ class Inspected:
     kind: str  # recipe | archive | repository
     models: tuple[Model, ...]
     pipelines: tuple[Dag, ...]
-    beside: Beside | None = None  # of an archive
+    beside: Beside | None = None  # of an archive, and of a folder that has a manifest beside it
 
     def as_json(self) -> Json:
         """For ``--json``: stable keys."""
@@ -85,11 +84,19 @@ def inspect(path: Path) -> Inspected:
     """
     if path.suffix in RECIPES:
         return of_recipe(load(path))
-    if path.is_dir():
-        return of_configs(read_configs(path), REPOSITORY)
+    found = of_configs(read_configs(path), REPOSITORY if path.is_dir() else ARCHIVE)
+    if path.is_dir() and not _has_manifest(path):
+        return found
     from builder.package.beside import look_beside
 
-    return replace(of_configs(read_configs(path), ARCHIVE), beside=look_beside(path))
+    return replace(found, beside=look_beside(path))
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder is one that was built here: a format that is not packed."""
+    from builder.package import manifest_path
+
+    return manifest_path(folder).is_file()
 
 
 def of_recipe(recipe: AnyRecipe) -> Inspected:
@@ -143,8 +150,9 @@ def read_configs(path: Path) -> dict[str, str]:
     else:
         raise ArchiveError(f"{path}: no such file or folder", mend="name a recipe, an archive or a model repository")
     if _CONFIG in texts:  # flat: what lies in folders below is no model of its own
-        stem = path.name.removesuffix(_ENDING)
-        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem): texts[_CONFIG]}
+        from builder.package.places import stem
+
+        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem(path.name)): texts[_CONFIG]}
     placed = {name.partition("/"): text for name, text in texts.items()}
     found = {folder: text for (folder, _, name), text in placed.items() if name == _CONFIG}
     if not found:

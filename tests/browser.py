@@ -1,7 +1,7 @@
 """A real browser for tests: Chromium without a window, asked over its DevTools protocol by a pipe.
 
-No driver, no library, no port: Chromium reads commands from descriptor 3 and answers on 4, each JSON that ends with a zero
-byte (``--remote-debugging-pipe``).
+No driver, no library, no port: Chromium reads commands from descriptor 3 and answers on 4, each JSON that ends with a
+zero byte (``--remote-debugging-pipe``).
 """
 
 from __future__ import annotations
@@ -15,12 +15,25 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # as root, in a container, it does not start with one
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+    "--remote-debugging-pipe",
+)
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -50,11 +63,7 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(prefix="browser-")
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
-        options = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--hide-scrollbars",
-            "--force-color-profile=srgb", "--remote-debugging-pipe", f"--user-data-dir={self._folder.name}", "about:blank",
-        ]  # fmt: skip
+        options = [*_OPTIONS, f"--user-data-dir={self._folder.name}", "about:blank"]
         # A shell puts the pipes where Chromium looks for them: whatever numbers they have here.
         command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(

@@ -113,7 +113,8 @@ def _known(path: Path) -> Options:
     """What the manifest beside an archive says; what lint assumes, where there is none."""
     from builder.lint import Options
 
-    if not path.is_file() or path.suffix in RECIPES:
+    # Repositories of others are many, and have no manifest: for them, nothing more is imported.
+    if path.suffix in RECIPES or not (path.is_file() or Path(f"{path.absolute()}.manifest.json").is_file()):
         return Options()
     from builder.admitting import options
 

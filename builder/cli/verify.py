@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from builder.contracting import Contracted
     from builder.verify.contract import Proven
 
-ARCHIVE_HELP = "The archive; manifest, samples and answers lie beside it. With --contract: one or more."
+ARCHIVE_HELP = "The archive, or folder of s3-prefix; what was built with it lies beside. With --contract: one or more."
 CONTRACT_HELP = "Go through a host's contract with Triton's own front end for it, instead of measuring."
 _SEEN = 80  # characters of what was seen, where it is what was expected
 TRUST_HELP = "First check that one of the public keys in this file signed the archives and all that lies beside them."
@@ -27,6 +27,8 @@ def verify(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")] = False,
 ) -> None:
     """Unpack an archive, serve it, compare its answers with the expected ones, and measure it again.
+
+    A folder (the format s3-prefix) is served where it lies, after each of its files was checked.
 
     With --contract, archives are proven on what SageMaker does with them: exit code 1 if a check fails, 4 if nothing
     to compare answers with lies beside an archive.

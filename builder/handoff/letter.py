@@ -6,7 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.handoff.plan import PASSED, PREFIX
+from builder.handoff.plan import PASSED
+from builder.package.places import stem
 from builder.tools.ssh_signature import NAMESPACE
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from builder.tools.gpus import Instance
 
 _MB: Final = 1_000_000
-_ENDING: Final = ".tar.gz"
 _AWS: Final = {
     "CreateModel": "create-model",
     "CreateEndpointConfig": "create-endpoint-config",
@@ -104,7 +104,7 @@ def _commands(plan: Plan) -> str:
         "",
         "```sh",
     ]
-    folders = {one.file for one in plan.archives if one.format == PREFIX}
+    folders = {one.file for one in plan.archives if one.is_folder}
     for upload in plan.uploads:
         whole = "--recursive " if upload.file in folders else ""
         lines.append(f"aws s3 cp {whole}{shlex.quote(upload.file)} {shlex.quote(upload.uri)}")
@@ -128,7 +128,7 @@ def _proof(plan: Plan, *, sealed: bool) -> str:
         "cp -r archives proof",
     ]
     for upload in plan.uploads:
-        folder = upload.file.removesuffix(_ENDING) == upload.file
+        folder = stem(upload.file) == upload.file
         options = "--recursive " if folder else ""
         lines.append(f"aws s3 cp {options}{shlex.quote(upload.uri)} {shlex.quote(f'proof/{upload.file}')}")
     if sealed:
@@ -139,7 +139,7 @@ def _proof(plan: Plan, *, sealed: bool) -> str:
 
 
 def _signed(name: str) -> list[str]:
-    sums = shlex.quote(f"{name.removesuffix(_ENDING)}.sha256sums")
+    sums = shlex.quote(f"{stem(name)}.sha256sums")
     check = f"ssh-keygen -Y verify -f keys.txt -I tritonsmith -n {NAMESPACE} -s proof/{sums}.sig < proof/{sums}"
     return [check, f"(cd proof && sha256sum --check {sums})"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from builder.handoff import release
-from builder.handoff.plan import MULTI, PASSED, PREFIX, Facts
+from builder.handoff.plan import PASSED, Facts
 from builder.handoff.planning import plan as make_plan
 from builder.handoff.rule import check
+from builder.package.formats import named
 from builder.recipe import handoff
 from builder.recipe.document import Problem as RecipeProblem
 from builder.recipe.document import refuse
@@ -49,14 +50,14 @@ def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
 
 def _facts(recipe: AnyRecipe, target: str) -> Facts:
     asked = recipe.targets[target]
-    form = str(recipe.package.formats[0])
+    form = named(recipe.package.formats[0])
     shapes = recipe.shapes.batch.max if recipe.models is None and recipe.shapes is not None else 1
     return Facts(
         name=recipe.name,
         target=target,
-        format=form if form in {MULTI, PREFIX} else "sagemaker",
+        format=form.name,
         status=PASSED,
-        file=f"{recipe.name}-{target}-{_NOBODY_KNOWS[:16]}.tar.gz",
+        file=f"{recipe.name}-{target}-{_NOBODY_KNOWS[:16]}{form.suffix}",
         tree_digest=_NOBODY_KNOWS,
         sha256=_NOBODY_KNOWS,
         packed_bytes=None,

@@ -14,10 +14,9 @@ from builder.handoff.plan import Plan
 from builder.handoff.rule import Folder
 from builder.handoff.rules.folder import CLIENT
 from builder.package import read_manifest
-from builder.package.manifest import SUFFIX as MANIFEST
+from builder.package.places import BESIDE, MANIFEST, SEAL, stem
 from builder.package.repository import pretty
 from builder.package.seal import SIGNATURE
-from builder.package.seal import SUFFIX as SEAL
 from builder.tools.atomic import publish
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ PLAN: Final = "plan.json"
 SUMS: Final = "SHA256SUMS"
 _CLIENT: Final = Path(__file__).parent / "data" / CLIENT
 _ARCHIVES: Final = "archives"
-_BESIDE: Final = (MANIFEST, ".samples.jsonl", ".expected.", ".provenance.json", ".sbom.cdx.json", SEAL)
+_BESIDE: Final = (MANIFEST, SEAL, *BESIDE.values())
 _DIGITS: Final = 12
 
 
@@ -191,8 +190,7 @@ def _fill(folder: Path, plan: Plan, data: Json, words: str) -> None:
 
 def _beside(one: Shipped) -> list[Path]:
     """What tells of an archive, and what its answers are held against: all but the archive itself."""
-    stem = one.path.name.removesuffix(".tar.gz")
-    wanted = tuple(stem + suffix for suffix in _BESIDE)
+    wanted = tuple(stem(one.path.name) + suffix for suffix in _BESIDE)
     return sorted(path for path in one.path.parent.iterdir() if path.name.startswith(wanted))
 
 

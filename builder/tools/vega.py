@@ -21,6 +21,15 @@ VEGA_LITE: Final = "6.4"
 _GLOBALS: Final = "window.vegaEmbed = vegaEmbed;"
 
 
+def check() -> None:
+    """Says at once whether plots can be drawn here: before anybody measures for an hour.
+
+    Raises:
+        MachineError: vl-convert is not installed.
+    """
+    _library()
+
+
 def png(spec: Mapping[str, Json], config: Mapping[str, Json], *, scale: float = 2.0) -> bytes:
     """The picture of a specification.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from builder.core.digest import describe_file, describe_folder, digest_tree
 from builder.handoff import make_plan
 from builder.package import Manifest, write_manifest
-from builder.package.delivery import manifest_path
+from builder.package.places import manifest_path
 from builder.recipe import handoff
 from builder.recipe.document import Node, Place
 from builder.tools import archive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.package.manifest import gates
+from builder.package import gates
 
 SWEPT = """\
 verify:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.errors import RecipeError
-from builder.package.manifest import gates
+from builder.package import gates
 from builder.recipe import load
 from tests.recipe.conftest import MINIMAL
 

@@ -6,6 +6,8 @@ import ast
 from typing import TYPE_CHECKING, Final
 
 from builder.handoff.rule import ADVICE, ERROR, Problem, rule
+from builder.package.attest import PROVENANCE
+from builder.package.places import BESIDE, stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,6 @@ _FAMILY: Final = "vnd.sagemaker-triton"
 _RAW: Final = "application/octet-stream"
 _SIZE: Final = "json-header-size"
 _KINDS: Final = ("ContentType", "Content-Type", "content-type")
-_PROVENANCE: Final = "provenance.json"
 _FRONT_END: Final = "server src/sagemaker_server.cc:74"
 
 
@@ -79,10 +80,10 @@ def provenance(world: World) -> Problems:
     if world.folder is None:
         return
     for one in world.plan.archives:
-        if f"{one.file.removesuffix('.tar.gz')}.{_PROVENANCE}" not in world.folder.beside:
+        if stem(one.file) + BESIDE[PROVENANCE] not in world.folder.beside:
             yield Problem(one.file, "has no provenance beside it", "build it again, and keep the files beside it")
         for path in world.folder.members.get(one.file, ()):
-            if path.endswith(_PROVENANCE):
+            if path.endswith(PROVENANCE):
                 yield Problem(one.file, f"holds {path}", "keep it beside the archive")
 
 

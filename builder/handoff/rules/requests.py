@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from builder.handoff.plan import PREFIX
 from builder.handoff.rule import ERROR, Problem, rule
 from builder.tools import botocore_shapes, sagemaker_checks, sagemaker_images
 from builder.tools.releases import names
@@ -97,7 +96,7 @@ def keys(world: World) -> Problems:
     source="SageMaker API, S3ModelDataSource",
 )
 def prefixes(world: World) -> Problems:
-    folders = {one.file for one in world.plan.archives if one.format == PREFIX}
+    folders = {one.file for one in world.plan.archives if one.is_folder}
     for upload in world.plan.uploads:
         if upload.file not in folders:
             continue

@@ -37,13 +37,13 @@ def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
     ]
     keys = {"n", "state", "held", "throughput", "p99_ms", *(f"k{index}" for index in range(len(knobs)))}
     kept: list[Json] = [{key: value for key, value in row.items() if key in keys} for row in data]
-    figure = FIGURES[0] if swept.winner and swept.constraints else FIGURES[1]
     return Plot(
         "heat-map",
         "Two knobs",
-        "The best figure among all points with the two values, whatever their other knobs and load. A cross stands where "
-        "no such point has a figure that can be believed or that meets the constraints; an empty cell was not measured.",
-        _spec(_axis(knobs, first), _axis(knobs, second), figure),
+        "The best figure among all points with the two values, whatever their other knobs and load. A cross "
+        "stands where no such point has a figure that can be believed or that meets the constraints; an empty cell was "
+        "not measured.",
+        _spec(_axis(knobs, first), _axis(knobs, second), _figures(swept)[0]),
         {"cells": kept},
     )
 
@@ -51,10 +51,15 @@ def heat_map(swept: Swept, points: list[rows.Row]) -> Plot | None:
 def choices(swept: Swept) -> dict[str, Json]:
     """What the page lets choose from: axes with their values in order, and figures."""
     knobs = rows.axes(swept)
-    return {
-        "axes": [_axis(knobs, index) for index in range(len(knobs))],
-        "figures": list(FIGURES if swept.constraints else FIGURES[1:]),
-    }
+    return {"axes": [_axis(knobs, index) for index in range(len(knobs))], "figures": _figures(swept)}
+
+
+def _figures(swept: Swept) -> list[dict[str, Json]]:
+    """Those that some point has; the first one is shown at first."""
+    met, stable, latency = FIGURES
+    found = [met] if swept.winner and swept.constraints else []
+    found += [stable]
+    return found + [latency] * any(one.point.p99_ms is not None for one in swept.ranking)
 
 
 def _axis(knobs: dict[str, Any], index: int) -> dict[str, Json]:

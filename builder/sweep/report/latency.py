@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.report import rows
-from builder.sweep.report.plots import Plot, number, spec
+from builder.sweep.report.plots import Plot, Spec, number, spec
 
 if TYPE_CHECKING:
     from builder.artifacts import Json
@@ -18,8 +18,8 @@ _PERCENTILES: Final = {50: "p50_ms", 90: "p90_ms", 95: "p95_ms", 99: "p99_ms"}
 def latencies(swept: Swept) -> Plot | None:
     """Latency by percentile of the best points and of the subject as it is; None where there is no stable one.
 
-    The percentiles stand at ``-log10(1 - share)``: 90 % is at 1, 99 % at 2. So the tail, which is what bounds are about,
-    has as much room as the middle (as in HdrHistogram's plots).
+    The percentiles stand at ``-log10(1 - share)``: 90 % is at 1, 99 % at 2. So the tail, which bounds are about, has
+    as much room as the middle (as in HdrHistogram's plots).
     """
     data: list[Json] = [row for one in rows.shown(swept) for row in _curve(swept, one)]
     if not data:
@@ -41,25 +41,23 @@ def latencies(swept: Swept) -> Plot | None:
     said = [{"field": "name", "type": "nominal", "title": "point"},
             {"field": "percent", "type": "quantitative", "title": "%"},
             {"field": "ms", "type": "quantitative", "title": "ms", "format": ".1f"}]  # fmt: skip
-    interval = {"transform": [{"filter": "isValid(datum.high)"}], "mark": {"type": "rule", "strokeWidth": 1.25}}
+    known = [{"filter": "isValid(datum.high)"}]
+    place = {"x": x, "y": y, "color": colour}
+    bar = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": colour}
+    line, dot = {"type": "line", "strokeWidth": 1.75}, {"type": "point", "filled": True, "size": 35, "opacity": 1}
+    layers: list[Spec] = [
+        {"transform": [{"filter": "!isValid(datum.high)"}], "mark": line, "encoding": place},
+        {"transform": known, "mark": {"type": "rule", "strokeWidth": 1.25}, "encoding": bar},
+        {"transform": known, "mark": dot, "encoding": {**place, "tooltip": said}},
+    ]
     return Plot(
         "latency",
         "Latency distributions",
-        "Latency by percentile, for the subject as it is and the best settings. Percentiles are spaced so that the tail "
-        "can be read; bars are 95 % intervals.",
-        spec(
-            height=260,
-            data={"name": "latencies"},
-            layer=[
-                {"transform": [{"filter": "!isValid(datum.high)"}], "mark": {"type": "line", "strokeWidth": 1.75},
-                 "encoding": {"x": x, "y": y, "color": colour}},
-                {**interval, "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": colour}},
-                {"transform": [{"filter": "isValid(datum.high)"}], "mark": {"type": "point", "filled": True, "size": 35},
-                 "encoding": {"x": x, "y": y, "color": colour, "tooltip": said}},
-            ],
-        ),
+        "Latency by percentile, for the subject as it is and the best settings. Percentiles are spaced so that the "
+        "tail can be read; bars are 95 % intervals.",
+        spec(height=260, data={"name": "latencies"}, layer=layers),
         {"latencies": data},
-    )  # fmt: skip
+    )
 
 
 _COLOURS: Final = ("#d9650d", "#1d6fc0", "#2a9d68", "#8d62c4", "#b08a00", "#7f8c99")

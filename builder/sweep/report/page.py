@@ -1,7 +1,7 @@
 """The page: one HTML file that needs nothing else.
 
-All that comes from the user or a server is escaped where it is put into HTML. The page's policy runs no script but its own
-two, which it knows by their digests, and lets nothing be fetched.
+All that comes from the user or a server is escaped where it is put into HTML. The page's policy runs no script but its
+own two, which it knows by their digests, and lets nothing be fetched.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _machine(swept: Swept) -> list[tuple[str, str]]:
         ("Processor", machine.cpu),
         ("Usable CPUs", f"{machine.usable_cpus:g} of {machine.cpus}"),
         ("Memory", f"{machine.memory_bytes / 2**30:.1f} GiB"),
-        *((f"GPU {at}", said) for at, said in enumerate(gpus)),
+        *gpus,
         ("Kernel", f"{machine.kernel}, {machine.architecture}"),
         ("Fingerprint", machine.fingerprint),
         ("Subject", swept.served.digest),
@@ -128,13 +128,18 @@ def _figure(found: summary.Figure) -> str:
 def _compared(title: str, found: list[tuple[str, str, str]], kind: str) -> str:
     """A table of two sides; their cells are HTML."""
     body = "".join(
-        f'<tr{"" if before == after else " class=changed"}><th scope="row">{escape(label)}</th>'
+        f'<tr{"" if before == after else " class=changed"}><th scope="row">{_breakable(label)}</th>'
         f'<td class="{kind}">{before or "&ndash;"}</td><td class="{kind}">{after or "&ndash;"}</td></tr>'
         for label, before, after in found
     )
     heads = "".join(f'<th scope="col" class="{kind}">{one}</th>' for one in ("as it is", "winner"))
     head = f'<tr><th scope="col">{title}</th>{heads}</tr>'
     return f'<table class="compared"><thead>{head}</thead><tbody>{body}</tbody></table>'
+
+
+def _breakable(label: str) -> str:
+    """A knob's path as HTML that breaks between its words."""
+    return escape(label).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def _plot(swept: Swept, plot: Plot) -> str:
@@ -158,10 +163,11 @@ def _instances(swept: Swept) -> str:
     )
     heads = "".join(f'<th scope="col" class="number">{one}</th>' for one in ("instances", "busy", "suggested"))
     head = f'<tr><th scope="col">step of the winner</th>{heads}<th></th></tr>'
+    most = f"{100 * instances.BUSY:.0f} %"
     rule = (
-        "Busy: rate, times the time of an execution for each of its inferences, over the instances. Suggested: so many that "
-        f"each is busy for at most {100 * instances.BUSY:.0f} % of the time, within the machine's cores. It is what to "
-        "measure next, no forecast."
+        "Busy: rate, times the time of an execution for each of its inferences, over the instances. Suggested: so "
+        f"many that each is busy for at most {most} of the time, within the machine's cores. It is what to measure "
+        "next, no forecast."
     )
     table = f'<table id="instances"><thead>{head}</thead><tbody>{body}</tbody></table>'
     return f'{table}\n<p class="reading">{escape(rule)}</p>\n'

@@ -86,14 +86,16 @@ def colour(swept: Swept, found: Sequence[rows.Row]) -> Spec:
     return {"field": "state", "type": "nominal", "scale": {"domain": states}, "legend": legend}
 
 
-def throughput(swept: Swept, points: list[rows.Row]) -> Plot:
-    """Throughput against the 99th percentile of the latency."""
+def throughput(swept: Swept, points: list[rows.Row]) -> Plot | None:
+    """Throughput against the 99th percentile of the latency; None where no point has both."""
     drawn = [row for row in points if "p99_ms" in row and "throughput" in row]
+    if not drawn:
+        return None
     high = [row["p99_ms"] for row in drawn]
-    logarithmic = bool(high) and max(high) > 10 * min(high) > 0
+    logarithmic = max(high) > 10 * min(high) > 0
     scale = {"type": "log", "nice": False, "padding": 16} if logarithmic else {"zero": True}
     y = number("p99_ms", "latency p99, ms" + " (logarithmic)" * logarithmic, scale=scale, axis={"tickCount": 6})
-    x = number("throughput", "throughput, inferences/s", scale={"zero": True, "nice": True})
+    x = number("throughput", "throughput, inferences/s", scale={"zero": True}, axis={"tickCount": 8})
     rule = {"type": "rule", "style": "interval"}
     layers: list[Spec] = [
         {"mark": rule, "encoding": {"x": x | {"field": "throughput_low"}, "x2": {"field": "throughput_high"}, "y": y}},
@@ -108,7 +110,7 @@ def throughput(swept: Swept, points: list[rows.Row]) -> Plot:
             "mark": {"type": "point", "filled": True, "size": 50, "opacity": 0.9},
             "encoding": {"x": x, "y": y, "color": colour(swept, drawn), "tooltip": tooltip(swept)},
         },
-        *_named("throughput", "p99_ms", x, y),
+        *_named(drawn, x, y, tooltip(swept)),
     ]
     return Plot(
         "throughput-p99",
@@ -124,40 +126,48 @@ def throughput(swept: Swept, points: list[rows.Row]) -> Plot:
     )
 
 
-def search_path(swept: Swept) -> Plot:
-    """The objective of each measurement, in their order."""
+def search_path(swept: Swept) -> Plot | None:
+    """The objective of each measurement, in their order; None before the first one."""
     found = rows.path(swept)
-    figure = swept.aim.figure
-    x = number(
-        "n", "measurement", scale={"nice": False, "zero": False, "padding": 14}, axis={"tickMinStep": 1, "grid": False}
-    )
-    y = number("aim", summary.figure_label(figure) if figure else "score", scale={"zero": figure is not None})
-    layers: list[Spec] = [
-        {
-            "transform": [{"filter": "isValid(datum.best)"}],
-            "mark": {"type": "line", "style": "front", "interpolate": "step-after"},
-            "encoding": {"x": x, "y": y | {"field": "best"}},
-        },
-        {
-            "transform": [{"filter": "isValid(datum.aim)"}],
-            "mark": {"type": "point", "filled": True, "size": 45, "opacity": 0.9},
-            "encoding": {"x": x, "y": y, "color": colour(swept, found), "tooltip": tooltip(swept, why=True)},
-        },
-        {
-            "transform": [{"filter": "!isValid(datum.aim)"}],
-            "mark": {"type": "text", "text": "✕", "fontSize": 13, "style": "unbelieved", "y": "height", "yOffset": -8},
-            "encoding": {"x": x, "tooltip": tooltip(swept, why=True)},
-        },
-        *_named("n", "aim", x, y),
-    ]
+    if not found:
+        return None
     return Plot(
         "search",
         "The search's path",
-        "Each dot is a measurement, the line is the best so far that meets the constraints. Crosses at the lower edge are "
-        "measurements without figures that can be believed; the table says why.",
-        spec(height=240, data={"name": "path"}, layer=layers),
+        "Each dot is a measurement, the line is the best so far that meets the constraints. Crosses at the lower edge "
+        "are measurements without figures that can be believed; the table says why.",
+        spec(height=240, data={"name": "path"}, layer=_path_layers(swept, found)),
         {"path": found},
     )
+
+
+def _path_layers(swept: Swept, found: list[rows.Row]) -> list[Spec]:
+    """Only those that have something to show: of a layer without data Vega says that its extent is infinite."""
+    figure, said = swept.aim.figure, tooltip(swept, why=True)
+    scale = {"nice": False, "zero": False, "padding": 14}
+    x = number("n", "measurement", scale=scale, axis={"tickMinStep": 1, "tickCount": 10, "grid": False})
+    y = number("aim", summary.figure_label(figure) if figure else "score", scale={"zero": figure is not None})
+    best: Spec = {
+        "transform": [{"filter": "isValid(datum.best)"}],
+        "mark": {"type": "line", "style": "front", "interpolate": "step-after"},
+        "encoding": {"x": x, "y": y | {"field": "best"}},
+    }
+    dots: Spec = {
+        "transform": [{"filter": "isValid(datum.aim)"}],
+        "mark": {"type": "point", "filled": True, "size": 45, "opacity": 0.9},
+        "encoding": {"x": x, "y": y, "color": colour(swept, found), "tooltip": said},
+    }
+    cross = {"type": "text", "text": "✕", "fontSize": 13, "style": "unbelieved", "y": "height", "yOffset": -8}
+    crosses: Spec = {
+        "transform": [{"filter": "!isValid(datum.aim)"}],
+        "mark": cross,
+        "encoding": {"x": x, "tooltip": said},
+    }
+    figures = [row for row in found if row["aim"] is not None]
+    layers = [best] if any(row["best"] is not None for row in found) else []
+    layers += [dots] if figures else []
+    layers += [crosses] if len(figures) < len(found) else []
+    return layers + _named(figures, x, y, said)
 
 
 def usage(swept: Swept) -> Plot | None:
@@ -176,8 +186,8 @@ def usage(swept: Swept) -> Plot | None:
     return Plot(
         "usage",
         "Memory and processors",
-        "What a setting holds and uses at its throughput. A client that uses up its processors is the limit itself: such "
-        "points are saturated, and left out.",
+        "What a setting holds and uses at its throughput. A client that uses up its processors is the limit itself: "
+        "such points are saturated, and left out.",
         {"$schema": SCHEMA, "data": {"name": "usage"}, "concat": panels, "columns": columns, "spacing": 26},
         {"usage": found},
     )
@@ -203,7 +213,7 @@ def _panel(title: str, width: int, said: list[Spec], colours: Spec) -> Spec:
         "transform": [{"filter": {"field": "panel", "equal": title}}],
         "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0.8},
         "encoding": {
-            "x": number("throughput", "inferences/s", axis={"tickCount": 5}),
+            "x": number("throughput", "inferences/s", axis={"tickCount": 4}),
             "y": number("value", title, scale={"zero": True}),
             "color": colours,
             "tooltip": [*said, value],
@@ -211,16 +221,18 @@ def _panel(title: str, width: int, said: list[Spec], colours: Spec) -> Spec:
     }
 
 
-def _named(x_field: str, y_field: str, x: Spec, y: Spec) -> list[Spec]:
-    """A ring around the winner and the subject as it is, with their names."""
-    named = [{"filter": f"isValid(datum.mark) && isValid(datum.{x_field}) && isValid(datum.{y_field})"}]
-    place = {"x": x, "y": y}
-    text = {"field": "mark", "type": "nominal"}
-    labels = [{"type": "text", "style": style, "dy": -16, "align": "center"} for style in ("halo", "label")]
-    return [
-        {"transform": named, "mark": {"type": "point", "size": 170, "style": "ring"}, "encoding": place},
-        *({"transform": named, "mark": label, "encoding": {**place, "text": text}} for label in labels),
+def _named(found: Sequence[rows.Row], x: Spec, y: Spec, said: list[Spec]) -> list[Spec]:
+    """A ring around the winner and the subject as it is, with their names; no layer where neither is there."""
+    if not any(row["mark"] for row in found):
+        return []
+    there = f"isValid(datum.mark) && isValid(datum.{x['field']}) && isValid(datum.{y['field']})"
+    place = {"x": x, "y": y, "tooltip": said}
+    label = place | {"text": {"field": "mark", "type": "nominal"}}
+    marks = [
+        ({"type": "point", "size": 170, "style": "ring"}, place),
+        *(({"type": "text", "style": style, "dy": -16}, label) for style in ("halo", "label")),
     ]
+    return [{"transform": [{"filter": there}], "mark": mark, "encoding": encoding} for mark, encoding in marks]
 
 
 def _bound(swept: Swept, figure: str, y: Spec) -> list[Spec]:

@@ -32,12 +32,18 @@ _INTERVALS: Final = ("throughput", *LATENCIES, "mean_ms")
 
 
 def axes(swept: Swept) -> dict[str, tuple[Value, ...]]:
-    """What varies, load included: knob → its values, in the order of the search."""
-    knobs = {knob: values for knob, values in swept.knobs.items() if len(values) > 1}
+    """What varies, load included: knob → its values, in the order of the search, after those that only points have.
+
+    The subject as it is may leave a knob out, or have a value that the search would not try.
+    """
+    found: dict[str, tuple[Value, ...]] = {}
+    for knob, values in swept.knobs.items():
+        others = dict.fromkeys(one.point.setting.get(knob) for one in swept.outcomes)
+        found[knob] = (*(value for value in others if value not in values), *values)
     for name in ("concurrency", "rate", "batch"):
-        values = sorted({found for one in swept.tried if (found := getattr(one.point.load, name)) is not None})
-        knobs |= {name: tuple(values)} if len(values) > 1 else {}
-    return knobs
+        seen = {value for one in swept.outcomes if (value := getattr(one.point.load, name)) is not None}
+        found[name] = tuple(sorted(seen))
+    return {knob: values for knob, values in found.items() if len(values) > 1}
 
 
 def points(swept: Swept) -> list[Row]:

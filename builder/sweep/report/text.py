@@ -16,7 +16,8 @@ Table: TypeAlias = "tuple[Sequence[str], Sequence[Sequence[str]]]"
 """Titles, and rows of cells."""
 
 _TITLES: Final = (
-    "rank", "point", "inferences/s", "95 %", "p50 ms", "p99 ms", "cost/million", "memory MB", "remark", "load", "setting"
+    "rank", "point", "inferences/s", "95 %", "p50 ms", "p99 ms", "cost/million", "memory MB", "remark", "load",
+    "setting",
 )  # fmt: skip
 _WORDS: Final = {"point", "remark", "load", "setting"}
 

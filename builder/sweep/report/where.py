@@ -43,7 +43,7 @@ def where_time_goes(swept: Swept) -> Plot | None:
         "Mean time of a request, by step. What the server's own times leave over is the network, copies between steps "
         "and the client.",
         spec(
-            height={"step": 34},
+            height=34 * len(chosen),
             data={"name": "parts"},
             mark={"type": "bar", "height": {"band": 0.72}},
             encoding={
@@ -66,8 +66,8 @@ def where_time_goes(swept: Swept) -> Plot | None:
 
 
 def outside_ms(point: Point) -> float:
-    """What the server's times leave of the mean latency, milliseconds; none where steps run at once and sum up to more."""
-    inside = sum(getattr(times, field) for times in point.steps.values() for field, _ in _PARTS)
+    """What the server's times leave of the mean latency, ms; 0 where steps run at once and sum up to more."""
+    inside: float = sum(getattr(times, field) for times in point.steps.values() for field, _ in _PARTS)
     return max(0.0, (point.mean_ms.value if point.mean_ms else 0.0) - inside)
 
 
