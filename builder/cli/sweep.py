@@ -12,6 +12,7 @@ from builder.cli.plan import SET_HELP
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, UserError
 
 if TYPE_CHECKING:
+    from builder.artifacts import Json
     from builder.cli.console import Console
     from builder.recipe import AnyRecipe
     from builder.sweep.baseline import Held
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 SUBJECT_HELP: Final = "A recipe, an archive (its files lie beside it), or anybody's model repository."
 RECIPE_HELP: Final = "For an archive or a repository: the recipe whose section verify says what is tried."
 LOAD_HELP: Final = (
-    "closed:1,4,16 (requests in flight) or open:50,100 (requests per second, coming by chance); then, after commas, "
-    "any of constant, http, shared-memory, batch=N.  [default: what the recipe says]"
+    "closed:1,4,16 (requests in flight), open:50,100 (requests per second) or ramp:initial=1,spawn=60,duration=30 "
+    "(users, more each minute, seconds); with @p95_ms<100 behind it, it stops there.  [default: what the recipe says]"
 )
 TUNED_HELP: Final = "Write the winner into this file, for a recipe's key tuned."
 BASELINE_HELP: Final = "The results.json of an earlier sweep: exit code 1 if its winner is slower today."
@@ -57,6 +58,9 @@ def sweep(  # noqa: PLR0913 - the options of the command
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is left to chance.")] = 0,
     load: Annotated[str | None, typer.Option(metavar="PROFILE", help=LOAD_HELP, show_default=False)] = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Items in each request.")] = None,
+    protocol: Annotated[Literal["grpc", "http"] | None, typer.Option(help="What requests are sent over.")] = None,
+    shared_memory: Annotated[bool, typer.Option("--shared-memory", help="Send tensors through memory.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Measure at most so many points.")] = None,
     time: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Measure for about so long.")] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How long a point is measured.")] = 1.5,
@@ -80,7 +84,6 @@ def sweep(  # noqa: PLR0913 - the options of the command
     holds the constraints, or a figure is worse than the baseline's; 4: nobody can tell.
     """
     from builder.cli.console import console
-    from builder.sweep import profile
     from builder.sweep.run import Wanted
 
     files = _Files(out, write_tuned, baseline, baseline_archive, junit, summary)
@@ -91,7 +94,8 @@ def sweep(  # noqa: PLR0913 - the options of the command
         overrides=tuple(overrides or ()),
         search=search,
         seed=seed,
-        loads=profile.parse(load) if load else (),
+        profile=load,
+        sent=_sent(batch, protocol, shared_memory=shared_memory),
         points=limit,
         budget_seconds=time,
         seconds=seconds,
@@ -104,6 +108,11 @@ def sweep(  # noqa: PLR0913 - the options of the command
         if self_test:
             _test_itself(wanted, shown, as_json=as_json)
         _sweep(wanted, files, shown, as_json=as_json)
+
+
+def _sent(batch: int | None, protocol: str | None, *, shared_memory: bool) -> dict[str, Json]:
+    said = {"batch": batch, "protocol": protocol, "shared_memory": shared_memory or None}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _recipe(path: Path, named: Path | None, overrides: list[str]) -> AnyRecipe | None:
@@ -123,6 +132,7 @@ def _check(wanted: Wanted, files: _Files) -> None:
     """What would be found out only after all the measuring."""
     from builder.sweep import baseline, tuned
 
+    _ = wanted.load  # its mistakes are said before anything is built
     if files.archive is not None and files.baseline is None:
         raise UserError("--baseline-archive: is for --baseline", mend="name the results.json, too")
     if files.baseline is not None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from builder.core.digest import digest_json
 from builder.recipe.verify import Verify
 from builder.settings import settings
-from builder.sweep import profile, space, statistics
+from builder.sweep import lengths, profiles, space, statistics
 from builder.sweep import self_test as itself
 from builder.sweep.bench import Bench
-from builder.sweep.lengths import Lengths
-from builder.sweep.objective import Constraints, Objective, judged, rank
+from builder.sweep.load import Load
+from builder.sweep.objective import Constraints, Objective, judged, rank, winner
 from builder.sweep.record import NAME, Record, Recorded
 from builder.sweep.search import search
 from builder.sweep.search.task import Found, Task
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.recipe import AnyRecipe
-    from builder.sweep.load import Load
     from builder.sweep.objective import Ranked
     from builder.sweep.point import Point
+    from builder.sweep.profiles import Profile
     from builder.sweep.self_test import SelfTest
     from builder.sweep.setting import Value
     from builder.sweep.statistics import Verdict
@@ -54,7 +54,8 @@ class Wanted:
         overrides: ``KEY=VALUE``, as with ``--set``.
         search: guided, exhaustive or random.
         seed: of all that is left to chance.
-        loads: what is sent.
+        profile: what is sent: ``--load``.
+        sent: fields of :class:`Load` that the profile does not say: batch, protocol, shared_memory.
         points: how many are measured at most.
         budget_seconds: no measurement begins after so much measuring.
         seconds: of each measurement.
@@ -69,7 +70,8 @@ class Wanted:
     overrides: tuple[str, ...] = ()
     search: str | None = None
     seed: int = 0
-    loads: tuple[Load, ...] = ()
+    profile: str | None = None
+    sent: Mapping[str, Any] = field(default_factory=dict)
     points: int | None = None
     budget_seconds: float | None = None
     seconds: float = 1.5
@@ -81,6 +83,16 @@ class Wanted:
     def verify(self) -> Verify:
         """The recipe's section, or the defaults."""
         return Verify() if self.recipe is None else self.recipe.verify
+
+    @property
+    def load(self) -> Profile:
+        """What is sent: as the command line says, or the recipe."""
+        said = self.verify.sweep
+        own = said.load
+        like = replace(Load(1, None, own.arrivals, own.batch, own.protocol, own.shared_memory), **self.sent)
+        if self.profile is not None:
+            return profiles.parse(self.profile, like)
+        return profiles.closed(said.concurrency, like) if own.rate is None else profiles.open_loop(own.rate, like)
 
     @property
     def record_path(self) -> Path:
@@ -167,12 +179,10 @@ def options_of(wanted: Wanted) -> Options:
     """How the subject is opened."""
     said = wanted.verify.sweep.lengths
     made: dict[str, Any] = {}
-    if said is not None and said.uniform is not None:
-        made["lengths"] = Lengths("uniform", said.uniform.min, said.uniform.max)
-    elif said is not None and said.log_normal is not None:
-        made["lengths"] = Lengths("lognormal", median=said.log_normal.median, sigma=said.log_normal.sigma)
-    elif said is not None:
+    if said is not None and said.samples is not None:
         made["samples"] = said.samples
+    elif said is not None:
+        made["lengths"] = lengths.from_json(said.model_dump(exclude_none=True))
     if wanted.out is not None:
         made["out"] = wanted.out
     return Options(target=wanted.target, overrides=wanted.overrides, seed=wanted.seed, **made)
@@ -185,7 +195,7 @@ def task_of(wanted: Wanted, subject: Subject) -> Task:
         UserError: a knob or its value does not fit the subject, or the objective has no price.
     """
     said = wanted.verify
-    loads = wanted.loads or profile.loads_of(said.sweep)
+    loads = sorted({level.load for level in wanted.load.levels}, key=lambda load: load.concurrency or load.rate or 0)
     facts = facts_of(subject, loads[0].batch)
     knobs = said.sweep.knobs
     found = space.parse(knobs, facts) if knobs else space.default_space(facts)
@@ -195,7 +205,7 @@ def task_of(wanted: Wanted, subject: Subject) -> Task:
     goal = said.objective if isinstance(said.objective, str) else dict(said.objective)
     return Task(
         found.settings(),
-        loads,
+        tuple(loads),
         Objective.parse(goal, said.sweep.price_per_hour),
         Constraints(**limits),
         facts,
@@ -241,8 +251,8 @@ def determines(subject: Subject, wanted: Wanted, setting: Setting) -> dict[str, 
 def self_test(wanted: Wanted, told: Callable[[int, int, dict[str, Verdict]], None]) -> SelfTest:
     """Compares the subject as it is with itself, under the middle one of the loads: see :mod:`.self_test`."""
     subject = open_subject(wanted.path, options_of(wanted))
-    loads = wanted.loads or profile.loads_of(wanted.verify.sweep)
-    load = loads[(len(loads) - 1) // 2]
+    levels = wanted.load.levels
+    load = levels[(len(levels) - 1) // 2].load
     with Bench(subject) as bench:
         return itself.self_test(lambda: bench.measure(Setting(), load, wanted.seconds), told)
 
@@ -250,10 +260,28 @@ def self_test(wanted: Wanted, told: Callable[[int, int, dict[str, Verdict]], Non
 def _searched(wanted: Wanted, task: Task, recorded: Recorded, diary: _Diary) -> Found:
     name = wanted.search or wanted.verify.sweep.search
     try:
+        if wanted.load.kind == "ramp" or wanted.load.stop is not None:
+            return _profiled(wanted.load, task, recorded, diary)
         return search(name, task, recorded, diary.write)
     except _EnoughError:
         ranking = rank(diary.points, task.objective, task.constraints)
         return Found(tuple(diary.points), ranking, f"ended after {wanted.points} points, as asked")
+
+
+def _profiled(load: Profile, task: Task, recorded: Recorded, diary: _Diary) -> Found:
+    """Every setting goes through the profile: where one ends only its own points tell, so nothing can be left out."""
+
+    def told(point: Point) -> None:
+        best = winner(rank([*diary.points, point], task.objective, task.constraints))
+        diary.write(point, best.point if best else None, None, f"{load.kind} profile")
+
+    for setting in task.settings:
+        load.points(recorded, setting, task.seconds, told)
+        if task.budget_seconds is not None and sum(point.seconds for point in diary.points) >= task.budget_seconds:
+            break
+    ranking = rank(diary.points, task.objective, task.constraints)
+    tried = len({point.setting for point in diary.points})
+    return Found(tuple(diary.points), ranking, f"{tried} of {len(task.settings)} settings went through the profile")
 
 
 def _as_it_is(found: Found, task: Task, recorded: Recorded, diary: _Diary) -> Ranked | None:

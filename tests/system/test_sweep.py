@@ -44,7 +44,7 @@ def test_a_sweep_is_recorded_and_told(again):
 def test_what_is_wrong_is_said_before_anything_is_measured(again):
     command = again
     for arguments, what in (
-        (("--load", "ramp:3"), "--load ramp:3: must begin with closed: or open:"),
+        (("--load", "ramp:3"), "load 'ramp:3': is no profile"),
         (("--set", "verify.sweep.settings={max_batch_sise: [1]}"), "unknown knob"),
         (("--baseline", "nowhere.json"), "nowhere.json: cannot be read"),
         (("--baseline-archive", "a.tar.gz"), "is for --baseline"),
