@@ -156,18 +156,20 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
         typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
         raise
     swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
-    written = list(write_report(swept, files.out))
+    if not as_json:  # before the files: a disk may be full, and pictures take an extra
+        typer.echo(text.terminal(swept), nl=False)
+    written = []
     if files.tuned is not None and swept.winner is not None:
         written.append(_write_tuned(wanted, files.tuned, outcome))
     for path, content in ((files.junit, gate_report.junit), (files.summary, gate_report.markdown)):
         if path is not None:
             gate_report.write_text(path, content(swept, held))
             written.append(path)
+    written = [*write_report(swept, files.out), *written]
     if as_json:
         told = {"files": [str(path.absolute()) for path in written], "measured": outcome.measured}
         print_json({**swept.as_json(), **told, "baseline": held.how if held else None})
     else:
-        typer.echo(text.terminal(swept), nl=False)
         typer.echo("".join(f"{path}\n" for path in written), nl=False)
     raise typer.Exit(gate_report.exit_code(swept, held))
 

@@ -86,8 +86,17 @@ def self_test(
 def interleaved(
     a: Callable[[], Point], b: Callable[[], Point], pairs: int = statistics.PAIRS
 ) -> tuple[list[Point], list[Point]]:
-    """Points of A and of B, measured in turn: the n-th of each belong together."""
+    """Points of A and of B, measured in turn: the n-th of each belong together.
+
+    Pairs with a point that is not stable do not count: they are measured again, until there are so many that do, or
+    there could be no more in twice as many.
+    """
     made: dict[str, list[Point]] = {"a": [], "b": []}
-    for name in statistics.order(pairs):
-        made[name].append(a() if name == "a" else b())
+    usable, order = 0, iter(statistics.order(2 * pairs))
+    for left in range(2 * pairs, 0, -1):
+        if usable == pairs or usable + left < pairs:
+            break
+        for name in (next(order), next(order)):
+            made[name].append(a() if name == "a" else b())
+        usable += made["a"][-1].status == made["b"][-1].status == "stable"
     return made["a"], made["b"]
