@@ -105,6 +105,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     )
     _check(wanted, files)
     with console(verbose=verbose) as shown:
+        wanted = replace(wanted, reporter=shown)
         if self_test:
             _test_itself(wanted, shown, as_json=as_json)
         _sweep(wanted, files, shown, as_json=as_json)

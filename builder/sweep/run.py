@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from builder.core.digest import digest_json
+from builder.core.report import Reporter, Silent
 from builder.recipe.verify import Verify
 from builder.settings import settings
 from builder.sweep import lengths, profiles, space, statistics
@@ -62,6 +63,7 @@ class Wanted:
         record: the file of the record; None: in the user's cache.
         fresh: measure anew what the record has.
         out: where a recipe's archive goes.
+        reporter: who is told of the stages of a build.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Wanted:
     record: Path | None = None
     fresh: bool = False
     out: Path | None = None
+    reporter: Reporter = field(default=Silent(), compare=False)
 
     @property
     def verify(self) -> Verify:
@@ -185,7 +188,8 @@ def options_of(wanted: Wanted) -> Options:
         made["lengths"] = lengths.from_json(said.model_dump(exclude_none=True))
     if wanted.out is not None:
         made["out"] = wanted.out
-    return Options(target=wanted.target, overrides=wanted.overrides, seed=wanted.seed, **made)
+    made |= {"seed": wanted.seed, "reporter": wanted.reporter}
+    return Options(target=wanted.target, overrides=wanted.overrides, **made)
 
 
 def task_of(wanted: Wanted, subject: Subject) -> Task:

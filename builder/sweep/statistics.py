@@ -53,17 +53,19 @@ _PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0
 _HIGHER_IS_BETTER: Final = frozenset({"throughput"})
 
 
-def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1) -> tuple[Window, ...]:
+def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1, cycle: int = 1) -> tuple[Window, ...]:
     """Windows of about as many requests each, without the ramp-up and the drain.
 
     The ramp-up ends when as many requests were answered as were ever in flight at once; the drain begins when the last
     one is sent. Between them, a window reaches from one answer to another, so that counting whole requests does not
     blur the throughput; and its end is moved to a long pause nearby, so that no batch, whose answers come all at
-    once, is torn in two.
+    once, is torn in two. Where different requests are sent in turn, a window holds whole turns, if there are enough
+    of them: else one would have the long texts, and another the short ones.
 
     Args:
         requests: when each was sent and answered, seconds; of one run.
         batch: items in a request.
+        cycle: after how many requests they repeat.
 
     Returns:
         At most :data:`MOST_WINDOWS`; as few as none where there were too few requests.
@@ -71,12 +73,21 @@ def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1) -> tuple[Win
     ends = sorted((ended, sent) for sent, ended in requests)
     in_flight, last_sent = _most_in_flight(requests), max((sent for sent, _ in requests), default=0.0)
     steady = [one for one in ends[max(0, in_flight - 1) :] if one[0] <= last_sent]
-    least = max(LEAST_REQUESTS, in_flight)
-    count = min(MOST_WINDOWS, (len(steady) - 1) // least)
+    size = _size(len(steady) - 1, max(LEAST_REQUESTS, in_flight), cycle)
+    count = (len(steady) - 1) // size
     if count < 1:
         return ()
-    stops = _stops([ended for ended, _ in steady], count, in_flight // 2)
+    whole = size * count if size % cycle == 0 else len(steady) - 1
+    stops = _stops([ended for ended, _ in steady[: whole + 1]], count, in_flight // 2)
     return tuple(_window(steady[a : b + 1], batch) for a, b in itertools.pairwise(stops) if steady[b][0] > steady[a][0])
+
+
+def _size(available: int, least: int, cycle: int) -> int:
+    """Requests in a window: whole turns of them, where that makes windows enough."""
+    turns = math.ceil(least / cycle)
+    if available // (turns * cycle) >= LEAST_WINDOWS:
+        return max(turns, math.ceil(available // cycle / MOST_WINDOWS)) * cycle
+    return max(least, math.ceil(available / MOST_WINDOWS))
 
 
 def _most_in_flight(requests: Sequence[tuple[float, float]]) -> int:

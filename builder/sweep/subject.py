@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.artifacts import Folder
 from builder.building import build, facts_of, selected_targets
 from builder.core.digest import describe_folder, digest_json, digest_tree
+from builder.core.report import Reporter, Silent
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
 from builder.serving import DEFAULT_RELEASE, loadable
@@ -59,6 +60,7 @@ class Options:
             for all others.
         seed: of all that is random.
         out: where a recipe's archive goes.
+        reporter: who is told of the stages of a build.
     """
 
     target: str | None = None
@@ -71,6 +73,7 @@ class Options:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     out: Path = Path("dist")
+    reporter: Reporter = field(default=Silent(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def _of_recipe(path: Path, options: Options) -> Subject:
     targets = selected_targets(recipe, () if options.target is None else (options.target,))
     if len(targets) != 1:
         raise UserError(f"{path}: has the targets {', '.join(targets)}; one at a time is swept", mend="name one")
-    (result, *_) = build(recipe, targets, out=options.out, verify=False)
+    (result, *_) = build(recipe, targets, out=options.out, verify=False, reporter=options.reporter)
     if isinstance(result.delivery.archive, Folder):
         raise UserError(f"{path}: package.formats begins with {result.delivery.archive.format}, which is no archive")
     archive = _of_archive(result.delivery.archive.file.path, options)

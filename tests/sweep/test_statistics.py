@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,18 @@ def test_batches_are_not_torn() -> None:
     windows = statistics.cut(sent, batch=2)
     assert {window.requests % 8 for window in windows} == {0}
     assert [window.throughput_per_second for window in windows] == pytest.approx([320.0] * len(windows))
+
+
+def test_windows_hold_whole_turns_of_different_texts() -> None:
+    turn = [0.002, 0.002, 0.002, 0.03, 0.002, 0.05, 0.002]  # short texts, and two long ones
+    number = itertools.count()
+    sent = requests(1, 1, 1.5, lambda _: turn[next(number) % len(turn)])
+    aligned, torn = statistics.cut(sent, cycle=len(turn)), statistics.cut(sent)
+    assert {window.requests % len(turn) for window in aligned} == {0}
+    assert [window.throughput_per_second for window in aligned] == pytest.approx([len(turn) / sum(turn)] * len(aligned))
+    assert statistics.disagreement(aligned) == ""
+    assert statistics.disagreement(torn)  # the negative control
+    assert {window.requests for window in statistics.cut(sent, cycle=100)} != {100}  # turns are too long to count
 
 
 def test_too_few_requests_make_no_stable_point() -> None:
