@@ -128,7 +128,8 @@ class Rounds:
         """Open loop: whether the server answers fewer requests than come, beyond what chance brings."""
         if self.load.rate is None or not self.requests:
             return False
-        missing = MOST_MISSING + _CHANCE / self.requests**0.5  # arrivals of a Poisson process
+        chance = _CHANCE / self.requests**0.5 if self.load.arrivals == "poisson" else 0.0
+        missing = MOST_MISSING + chance
         return self._delayed > MOST_MISSING or self._reached < self.load.rate * (1 - missing)
 
     def verdict(self) -> tuple[Status, str]:
