@@ -2,15 +2,16 @@
 
 import pytest
 
-from builder.sweep import bench as benches
+from builder.sweep import rounds
 from builder.sweep.bench import Bench, BenchOptions
 from builder.sweep.load import Load
 from builder.sweep.setting import Setting
 from builder.sweep.subject import Options, open_subject
+from builder.tools import perf_requests
 
 pytestmark = pytest.mark.triton
 
-SECONDS = 0.45
+SECONDS = 0.3
 FOUR = Load(concurrency=4)
 
 
@@ -119,16 +120,20 @@ def test_requests_that_are_refused_fail_the_point_with_the_servers_words(measure
     assert point.errors > 0
 
 
-def test_a_server_that_dies_fails_the_point_and_is_started_again(bench, measure):
+def test_a_server_that_dies_or_hangs_fails_the_point_and_another_is_started(bench, measure, monkeypatch):
     point = measure(parameters__mood="deadly")
     assert point.status == "failed"
     assert "SIGKILL" in point.reason
     assert not bench.live.runs
-    assert measure(parameters__mood="slow").checked > 0
+    monkeypatch.setattr(perf_requests, "_PATIENCE_SECONDS", 0.2)
+    point = measure(parameters__mood="hanging")
+    assert point.status == "failed"
+    assert "does not answer any more" in point.reason
+    assert not bench.live.runs
 
 
 def test_windows_that_do_not_agree_are_unstable(measure):
-    point = measure(Load(concurrency=1), seconds=0.6, parameters__mood="staggering")
+    point = measure(Load(concurrency=1), seconds=0.6, parameters__mood="tiring")
     assert point.status == "unstable"
     assert point.reason
     assert point.throughput is not None  # kept, for who wants to look
@@ -141,7 +146,7 @@ def test_a_rate_that_the_server_does_not_keep_up_with_is_unstable(measure):
 
 
 def test_a_saturated_client_is_said(measure, monkeypatch):
-    monkeypatch.setattr(benches, "MOST_CLIENT", 0.005)  # how much it gets depends on who else works on this machine
+    monkeypatch.setattr(rounds, "MOST_CLIENT", 0.005)  # how much it gets depends on who else works on this machine
     point = measure(Load(concurrency=32), parameters__mood="right")
     assert point.status == "saturated"
     assert f"the client takes {point.client_share:.0%}" in point.reason
