@@ -144,7 +144,7 @@ def test_a_budget_ends_it() -> None:
 
 def test_a_parameter_for_each_question() -> None:
     asked = [question.purpose for question in questions(task(0))]
-    assert sorted(asked) == ["alone", "alone", "alone", "crowd", "fight", "overhead", "share"]
+    assert sorted(asked) == ["alone", "alone", "alone", "crowd", "crowd", "fight", "overhead", "share"]
 
 
 def test_an_unknown_search() -> None:
