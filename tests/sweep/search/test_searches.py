@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = range(3)
 SETTINGS = SPACE.settings()
-LIMIT = Constraints(p99_ms=25)
+LIMIT = Constraints(p99_ms=12)
 
 
 def task(seed: int, *, constraints: Constraints = LIMIT, budget_seconds: float | None = None) -> Task:
