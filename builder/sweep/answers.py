@@ -62,6 +62,7 @@ class Checker:
         outputs = {**config, "input": config.get("output", [])}
         self._dtypes = dtypes_of(outputs)
         self._inputs = [_flat_inputs(request) for request in self.subject.requests]
+        self._largest = _largest(self.subject.expected.answers) if self.subject.expected else {}
 
     def learn(self, ask: Callable[[Request], Tensors]) -> None:
         """Asks what no reference answers. Call it when nothing else is asked."""
@@ -77,6 +78,15 @@ class Checker:
                 found += Checked(1, 1, _UNREADABLE)
             elif (number := self._number(answer)) is not None:
                 found += self._compared(number, answer, batch)
+        return found
+
+    def check_asked(self, answers: Mapping[int, Tensors]) -> Checked:
+        """Holds answers that a client of our own got, by the number of the request, against what is expected."""
+        found = Checked()
+        for number, actual in answers.items():
+            if (expected := self._expected(number)) is not None:
+                wrong = self._wrong(number, expected, actual)
+                found += Checked(1, int(bool(wrong)), wrong)
         return found
 
     def _of_reference(self, request: Request) -> int | None:
@@ -125,8 +135,8 @@ class Checker:
             return _differs(expected, actual, self._dtypes, said)
         assert self.subject.facts is not None
         metric = self.subject.facts.metric
-        kept = {name: value for name, value in expected.items() if name in actual}
-        wanted, got = _stacked(self._scaled(kept), expected, actual)
+        scale = {name: self._largest[name] for name in expected if name in actual}
+        wanted, got = _stacked(scale, expected, actual)
         compared = compare(metric, wanted, got)
         if compared.failures:
             return compared.failures[0].what
@@ -140,18 +150,16 @@ class Checker:
                 )
         return ""
 
-    def _scaled(self, expected: Tensors) -> Tensors:
-        """The largest value among all samples, as an answer of its own: differences are relative to it."""
-        import numpy as np
 
-        assert self.subject.expected is not None
-        answers = self.subject.expected.answers
-        return {
-            name: answers[name][int(np.abs(answers[name]).reshape(len(answers[name]), -1).max(axis=1).argmax())]
-            if answers[name].dtype.kind == "f"
-            else answers[name][0]
-            for name in expected
-        }
+def _largest(answers: Mapping[str, Any]) -> Tensors:
+    """The largest value among all samples, as an answer of its own: differences are relative to it."""
+    import numpy as np
+
+    found = {}
+    for name, values in answers.items():
+        sizes = np.abs(values).reshape(len(values), -1).max(axis=1) if values.dtype.kind == "f" else [0]
+        found[name] = values[int(np.argmax(sizes))]
+    return found
 
 
 def _stacked(scale: Tensors, expected: Tensors, actual: Tensors) -> tuple[Tensors, Tensors]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.core.store import NAME
@@ -17,7 +18,7 @@ from builder.settings import settings
 from builder.sweep import server_facts, statistics
 from builder.sweep.answers import Checked, Checker
 from builder.sweep.live import Live, RefusedError
-from builder.sweep.point import Point
+from builder.sweep.point import Interval, Point, Window
 from builder.sweep.setting import Setting
 from builder.sweep.subject import variant
 from builder.tools import hardware, perf_requests
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.sweep.load import Load
-    from builder.sweep.point import Status, Window
+    from builder.sweep.point import Status
     from builder.sweep.requests import Request
     from builder.sweep.subject import Subject
     from builder.tools.perf_requests import Sent
@@ -69,10 +70,11 @@ class BenchOptions:
 
 
 @dataclass
-class _Round:
+class _Rounds:
     """What the rounds of a point have brought so far."""
 
     windows: list[Window] = field(default_factory=list)
+    printed: list[Mapping[str, float]] = field(default_factory=list)  # latencies of whole rounds, without requests
     requests: int = 0
     errors: int = 0
     checked: Checked = field(default_factory=Checked)
@@ -131,6 +133,11 @@ class Bench:
             raise InternalError("bench: nothing has been applied")
         return self._live
 
+    @property
+    def _checker(self) -> Checker:
+        assert self._built is not None
+        return self._checkers[self._built]
+
     def apply(self, setting: Setting) -> None:
         """Has the server use a setting, and warms it up.
 
@@ -188,15 +195,21 @@ class Bench:
 
     def _under_load(self, setting: Setting, load: Load, seconds: float) -> Point:
         before = self.live.statistics()
-        so_far = _Round()
+        so_far = _Rounds()
         for number in range(self.options.rounds):
-            sent = self._send(load, seconds)
-            if (problem := self._problem(sent)) is not None:
+            checked = Checked()
+            if load.shared_memory and self.options.checks:
+                sent, checked = self._beside(load, seconds)
+            else:
+                sent = self._send(load, seconds)
+            if (problem := self._problem(sent, load)) is not None:
                 if problem[0] == "unstable" and number + 1 < self.options.rounds:
                     continue  # the next round has windows of twice, three times the length
                 errors = int(sent.status == "refused")
                 return Point(setting, load, *problem, requests=so_far.requests, errors=so_far.errors + errors)
-            self._add(so_far, sent, setting, load)
+            if not load.shared_memory:  # what is printed of that is rubbish
+                checked = self._checker.check(sent.answers, load.batch)
+            _add(so_far, sent, checked, load)
             hopeless = so_far.errors or so_far.checked.wrong or _is_overloaded(so_far, load)
             if hopeless or not _doubt(so_far, load):
                 break
@@ -223,13 +236,29 @@ class Bench:
         _remove(place)
         return perf_requests.send(self._tools, run, place, lambda: live.runs)
 
+    def _beside(self, load: Load, seconds: float) -> tuple[Sent, Checked]:
+        """Sends a load, of whose answers nothing can be read, and asks some requests beside it."""
+        numbers = range(len(self.live.subject.requests))
+
+        def ask() -> dict[int, dict[str, Any]]:
+            answers = {}
+            for number in numbers:
+                time.sleep(seconds / len(numbers) / 2)
+                answers[number] = self._ask(self.live.subject.requests[number])
+            return answers
+
+        with ThreadPoolExecutor(1) as client:
+            asked = client.submit(ask)
+            sent = self._send(load, seconds)
+            return sent, self._checker.check_asked(asked.result())
+
     def _long_enough(self, load: Load, seconds: float) -> float:
         """In each of the program's windows a request must begin and end."""
         in_flight = load.concurrency or 1
         window = min(_MOST_WINDOW_SECONDS, 3 * self._seconds_alone * in_flight)
         return max(seconds, perf_requests.WINDOWS * window)
 
-    def _problem(self, sent: Sent) -> tuple[Status, str] | None:
+    def _problem(self, sent: Sent, load: Load) -> tuple[Status, str] | None:
         """Status and reason of a run that brought no figures."""
         if not self.live.runs:
             self.live.server.check()  # raises, with the last lines of its log
@@ -238,23 +267,11 @@ class Bench:
             return "failed", f"the server does not answer any more; it was ended\n{sent.detail}"
         if sent.status == "nothing":
             return "unstable", "in some windows no request was answered"
+        if sent.status == "cut" and not load.shared_memory:
+            return "failed", "an answer under load holds NaN or an infinity: at such, perf_analyzer's record ends"
         return ("failed", sent.detail) if sent.status == "refused" else None
 
-    def _add(self, so_far: _Round, sent: Sent, setting: Setting, load: Load) -> None:
-        start = min(sent.sent_ns, default=0)
-        times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
-        so_far.windows += statistics.cut(times, batch=load.batch)
-        so_far.requests += len(times)
-        so_far.sending_seconds += max((b for _, b in times), default=0.0)
-        so_far.errors += sent.unanswered
-        so_far.cpu_seconds += sent.client.cpu_seconds
-        so_far.seconds += sent.client.seconds
-        so_far.busiest_thread = max(so_far.busiest_thread, sent.client.busiest_thread)
-        so_far.delayed = max(so_far.delayed, sent.delayed_percent / 100)
-        if not load.shared_memory:  # what is printed of it is rubbish
-            so_far.checked += self._checkers[setting.build].check(sent.answers, load.batch)
-
-    def _point(self, setting: Setting, load: Load, so_far: _Round, before: Mapping[str, Mapping[str, Json]]) -> Point:
+    def _point(self, setting: Setting, load: Load, so_far: _Rounds, before: Mapping[str, Mapping[str, Json]]) -> Point:
         live = self.live
         windows = so_far.windows
         share = so_far.cpu_seconds / so_far.seconds / hardware.cpus() if so_far.seconds else None
@@ -271,11 +288,11 @@ class Bench:
             status,
             reason,
             throughput=statistics.interval(windows, "throughput"),
-            p50_ms=statistics.interval(windows, "p50_ms"),
-            p90_ms=statistics.interval(windows, "p90_ms"),
-            p95_ms=statistics.interval(windows, "p95_ms"),
-            p99_ms=statistics.interval(windows, "p99_ms"),
-            mean_ms=statistics.interval(windows, "mean_ms"),
+            p50_ms=_latency(so_far, "p50_ms"),
+            p90_ms=_latency(so_far, "p90_ms"),
+            p95_ms=_latency(so_far, "p95_ms"),
+            p99_ms=_latency(so_far, "p99_ms"),
+            mean_ms=_latency(so_far, "mean_ms"),
             windows=tuple(windows),
             steps=steps,
             client_share=share,
@@ -326,14 +343,54 @@ class Bench:
         return (time.monotonic() - began) / len(alone)
 
 
-def _doubt(so_far: _Round, load: Load) -> str:
+def _add(so_far: _Rounds, sent: Sent, checked: Checked, load: Load) -> None:
+    if load.shared_memory:
+        _add_printed(so_far, sent, load)
+    else:
+        start = min(sent.sent_ns, default=0)
+        times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
+        so_far.windows += statistics.cut(times, batch=load.batch)
+        so_far.requests += len(times)
+        so_far.sending_seconds += max((b for _, b in times), default=0.0)
+        so_far.errors += sent.unanswered
+    so_far.cpu_seconds += sent.client.cpu_seconds
+    so_far.seconds += sent.client.seconds
+    so_far.busiest_thread = max(so_far.busiest_thread, sent.client.busiest_thread)
+    so_far.delayed = max(so_far.delayed, sent.delayed_percent / 100)
+    so_far.checked += checked
+
+
+def _add_printed(so_far: _Rounds, sent: Sent, load: Load) -> None:
+    """With shared memory: perf_analyzer's own windows, as its record of requests cannot be read."""
+    assert sent.printed is not None
+    requests = sent.printed.requests
+    total = sum(throughput for throughput, _ in sent.printed.windows) / load.batch or 1.0
+    for throughput, mean_ms in sent.printed.windows:
+        seconds = requests / total
+        so_far.windows.append(Window(seconds, round(throughput / load.batch * seconds), throughput, mean_ms))
+        so_far.sending_seconds += seconds
+    so_far.requests += requests
+    so_far.printed.append(
+        {**sent.printed.latencies_ms, "mean_ms": median(mean for _, mean in sent.printed.windows or [(0.0, 0.0)])}
+    )
+
+
+def _latency(so_far: _Rounds, figure: str) -> Interval | None:
+    """A latency and its interval; of rounds without requests, the range of these rounds."""
+    if not so_far.printed:
+        return statistics.interval(so_far.windows, figure)
+    found = [one[figure] for one in so_far.printed if figure in one]
+    return Interval(median(found), min(found), max(found)) if found else None
+
+
+def _doubt(so_far: _Rounds, load: Load) -> str:
     """Why the windows cannot be believed; empty: they can."""
     if load.rate is None:
         return statistics.disagreement(so_far.windows)
     return _backlog(so_far, load)
 
 
-def _is_overloaded(so_far: _Round, load: Load) -> bool:
+def _is_overloaded(so_far: _Rounds, load: Load) -> bool:
     """Open loop: whether the server answers fewer requests than come, beyond what chance brings."""
     if load.rate is None or not so_far.sending_seconds:
         return False
@@ -341,7 +398,7 @@ def _is_overloaded(so_far: _Round, load: Load) -> bool:
     return so_far.delayed > MOST_DELAYED or so_far.reached < load.rate * (1 - missing)
 
 
-def _backlog(so_far: _Round, load: Load) -> str:
+def _backlog(so_far: _Rounds, load: Load) -> str:
     """Open loop: why the windows say nothing of its rate. Their throughput differs as the arrivals do."""
     if _is_overloaded(so_far, load):
         late = f", and {so_far.delayed:.0%} of them were sent late" if so_far.delayed else ""
@@ -350,7 +407,7 @@ def _backlog(so_far: _Round, load: Load) -> str:
     return f"too few requests: {so_far.requests} make {len(so_far.windows)} windows" if few else ""
 
 
-def _verdict(so_far: _Round, load: Load, share: float | None) -> tuple[Status, str]:
+def _verdict(so_far: _Rounds, load: Load, share: float | None) -> tuple[Status, str]:
     """What the figures are worth, and why: the gravest first."""
     if so_far.errors:
         return "failed", f"{so_far.errors} of {so_far.requests + so_far.errors} requests were not answered"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from builder.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-Spans = "Sequence[tuple[int, int]]"
+    from builder.artifacts import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Lengths:
             standard deviation of the logarithm.
     """
 
-    kind: Literal["uniform", "lognormal"]
+    kind: Literal["uniform", "log_normal"]
     low: int = 1
     high: int = 1
     median: float = 1.0
@@ -33,8 +33,14 @@ class Lengths:
     def __post_init__(self) -> None:
         if self.kind == "uniform" and not 1 <= self.low <= self.high:
             raise UserError(f"lengths: from {self.low} to {self.high}: the lower one is 1 at least, the other no less")
-        if self.kind == "lognormal" and (self.median < 1 or self.sigma < 0):
+        if self.kind == "log_normal" and (self.median < 1 or self.sigma < 0):
             raise UserError(f"lengths: median {self.median}, sigma {self.sigma}: at least 1, and at least 0")
+
+    def as_json(self) -> dict[str, Json]:
+        """As a recipe has it in ``verify.sweep.lengths``."""
+        if self.kind == "uniform":
+            return {"uniform": {"min": self.low, "max": self.high}}
+        return {"log_normal": {"median": self.median, "sigma": self.sigma}}
 
     def draw(self, count: int, seed: int) -> tuple[int, ...]:
         """Lengths of a load: the distribution's quantiles, evenly, in random order.
@@ -53,6 +59,19 @@ class Lengths:
             lengths = np.round(self.median * np.exp(self.sigma * z))
         mixed = np.random.default_rng(seed).permutation(np.maximum(1, lengths).astype(int))
         return tuple(int(length) for length in mixed)
+
+
+def from_json(data: Mapping[str, Json]) -> Lengths:
+    """Of a recipe's ``verify.sweep.lengths``: ``uniform`` with min and max, or ``log_normal`` with median and sigma.
+
+    Raises:
+        UserError: it is neither; ``samples`` are no distribution, but :class:`~builder.sweep.subject.Options` has them.
+    """
+    if uniform := data.get("uniform"):
+        return Lengths("uniform", low=int(uniform["min"]), high=int(uniform["max"]))
+    if log_normal := data.get("log_normal"):
+        return Lengths("log_normal", median=float(log_normal["median"]), sigma=float(log_normal["sigma"]))
+    raise UserError(f"lengths: {', '.join(data)}: not known; allowed: uniform, log_normal")
 
 
 def words(text: str) -> list[tuple[int, int]]:

@@ -11,9 +11,11 @@ from builder.sweep.lengths import make_texts, words
 from builder.tools.tensors import NUMPY, array_of
 from builder.verify.load import as_sent, typical
 from builder.verify.rows import read_rows, row_of
+from builder.verify.samples import load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from builder.artifacts import Json, Row, Sample
     from builder.sweep.subject import Options
@@ -69,6 +71,33 @@ def from_samples(samples: Sequence[Sample | Row], config: Mapping[str, Json], op
     )
 
 
+def samples_in(path: Path, dtypes: Mapping[str, str]) -> Sequence[Sample | Row]:
+    """The samples of a file: texts, where clients send nothing else; else tensors by name.
+
+    Raises:
+        UserError: the file cannot be read, or a line of it.
+    """
+    if set(dtypes) <= {_TEXT, "TEXT_PAIR"}:
+        return load_samples(path, text_pair="TEXT_PAIR" in dtypes)
+    return read_rows(path)
+
+
+def from_file(path: Path, known: Sequence[Sample | Row], config: Mapping[str, Json], rows: int) -> tuple[Request, ...]:
+    """The requests of a file, evenly by length; those that are among the known samples have an expected answer.
+
+    Raises:
+        UserError: the file cannot be read, or has not what clients send.
+    """
+    dtypes = dtypes_of(config)
+    pair = "TEXT_PAIR" in dtypes
+    samples = typical(samples_in(path, dtypes), rows)
+    values = [dict(row_of(sample, text_pair=pair)) for sample in samples]
+    if lacks := [name for name in dtypes if name not in values[0]]:
+        raise UserError(f"{path}: its samples have no {lacks[0]}; clients send {', '.join(dtypes)}")
+    asked = [dict(row_of(sample, text_pair=pair)) for sample in known]
+    return tuple(Request(one, dtypes, asked.index(one) if one in asked else None) for one in values)
+
+
 def with_lengths(
     requests: Sequence[Request], samples: Sequence[Sample | Row], options: Options, tokenizer: str | None
 ) -> tuple[Request, ...]:
@@ -86,13 +115,19 @@ def with_lengths(
     assert options.lengths is not None
     if any(_TEXT not in request.values for request in requests):
         raise UserError(f"lengths: clients send {', '.join(requests[0].values)}, and no {_TEXT}")
-    texts = [str(row_of(sample, text_pair=False).get(_TEXT, "")) for sample in samples]
+    pair = "TEXT_PAIR" in requests[0].values
+    rows = [dict(row_of(sample, text_pair=pair)) for sample in samples]
     lengths = options.lengths.draw(options.rows, options.seed)
-    made = make_texts(texts, lengths, options.seed, _tokens(tokenizer) if tokenizer else words)
+    spans = _tokens(tokenizer) if tokenizer else words
+    made = make_texts([str(row.get(_TEXT, "")) for row in rows], lengths, options.seed, spans)
     return tuple(
-        replace(request, values={**request.values, _TEXT: text}, sample=texts.index(text) if text in texts else None)
-        for text, request in zip(made, _in_turn(requests, len(made)), strict=True)
+        _with_text(request, text, rows) for text, request in zip(made, _in_turn(requests, len(made)), strict=True)
     )
+
+
+def _with_text(request: Request, text: str, rows: Sequence[Mapping[str, Json]]) -> Request:
+    values = {**request.values, _TEXT: text}
+    return replace(request, values=values, sample=rows.index(values) if values in rows else None)
 
 
 def _in_turn(requests: Sequence[Request], count: int) -> list[Request]:
@@ -120,8 +155,7 @@ def random_requests(config: Mapping[str, Json], options: Options) -> tuple[Reque
     if not dtypes:
         raise UserError(f"{config.get('name')}: its config names no inputs", mend="complete its config.pbtxt")
     if options.samples is not None:
-        rows = read_rows(options.samples)[: options.rows]
-        return tuple(Request(row.tensors, dtypes) for row in rows)
+        return from_file(options.samples, (), config, options.rows)
     random = np.random.default_rng(options.seed)
     shapes = {one["name"]: _shape(one, options.sizes) for one in config["input"]}
     return tuple(

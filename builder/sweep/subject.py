@@ -12,7 +12,15 @@ from builder.core.digest import describe_folder, digest_json, digest_tree
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
 from builder.serving import DEFAULT_RELEASE, loadable
-from builder.sweep.requests import Request, from_samples, random_requests, with_lengths
+from builder.sweep.requests import (
+    Request,
+    dtypes_of,
+    from_file,
+    from_samples,
+    random_requests,
+    samples_in,
+    with_lengths,
+)
 from builder.tools import archive as archives
 from builder.tools import hardware, triton_proto
 from builder.verify.identity import describe_serving
@@ -195,6 +203,8 @@ def _of_archive(path: Path, options: Options) -> Subject:
         configs = {facts.name: next(iter(configs.values()))}
     expected = read_expected(facts)
     requests = from_samples(expected.samples, configs[facts.name], options)
+    if options.samples is not None:
+        requests = from_file(options.samples, expected.samples, configs[facts.name], options.rows)
     if options.lengths is not None:
         tokenizers = archives.read_small(path, _TOKENIZER, limit_bytes=_TOKENIZER_BYTES)
         requests = with_lengths(requests, expected.samples, options, next(iter(tokenizers.values()), None))
@@ -208,6 +218,12 @@ def _of_repository(path: Path, options: Options) -> Subject:
     name = _called(path, load, options)
     configs = {model: _read_config(path / model) for model in _reachable(path, name)}
     requests = random_requests(configs[name], options)
+    if options.lengths is not None:
+        if options.samples is None:
+            raise UserError(f"{path}: lengths: there is no text to make others of", mend="name a file with samples")
+        tokenizer = next(iter(sorted(path.glob(f"*{_TOKENIZER}"))), None)
+        read = tokenizer.read_text(encoding="utf-8") if tokenizer else None
+        requests = with_lengths(requests, samples_in(options.samples, dtypes_of(configs[name])), options, read)
     triton = options.triton or DEFAULT_RELEASE
     tree = digest_tree(describe_folder(path))
     return _made(path, name, (name,), configs, requests, tree, triton, options)

@@ -9,8 +9,10 @@ checks answers itself, out of the program's profile export. What was found by ru
   answered, as text. Of a batch it holds the inputs of the first item, and the outputs of all. BYTES are printed
   without the length of the first item and with those of the others, so that it need not be UTF-8. With shared memory,
   the values are rubbish: they are read from the wrong place.
-* A ``NaN`` makes it no JSON. Only what is looked at is parsed, so that this spoils nothing else, and neither time nor
-  memory goes into what is not.
+* At a number that is none (``NaN``, an infinity) the export ends in the middle, without a word; some of the rubbish is
+  such a number, too.
+
+Only what is looked at is parsed: neither time nor memory goes into the other answers.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import os
 import re
 import time
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -53,18 +55,22 @@ _MEASURED: Final = (2, 3, 99)  # exit statuses that say something of the model: 
 
 _REQUEST: Final = b'{"timestamp":'
 _ANSWERED: Final = b'"response_timestamps":['
-_BOUNDARIES: Final = re.compile(rb'"window_boundaries":\[([\d,]*)\]')
+_END: Final = b'"window_boundaries":'
 _OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.]+)%")
+_WINDOW: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.]+) infer/sec\. Avg latency: (\d+) usec")
+_LATENCY: Final = re.compile(r"p(50|90|95|99) latency: (\d+) usec")
+_COUNT: Final = re.compile(r"Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.]+)% of the requests were delayed")
 _USAGE: Final = "Usage: "  # an option is wrong: no measurement, and our bug
 _NOTHING: Final = "No valid requests recorded within time interval"
 _REFUSED: Final = "Failed to maintain requested inference load"
 _SERVERS_REASON: Final = re.compile(r"Thread \[\d+\] had error: (?:\[request id: [^\]]*\] )?(.*\S)")
 
-Status = Literal["done", "nothing", "refused", "late", "stopped"]
+Status = Literal["done", "cut", "nothing", "refused", "late", "stopped"]
 """How a run ended.
 
 * done: requests were sent and answered;
+* cut: the same, but the export ends in the middle: only requests before that are told of;
 * nothing: in some window no request was answered;
 * refused: the server refused a request, which ends the program;
 * late: it did not end in time: requests are not answered any more;
@@ -102,6 +108,15 @@ class ClientUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Printed:
+    """What the program itself says of a run: all there is with shared memory, whose record is rubbish."""
+
+    windows: tuple[tuple[float, float], ...]  # inferences per second, and mean latency in ms, of each window
+    latencies_ms: dict[str, float]  # p50_ms, p90_ms, p95_ms, p99_ms over all windows
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """What came of a run. Times are nanoseconds since the epoch; answers are some, evenly over the run."""
 
@@ -114,6 +129,7 @@ class Sent:
     client: ClientUse = field(default_factory=ClientUse)
     overhead_percent: float | None = None
     delayed_percent: float = 0.0  # with a rate: requests that were sent later than they should have been
+    printed: Printed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,25 +253,37 @@ def _read(status: Status, text: str, folder: Path, answers: int, samples: Sequen
     if status != "done":
         return Sent(status, detail=_reason(text))
     try:
-        with (folder / _EXPORT).open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            sent, ended, starts = _times(data)
-            boundaries = _boundaries(data)
-            unanswered = len(starts) - len(sent)
-            every = max(1, -(-len(starts) // max(1, answers)))
-            read = tuple(_answer(data, start) for start in starts[::every][:answers])
-    except (OSError, ValueError, LookupError) as error:
+        export = _export(folder / _EXPORT, answers)
+    except (OSError, ValueError) as error:
         raise MachineError(f"perf_analyzer: its export cannot be read: {type(error).__name__}: {error}") from error
     overhead, delayed = _OVERHEAD.search(text), _DELAYED.search(text)
-    return Sent(
-        status,
-        sent_ns=sent,
-        ended_ns=ended,
-        unanswered=unanswered,
-        answers=read,
-        client=_use(samples, boundaries[0], boundaries[-1]),
+    return replace(
+        export,
+        client=_use(samples, min(export.sent_ns, default=0), max(export.ended_ns, default=0)),
         overhead_percent=float(overhead[1]) if overhead else None,
         delayed_percent=float(delayed[1]) if delayed else 0.0,
+        printed=_printed(text),
     )
+
+
+def _printed(text: str) -> Printed:
+    count = _COUNT.search(text)
+    return Printed(
+        tuple((float(throughput), int(latency) / 1e3) for throughput, latency in _WINDOW.findall(text)),
+        {f"p{rank}_ms": int(latency) / 1e3 for rank, latency in _LATENCY.findall(text)},
+        int(count[1]) if count else 0,
+    )
+
+
+def _export(path: Path, answers: int) -> Sent:
+    if not path.stat().st_size:
+        return Sent("cut")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        sent, ended, starts = _times(data)
+        whole = data.rfind(_END) >= 0
+        every = max(1, -(-len(starts) // max(1, answers)))
+        read = tuple(_answer(data, start) for start in starts[::every][:answers]) if whole else ()
+        return Sent("done" if whole else "cut", "", sent, ended, len(starts) - len(sent) if whole else 0, read)
 
 
 def _times(data: mmap.mmap) -> tuple[array[int], array[int], array[int]]:
@@ -274,16 +302,9 @@ def _times(data: mmap.mmap) -> tuple[array[int], array[int], array[int]]:
     return sent, ended, starts
 
 
-def _boundaries(data: mmap.mmap) -> list[int]:
-    found = _BOUNDARIES.search(data)
-    if found is None or not found[1]:
-        raise LookupError("no window boundaries")
-    return [int(stamp) for stamp in found[1].split(b",")]
-
-
 def _answer(data: mmap.mmap, start: int) -> Answer | None:
     following = data.find(_REQUEST, start + 1)
-    end = following if following > 0 else data.rfind(b"]", start, data.rfind(b'"window_boundaries"'))
+    end = following if following > 0 else data.rfind(b"]", start, data.rfind(_END))
     text = data[start:end].rstrip(b", ").decode("utf-8", "surrogateescape")
     try:
         request = json.loads(text, strict=False)
