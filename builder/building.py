@@ -31,7 +31,7 @@ from builder.recipe.tasks import NEIGHBOURS
 from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
+from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_packed, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +166,7 @@ def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, 
         for recipe in recipes
         for target in selected_targets(recipe, targets)
         for form in recipe.package.formats
-        for stage, why in (unserved | targeting.lacking(recipe, target)).items()
+        for stage, why in (unserved | targeting.lacking(recipe.for_target(target), target)).items()
     }
 
 
@@ -239,7 +239,7 @@ def build_all(
         order, unproven = _order(recipe), set[str]()
         nodes = order.nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
-            lacks = targeting.lacking(recipe, target)
+            lacks = targeting.lacking(recipe.for_target(target), target)
             why = lacks.get("measure", "") if verify else ""
             proven |= verify and not why
             for form in recipe.package.formats:
@@ -395,11 +395,10 @@ def _keep(delivery: Delivery, manifest: Manifest) -> None:
 
 def facts_of(delivery: Delivery) -> ArchiveFacts:
     """What a proof has to know of an archive: its manifest says it."""
-    manifest, archive = delivery.manifest, delivery.archive
+    manifest = delivery.manifest
     return ArchiveFacts(
         name=manifest.name,
-        archive=archive.file,
-        tree_digest=archive.tree_digest,
+        **from_packed(delivery.archive, delivery.path),
         triton=manifest.target.triton,
         **from_reference(delivery.reference),
         max_batch_size=manifest.max_batch_size,

@@ -8,6 +8,7 @@ settings that were measured in turn, in the :func:`order` that this module gives
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Final, Literal
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.sweep.load import Load
     from builder.sweep.point import Point
+
+RULES: Final = 1
+"""Of measuring: raised when the same requests would make another point. What was recorded under others is not found."""
 
 MOST_WINDOWS: Final = 12
 LEAST_WINDOWS: Final = 6
@@ -39,7 +43,7 @@ LEVEL: Final = 0.05
 PAIRS: Final = 6
 """Of a verdict: fewer cannot reach the level (2 / 2**6 = 3 %), more cost more."""
 SMALLEST: Final = 0.03
-"""Of a verdict: the difference that matters. Below it is what two runs of a quiet machine differ by (measured: 2 %)."""
+"""Of a verdict: the difference that matters. One setting, measured three times on a quiet machine, varies by 1.5 %."""
 HIDDEN: Final = 0.15
 """Of the verdict *same*: a difference of this size would have been seen. Where it could hide, it is *unstable*."""
 
@@ -209,6 +213,11 @@ class Verdict:
     p_value: float | None = None
     pairs: int = 0
     reason: str = ""
+
+
+def pairs_for(level: float) -> int:
+    """The least number of pairs that can reach a level: all differ the same way, by chance twice in 2**pairs."""
+    return math.ceil(math.log2(2 / level))
 
 
 def order(pairs: int = PAIRS) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.artifacts import Folder
 from builder.building import build, facts_of, selected_targets
 from builder.core.digest import describe_folder, digest_json, digest_tree
 from builder.errors import ArchiveError, UserError
@@ -184,6 +185,8 @@ def _of_recipe(path: Path, options: Options) -> Subject:
     if len(targets) != 1:
         raise UserError(f"{path}: has the targets {', '.join(targets)}; one at a time is swept", mend="name one")
     (result, *_) = build(recipe, targets, out=options.out, verify=False)
+    if isinstance(result.delivery.archive, Folder):
+        raise UserError(f"{path}: package.formats begins with {result.delivery.archive.format}, which is no archive")
     archive = _of_archive(result.delivery.archive.file.path, options)
     return replace(archive, recipe=path, options=replace(options, target=targets[0]))
 
