@@ -29,11 +29,10 @@ class Question:
 
 
 def questions(task: Task) -> tuple[Question, ...]:
-    """One for each thread count, and one for each other parameter that the task's settings have a use for."""
+    """One or two for each thread count, and one for each other parameter that the task's settings have a use for."""
     readings = {setting: Reading.of(setting, task.facts) for setting in task.settings}
     threads = sorted({reading.threads for reading in readings.values()})
     counts = sorted({reading.instances for reading in readings.values()})
-    fitting = [count for count in counts if count * threads[0] <= max(task.facts.cores, threads[0])] or counts[:1]
     wide = max([each for each in threads if each <= task.facts.cores] or threads[:1])
     one, many = _loads(task, counts[-1])
     largest = max(reading.scheduler.largest for reading in readings.values())
@@ -42,8 +41,10 @@ def questions(task: Task) -> tuple[Question, ...]:
     asked.append(Question("overhead", _closest(readings, counts[0], wide, 1, base), one))
     if largest > 1:
         asked.append(Question("share", _closest(readings, counts[0], wide, largest, base), _most(task, many)))
-    if fitting[-1] > counts[0]:
-        asked.append(Question("crowd", _closest(readings, fitting[-1], threads[0], 1, base), many))
+    for each in threads:
+        beside = max([count for count in counts if count * each <= task.facts.cores] or counts[:1])
+        if beside > counts[0]:
+            asked.append(Question("crowd", _closest(readings, beside, each, 1, base), many))
     if counts[-1] * threads[-1] > max(task.facts.cores, threads[-1]):
         asked.append(Question("fight", _closest(readings, counts[-1], threads[-1], 1, base), many))
     builds = dict.fromkeys(setting.build for setting in task.settings if setting.build != base)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.sweep.search.belief import Belief
 from builder.sweep.search.calibration import calibrated, questions
-from builder.sweep.search.finalists import TIMES, best_of, measure_again, ranked_first
+from builder.sweep.search.finalists import MOST, TIMES, best_of, measure_again, ranked_first
 from builder.sweep.search.places import places
 from builder.sweep.search.task import Journey
 
@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     Predict = Callable[[Setting, Load], Outcome]
     Calibrate = Callable[[Task, Sequence[tuple[Question, Point]]], Predict]
 
-FAIR_CHANCE: Final = 0.02
+FAIR_CHANCE: Final = 0.03
 """Of beating the best by more than the noise: below it, nothing is measured any more."""
+
+_OF_THE_BEST: Final = 0.01
+"""The same for another load of one of the best settings."""
 
 MARGIN: Final = 0.02
 """The noise, as a difference of scores: 2 % of throughput."""
@@ -112,13 +115,16 @@ class _Guided:
         best = max(score[met]) if met else score.min()
         hope = self.belief.hope(best, MARGIN if met else 0.0, times)
         chance = hope.better * self.open(times)
-        if chance.max() < FAIR_CHANCE:
+        best_settings = {setting for setting, _ in self.best_first(known)[:MOST]}
+        bar = np.array([_OF_THE_BEST if setting in best_settings else FAIR_CHANCE for setting, _ in self.candidates])
+        fair = chance >= bar
+        if not fair.any():
             return None
         loaded = self.journey.points[-1].setting if self.journey.points else None
         cost = np.array([1.0 if setting == loaded else _LOADING for setting, _ in self.candidates])
-        place = int(np.argmax(np.where(chance >= FAIR_CHANCE, hope.gain / cost, 0.0)))
+        place = int(np.argmax(np.where(fair, hope.gain / cost, -1.0)))
         said = f"expected {math.expm1(score[place] - best):+.1%}, better with {chance[place]:.0%}" if met else ""
-        left = float(min((chance >= FAIR_CHANCE).sum(), len(self.journey.points)))
+        left = float(min(fair.sum(), len(self.journey.points)))
         return place, said or f"feasible with {hope.feasible[place]:.0%}", left
 
     def in_vain(self) -> bool:
@@ -159,6 +165,10 @@ class _Guided:
         """Finalists: by what is believed of them, which discounts luck."""
         known = self.known()
         self.belief.learn(known)
+        return self.best_first(known)
+
+    def best_first(self, known: dict[int, Ranked]) -> list[tuple[Setting, Load]]:
+        """Of what was measured, those that may win, the best that is believed first."""
         score, allowed = self.belief.score, set(best_of(tuple(known.values())))
-        best_first = sorted(known, key=lambda place: -score[place])
-        return [self.candidates[place] for place in best_first if self.candidates[place] in allowed]
+        ordered = sorted(known, key=lambda place: -score[place])
+        return [self.candidates[place] for place in ordered if self.candidates[place] in allowed]

@@ -1,10 +1,10 @@
 """A model of the server, from a few measurements: what a setting will do under a load.
 
 A batch of ``b`` items on an instance with ``t`` threads takes ``alone[t] * (1 - share + share * b)`` ms by itself:
-``share`` is the part that grows with the batch. Other instances that run at the same time slow it down: by ``crowd`` as
-long as all of their threads have a core, and by the power ``fight`` of threads per core beyond that. A request spends
-``overhead`` outside of the model. Each of these is found from one measurement that depends on it most: the parameter is
-moved until the simulation agrees with what was measured.
+``share`` is the part that grows with the batch. Other instances that run at the same time slow it down: by
+``crowd[t]`` as long as all of their threads have a core, and by the power ``fight`` of threads per core beyond that.
+A request spends ``overhead`` outside of the model. Each of these is found from one measurement that depends on it most:
+the parameter is moved until the simulation agrees with what was measured.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Calibrated:
     facts: Facts
     alone_ms: Mapping[int, float] = field(default_factory=dict)
     share: float = 0.9
-    crowd: float = 1.0
+    crowd: Mapping[int, float] = field(default_factory=dict)
     fight: float = 1.5
     overhead_ms: float = 0.5
     front_ms: float = 0.0
@@ -108,7 +108,12 @@ class Calibrated:
         cores = max(self.facts.cores, threads)
         wanted = running * threads
         beside = min(1.0, (min(wanted, cores) - threads) / max(1, cores - 1))
-        return float((1 + (self.crowd - 1) * beside) * max(1.0, wanted / cores) ** self.fight)
+        return float((1 + (self.crowded(threads) - 1) * beside) * max(1.0, wanted / cores) ** self.fight)
+
+    def crowded(self, threads: int) -> float:
+        """``crowd`` of the nearest number of threads that was measured."""
+        nearest = min(self.crowd, key=lambda known: abs(known - threads), default=0)
+        return self.crowd.get(nearest, 1.0)
 
     def fitted(self, purpose: str, point: Point) -> Calibrated:
         """With the parameter moved that this measurement was for, one of :data:`PURPOSES`."""
@@ -130,7 +135,9 @@ def _share(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:
 
 
 def _crowd(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:
-    return replace(model, crowd=_within(model.crowd * _too_fast(point, outcome), 1.0, 20.0))
+    threads = Reading.of(point.setting, model.facts).threads
+    crowded = _within(model.crowded(threads) * _too_fast(point, outcome), 1.0, 20.0)
+    return replace(model, crowd={**model.crowd, threads: crowded})
 
 
 def _fight(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:

@@ -68,9 +68,9 @@ def test_other_objectives_are_climbed() -> None:
 
 def test_what_is_unsure_is_measured_longer() -> None:
     server = Axes(wide=0.15)
-    assert best(axis(server, p99_ms=85)) == 3  # 80 ms, ± 15 %: twice as long makes it sure
+    assert best(axis(server, p99_ms=90)) == 3  # 80 ms, ± 15 %: longer makes it sure
     assert server.longer == [3]
-    assert best(axis(Axes(wide=0.5), p99_ms=85)) == 2
+    assert best(axis(Axes(wide=0.5), p99_ms=85)) == 2  # and here it does not
 
 
 def test_an_axis_that_is_not_monotone_is_listed() -> None:

@@ -63,7 +63,7 @@ MEASURED = [  # instances, threads, largest batch, delay in µs, concurrency, in
 
 def test_the_calibrated_model_sees_the_traps() -> None:
     facts = Facts(cores=2, max_batch_sizes={"": 32})
-    model = Calibrated(facts, {1: 14.7, 2: 8.0}, share=0.9, crowd=1.06, fight=1.5, overhead_ms=0.8)
+    model = Calibrated(facts, {1: 14.7, 2: 8.0}, share=0.9, crowd={1: 1.06}, fight=1.5, overhead_ms=0.8)
     for count, threads, largest, delay, concurrency, measured in MEASURED:
         knobs = {COUNT: count, THREADS: threads, MAX_BATCH_SIZE: largest, BATCHING: largest > 1, DELAY: delay}
         outcome = model.predict(Setting.of(knobs), Load(concurrency=concurrency))
