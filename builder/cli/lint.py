@@ -159,4 +159,5 @@ def _render_json(report: Report, mended: tuple[Fixed, ...]) -> None:
 def _summary(report: Report) -> str:
     counts = [found.severity for found in report.findings]
     words = ", ".join(f"{counts.count(name)} {name}" for name in dict.fromkeys(sorted(counts)))
-    return f"{report.models} models: {words or 'nothing found'}"
+    looked_at = f"{report.models} models: " if report.models else ""  # a recipe and a release folder hold none
+    return looked_at + (words or "nothing found")
