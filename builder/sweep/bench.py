@@ -142,7 +142,7 @@ class Bench:
         if load.batch > largest:
             return Point(setting, load, "refused", f"a request of {load.batch} is larger than max_batch_size {largest}")
         assert self._sender is not None
-        before, so_far, stretch = self.live.statistics(), Rounds(load), 1
+        before, so_far, stretch = self.live.statistics(), Rounds(load, len(self.live.subject.requests)), 1
         for number in range(self.options.rounds):
             sent, checked = self._sender.send(load, seconds * stretch)
             if (problem := self._problem(sent)) is None:

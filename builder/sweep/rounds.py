@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -40,9 +41,11 @@ class Rounds:
 
     Args:
         load: what was sent.
+        rows: how many different requests were sent, in turn.
     """
 
     load: Load
+    rows: int = 1
     windows: list[Window] = field(default_factory=list)
     requests: int = 0
     errors: int = 0
@@ -69,7 +72,8 @@ class Rounds:
     def _add_requests(self, sent: Sent) -> None:
         start = min(sent.sent_ns)
         times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
-        self.windows += statistics.cut(times, batch=self.load.batch)
+        cycle = self.rows // math.gcd(self.rows, self.load.batch)
+        self.windows += statistics.cut(times, batch=self.load.batch, cycle=cycle)
         self.requests += len(times)
         self.errors += sent.unanswered
         self._sending_seconds += max(ended for _, ended in times)
