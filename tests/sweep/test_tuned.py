@@ -11,6 +11,7 @@ import pytest
 from builder import building
 from builder.errors import UserError
 from builder.recipe import load
+from builder.settings import settings
 from builder.sweep.setting import Setting
 from builder.sweep.tuned import section, write_tuned
 from tests.models import make_model
@@ -106,8 +107,11 @@ def test_what_is_said_of_other_targets_stays(recipe, tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
-def test_what_was_tuned_is_what_is_served(tmp_path: Path) -> None:
+def test_what_was_tuned_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: written by a sweep, named by a recipe, planned with a reason, built, told in the manifest."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/wheels").symlink_to(settings().cache / "wheels")
+    monkeypatch.setenv("TRITONSMITH_CACHE", str(tmp_path / "cache"))
     make_model("bert", "sentence-embedding", tmp_path / "model")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     plain = load(tmp_path / "recipe.yaml")
