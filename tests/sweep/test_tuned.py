@@ -110,7 +110,9 @@ def test_what_is_said_of_other_targets_stays(recipe, tmp_path: Path) -> None:
 def test_what_was_tuned_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: written by a sweep, named by a recipe, planned with a reason, built, told in the manifest."""
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/wheels").symlink_to(settings().cache / "wheels")
+    shared = settings().cache / "wheels"
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache/wheels").symlink_to(shared)
     monkeypatch.setenv("TRITONSMITH_CACHE", str(tmp_path / "cache"))
     make_model("bert", "sentence-embedding", tmp_path / "model")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
