@@ -30,6 +30,7 @@ MOST_WINDOWS: Final = 12
 LEAST_WINDOWS: Final = 6
 """The range of six values holds their median with 1 - 2 / 2**6 = 97 %, that of five with 94 %: fewer say too little."""
 
+_LEAST_TURNS: Final = 3  # of a run: with fewer, windows of parts of a turn tell more
 LEAST_REQUESTS: Final = 4  # in a window, however few are in flight
 MOST_SPREAD: Final = 0.1
 """Of a stable point: half the width of the throughput's interval, and the way from its first half to its second, as a
@@ -83,9 +84,9 @@ def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1, cycle: int =
 
 
 def _size(available: int, least: int, cycle: int) -> int:
-    """Requests in a window: whole turns of them, where that makes windows enough."""
+    """Requests in a window: whole turns of them, where there are some. A run that is too short is not the last one."""
     turns = math.ceil(least / cycle)
-    if available // (turns * cycle) >= LEAST_WINDOWS:
+    if available // (turns * cycle) >= _LEAST_TURNS:
         return max(turns, math.ceil(available // cycle / MOST_WINDOWS)) * cycle
     return max(least, math.ceil(available / MOST_WINDOWS))
 
