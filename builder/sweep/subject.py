@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from builder.sweep.setting import Setting
     from builder.verify.facts import ArchiveFacts
     from builder.verify.measure import Expected
+
+log = logging.getLogger(__name__)
 
 _CONFIG: Final = "config.pbtxt"
 _TOKENIZER: Final = "/1/tokenizer.json"
@@ -216,7 +219,10 @@ def _of_archive(path: Path, options: Options) -> Subject:
 def _of_repository(path: Path, options: Options) -> Subject:
     load = loadable(path)
     name = _called(path, load, options)
-    configs = {model: _read_config(path / model) for model in _reachable(path, name)}
+    triton = options.triton or DEFAULT_RELEASE
+    configs = _reachable(path, name)
+    if not all(config.get("input") for config in configs.values()):
+        configs = _completed(path, configs, triton)
     requests = random_requests(configs[name], options)
     if options.lengths is not None:
         if options.samples is None:
@@ -224,7 +230,6 @@ def _of_repository(path: Path, options: Options) -> Subject:
         tokenizer = next(iter(sorted(path.glob(f"*{_TOKENIZER}"))), None)
         read = tokenizer.read_text(encoding="utf-8") if tokenizer else None
         requests = with_lengths(requests, samples_in(options.samples, dtypes_of(configs[name])), options, read)
-    triton = options.triton or DEFAULT_RELEASE
     tree = digest_tree(describe_folder(path))
     return _made(path, name, (name,), configs, requests, tree, triton, options)
 
@@ -239,23 +244,35 @@ def _called(path: Path, load: Sequence[str], options: Options) -> str:
     return load[0]
 
 
-def _reachable(path: Path, name: str) -> list[str]:
-    """A model, and the models that it is an ensemble of."""
-    found: list[str] = []
+def _reachable(path: Path, name: str) -> dict[str, dict[str, Json]]:
+    """A model, and the models that it is an ensemble of, with their configs as they are written."""
+    found: dict[str, dict[str, Json]] = {}
     waiting = [name]
     while waiting:
         model = waiting.pop(0)
         if model not in found:
-            found.append(model)
-            waiting += [step["model_name"] for step in _steps(_read_config(path / model))]
+            found[model] = _read_config(path / model)
+            waiting += [step["model_name"] for step in _steps(found[model])]
     return found
 
 
 def _read_config(folder: Path) -> dict[str, Json]:
+    """What is written; empty: nothing is, and Triton finds it out itself."""
     place = folder / _CONFIG
-    if not place.is_file():
-        raise UserError(f"{place}: is missing", mend="write one: a sweep changes it")
-    return _parsed(place.read_text(encoding="utf-8", errors="replace"), str(place))
+    return _parsed(place.read_text(encoding="utf-8", errors="replace"), str(place)) if place.is_file() else {}
+
+
+def _completed(path: Path, configs: Mapping[str, Json], triton: str) -> dict[str, dict[str, Json]]:
+    """The configs of models as a server completes them: from the model's file, or from its Python code."""
+    from builder.serving import Ports, running
+    from builder.tools import triton_client
+
+    log.info("asking a server what the models take")
+    with (
+        running(path, triton=triton, ports=Ports()) as served,
+        triton_client.connect(served.server.grpc_address) as client,
+    ):
+        return {model: triton_proto.from_server(client.config(model)) for model in configs}
 
 
 def _parsed(text: str, place: str) -> dict[str, Json]:
