@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -154,7 +155,7 @@ def open_subject(path: Path, options: Options = Options()) -> Subject:
 
 
 def variant(subject: Subject, setting: Setting) -> Subject:
-    """The subject, built with the knobs of a setting that need a build: ``@precision``, ``@padding``, ``@target``.
+    """The subject, built with the knobs of a setting that need a build: see :data:`BUILDS`.
 
     Raises:
         UserError: the subject is no recipe, or a knob is unknown.
@@ -168,14 +169,20 @@ def variant(subject: Subject, setting: Setting) -> Subject:
     target = str(setting.get("@target", options.target))
     overrides = list(options.overrides)
     for knob, value in setting.values:
-        if knob not in _BUILDS:
-            raise UserError(f"knob {knob}: unknown; allowed: {', '.join(_BUILDS)}")
-        if place := _BUILDS[knob]:
-            overrides.append(f"{place.format(target=target)}={value}")
+        if knob not in BUILDS:
+            raise UserError(f"knob {knob}: unknown; allowed: {', '.join(BUILDS)}")
+        if (place := BUILDS[knob]) and value is not None:
+            said = json.dumps(list(value)) if isinstance(value, tuple) else value
+            overrides.append(f"{place.format(target=target)}={said}")
     return open_subject(subject.recipe, replace(options, target=target, overrides=tuple(overrides)))
 
 
-_BUILDS: Final = {"@precision": "targets.{target}.precision", "@padding": "inputs.padding", "@target": ""}
+BUILDS: Final = {
+    "@precision": "targets.{target}.precision",
+    "@padding": "inputs.padding",
+    "@buckets": "inputs.buckets",
+    "@target": "",
+}
 """Knob → what of the recipe it sets."""
 
 
