@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from builder.artifacts import File, from_json
+from builder.artifacts import File
+from builder.core.codec import from_json
 from builder.tools.archive import pack
 
 

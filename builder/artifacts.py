@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 Json = Any
 """A value of the JSON data model: None, bool, int, float, str, list or dict with string keys."""
@@ -289,6 +289,45 @@ class Archive:
     unpacked_size: int  # bytes
     format: str  # triton
     name: str  # of the file that is handed out; in a store its bytes lie under their digest
+
+    @property
+    def sha256(self) -> str:
+        """Of what is handed out."""
+        return self.file.sha256
+
+    @property
+    def size(self) -> int:
+        """Bytes that are handed out."""
+        return self.file.size
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A repository that is handed out as it is, for hosts that take no archive."""
+
+    files: dict[str, File]  # never empty; by path below the folder
+    tree_digest: str  # sha256 over the sorted (path, size, sha256) of all of them
+    format: str  # s3-prefix
+    name: str  # of the folder
+
+    @property
+    def sha256(self) -> str:
+        """There are no bytes of the whole that could be hashed: it is the tree's digest."""
+        return self.tree_digest
+
+    @property
+    def size(self) -> int:
+        """Bytes that are handed out."""
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def unpacked_size(self) -> int:
+        """Bytes, as of an archive."""
+        return self.size
+
+
+Packed: TypeAlias = Archive | Folder
+"""What a format makes of a repository, and what is handed out."""
 
 
 @dataclass(frozen=True, slots=True)

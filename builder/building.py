@@ -31,7 +31,7 @@ from builder.recipe.tasks import NEIGHBOURS
 from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_reference
+from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_packed, from_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -395,11 +395,10 @@ def _keep(delivery: Delivery, manifest: Manifest) -> None:
 
 def facts_of(delivery: Delivery) -> ArchiveFacts:
     """What a proof has to know of an archive: its manifest says it."""
-    manifest, archive = delivery.manifest, delivery.archive
+    manifest = delivery.manifest
     return ArchiveFacts(
         name=manifest.name,
-        archive=archive.file,
-        tree_digest=archive.tree_digest,
+        **from_packed(delivery.archive, delivery.path),
         triton=manifest.target.triton,
         **from_reference(delivery.reference),
         max_batch_size=manifest.max_batch_size,

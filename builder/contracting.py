@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from builder.admitting import environment, options
 from builder.building import facts_of
 from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, ArchiveError, UserError
-from builder.lint import Options, lint
-from builder.package import collect, manifest_path
+from builder.lint import lint
+from builder.package import collect, manifest_path, read_manifest
 from builder.serving import DEFAULT_RELEASE
 from builder.settings import settings
 from builder.tools import sagemaker_environment, toolchain
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.lint import Finding
-    from builder.package import Manifest
-
 
 CONTRACTS: Final = (MULTI, SINGLE)
 
@@ -88,30 +87,29 @@ def prove(contract: str, archives: Sequence[Path], variables: Mapping[str, str] 
 
     Args:
         contract: one of :data:`CONTRACTS`.
-        archives: ``.tar.gz`` files; what lies beside those that were built here is what their answers are compared
-            with.
+        archives: ``.tar.gz`` files, or folders that S3 would hold uncompressed; what lies beside those that were built
+            here is what their answers are compared with.
         variables: of the host's container; they come before what a manifest says.
 
     Raises:
-        UserError: a file is missing, or is not what its manifest says; or archives need different servers.
+        UserError: a file is missing, or is not what its manifest says; or archives need different servers; or a folder
+            is named for a multi-model endpoint.
         BlockedError: a plan needs a GPU that is not here.
         MachineError: the server or this machine failed.
     """
-    candidates = [_candidate(contract, path, variables or {}) for path in dict.fromkeys(archives)]
-    proven = {one.subject.archive: found for one in candidates if (found := _refused(contract, one))}
-    left = [one for one in candidates if one.subject.archive not in proven]
+    paths, given = tuple(dict.fromkeys(archives)), variables or {}
+    proven = {path: found for path in paths if (found := _refused(contract, path, given))}
+    left = [_candidate(contract, path, given) for path in paths if path not in proven]
     served = _multi(left) if contract == MULTI else [_single(one) for one in left]
     by_archive = proven | {one.archive: one for one in served if one.archive is not None}
     front_end = [one for one in served if one.archive is None]
-    return Contracted(contract, (*(by_archive[one.subject.archive] for one in candidates), *front_end))
+    return Contracted(contract, (*(by_archive[path] for path in paths), *front_end))
 
 
 def _candidate(contract: str, path: Path, variables: Mapping[str, str]) -> _Candidate:
-    if not path.is_file():
-        raise ArchiveError(f"{path}: no such archive", mend="name a .tar.gz file")
+    container = _container(contract, path, variables)
     if not manifest_path(path).is_file():
-        known = sagemaker_environment.plan(Wanted()) if contract == MULTI else {}
-        return _Candidate(Subject(path), None, {**known, **variables})
+        return _Candidate(Subject(path), None, container)
     delivery = collect(path)
     manifest = delivery.manifest
     manifest.check_gpus(path)
@@ -119,29 +117,30 @@ def _candidate(contract: str, path: Path, variables: Mapping[str, str]) -> _Cand
     check_metric(facts)
     check_files(facts)
     needs = _Needs(facts.triton, facts.python, facts.libraries)
-    stated = _stated(contract, manifest)
-    return _Candidate(Subject(path, facts, manifest.gates.tolerances), needs, {**stated, **variables})
+    return _Candidate(Subject(path, facts, manifest.gates.tolerances), needs, container)
 
 
-def _stated(contract: str, manifest: Manifest) -> Mapping[str, str]:
-    """The variables that a manifest states for this host; of an archive for another host, those that it would."""
-    if manifest.archive.format == contract:
-        return manifest.environment
-    wanted = Wanted() if contract == MULTI else Wanted(manifest.name, manifest.load_models)
-    return sagemaker_environment.plan(wanted)
+def _container(contract: str, path: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """The container's variables: as the manifest beside an archive states them, and what is written over them."""
+    if manifest_path(path).is_file():
+        return {**environment(contract, read_manifest(manifest_path(path))), **variables}
+    return {**(sagemaker_environment.plan(Wanted()) if contract == MULTI else {}), **variables}
 
 
-def _refused(contract: str, candidate: _Candidate) -> Proven | None:
+def _refused(contract: str, path: Path, variables: Mapping[str, str]) -> Proven | None:
     """The rules of lint that an archive breaks, as checks that failed; None where there are none."""
-    needs = candidate.needs or _Needs()
-    options = Options(
-        release=release(needs.triton).name, host=contract, environment=tuple(candidate.variables.items()), explicit=True
-    )
-    report = lint(candidate.subject.archive, options)
-    if not report.errors:
+    if not path.exists():
+        raise ArchiveError(f"{path}: no such archive", mend="name an archive, or a folder of the format s3-prefix")
+    if path.is_dir() and contract == MULTI:
+        raise UserError(
+            f"{path}: is a folder; a multi-model endpoint takes archives alone",
+            mend=f"build the format {MULTI}, or prove the folder with --contract {SINGLE}",
+        )
+    container = _container(contract, path, variables)
+    known = replace(options(path), host=contract, environment=tuple(container.items()), explicit=True)
+    if not (errors := lint(path, known).errors):
         return None
-    checks = tuple(_broken(found) for found in report.errors)
-    return Proven(candidate.subject.archive, checks, environment=candidate.variables)
+    return Proven(path, tuple(map(_broken, errors)), environment=container)
 
 
 def _broken(found: Finding) -> Check:

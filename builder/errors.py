@@ -6,7 +6,7 @@ Two roots, because they mean different things to the reader:
     ├── UserError          (2)  what the user gave is wrong
     │   ├── RecipeError         … the recipe (file:line:column, value, what is allowed)
     │   ├── ModelError          … the model's files, or what the recipe asks of them
-    │   └── ArchiveError        … an archive or model repository
+    │   └── ArchiveError        … an archive or model repository; with the rule that it breaks
     │       └── BombError       … it holds more than anybody should unpack
     ├── GateError          (1)  a gate failed: parity, a constraint, lint, ``--check``
     ├── UnverifiedError    (4)  what nobody could prove is not handed off
@@ -73,7 +73,21 @@ class ModelError(UserError):
 
 
 class ArchiveError(UserError):
-    """An archive or model repository is not what it must be."""
+    """An archive or model repository is not what it must be.
+
+    Args:
+        message: see :class:`TritonsmithError`.
+        mend: see :class:`TritonsmithError`.
+        rule: the id of the rule of ``lint`` that it breaks, ``A11``; empty where none is about it.
+    """
+
+    def __init__(self, message: str, *, mend: str = "", rule: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        return f"{told}\n  rule: {self.rule} (tritonsmith lint --explain {self.rule})" if self.rule else told
 
 
 class BombError(ArchiveError):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RECIPE, ARCHIVE, REPOSITORY = "recipe", "archive", "repository"
 
 _CONFIG: Final = "config.pbtxt"
-_RECIPES: Final = (".yaml", ".yml")
+RECIPES: Final = (".yaml", ".yml")
 _LARGEST_CONFIG: Final = 16 << 20  # bytes
 
 
@@ -52,7 +52,7 @@ class Inspected:
     kind: str  # recipe | archive | repository
     models: tuple[Model, ...]
     pipelines: tuple[Dag, ...]
-    beside: Beside | None = None  # of an archive
+    beside: Beside | None = None  # of an archive, and of a folder that has a manifest beside it
 
     def as_json(self) -> Json:
         """For ``--json``: stable keys."""
@@ -82,13 +82,21 @@ def inspect(path: Path) -> Inspected:
             it is damaged.
         UserError: a config cannot be read; with line and column.
     """
-    if path.suffix in _RECIPES:
+    if path.suffix in RECIPES:
         return of_recipe(load(path))
-    if path.is_dir():
-        return of_configs(read_configs(path), REPOSITORY)
+    found = of_configs(read_configs(path), REPOSITORY if path.is_dir() else ARCHIVE)
+    if path.is_dir() and not _has_manifest(path):
+        return found
     from builder.package.beside import look_beside
 
-    return replace(of_configs(read_configs(path), ARCHIVE), beside=look_beside(path))
+    return replace(found, beside=look_beside(path))
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder is one that was built here: a format that is not packed."""
+    from builder.package import manifest_path
+
+    return manifest_path(folder).is_file()
 
 
 def of_recipe(recipe: AnyRecipe) -> Inspected:
@@ -129,29 +137,40 @@ def of_configs(texts: Mapping[str, str], kind: str) -> Inspected:
 
 
 def read_configs(path: Path) -> dict[str, str]:
-    """``config.pbtxt`` by the names of the models' folders.
+    """``config.pbtxt`` by the names of the models' folders; of a single model, flat, by the name that it states.
 
     Raises:
         ArchiveError: there is nothing at the path, it is damaged, or it holds no config.
+        UserError: the config of a single model is none.
     """
     if path.is_dir():
-        try:
-            found = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(path.glob(f"*/{_CONFIG}"))}
-        except OSError as error:
-            raise disk_error(path, error) from error
-        except UnicodeDecodeError as error:
-            raise ArchiveError(f"{path}: a {_CONFIG} is not UTF-8") from error
+        texts = _read_folder(path)
     elif path.exists():
-        texts = archives.read_small(path, f"/{_CONFIG}", limit_bytes=_LARGEST_CONFIG)
-        found = {name.split("/")[0]: text for name, text in texts.items() if name.count("/") == 1}
+        texts = archives.read_small(path, _CONFIG, limit_bytes=_LARGEST_CONFIG)
     else:
         raise ArchiveError(f"{path}: no such file or folder", mend="name a recipe, an archive or a model repository")
+    if _CONFIG in texts:  # flat: what lies in folders below is no model of its own
+        from builder.package.places import stem
+
+        return {triton_proto.folder_of(texts[_CONFIG], place=_CONFIG, otherwise=stem(path.name)): texts[_CONFIG]}
+    placed = {name.partition("/"): text for name, text in texts.items()}
+    found = {folder: text for (folder, _, name), text in placed.items() if name == _CONFIG}
     if not found:
         raise ArchiveError(
             f"{path}: holds no {_CONFIG} in a model's folder",
             mend="name a recipe (.yaml), an archive that tritonsmith built, or a Triton model repository",
         )
     return found
+
+
+def _read_folder(path: Path) -> dict[str, str]:
+    try:
+        files = [path / _CONFIG] if (path / _CONFIG).is_file() else sorted(path.glob(f"*/{_CONFIG}"))
+        return {file.relative_to(path).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    except OSError as error:
+        raise disk_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{path}: a {_CONFIG} is not UTF-8") from error
 
 
 def _auto(recipe: Recipe) -> Dag:

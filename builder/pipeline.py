@@ -34,13 +34,13 @@ from builder.package import Pack, PackageInputs, describe, gates, only_python, p
 from builder.package.formats import arrange
 from builder.recipe.tasks import IMAGE, NEIGHBOURS, REQUIRED, TASKS
 from builder.targeting import SHORTEST
-from builder.verify import ArchiveFacts, Judge, Measure, from_reference, load_images, load_samples
+from builder.verify import ArchiveFacts, Judge, Measure, from_packed, from_reference, load_images, load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from builder.artifacts import Archive, Engine, File, Reference, Repository
+    from builder.artifacts import Engine, File, Packed, Reference, Repository
     from builder.core.graph import Values
     from builder.package import Manifest
     from builder.recipe import AnyRecipe, Recipe
@@ -315,12 +315,11 @@ def _engine(made: Values) -> Engine | None:
 
 def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference) -> ArchiveFacts:
     """What the proof has to know of an archive that was just built."""
-    archive: Archive = made["pack"]
+    packed: Packed = made["pack"]
     repository: Repository = made["package"]
     return ArchiveFacts(
         name=recipe.name,
-        archive=archive.file,
-        tree_digest=archive.tree_digest,
+        **from_packed(packed),
         triton=recipe.targets[target].triton,
         **from_reference(reference),
         max_batch_size=repository.record["max_batch_size"],
@@ -329,5 +328,5 @@ def proof_of(recipe: AnyRecipe, target: str, made: Values, reference: Reference)
         neighbours=NEIGHBOURS in gates(recipe, target, reference.metric).tolerances,
         libraries=targeting.serving_libraries(recipe.targets[target]),
         python=only_python(repository.record),
-        flat=not arrange(archive.format, repository).models,
+        flat=not arrange(packed.format, repository).models,
     )

@@ -15,7 +15,7 @@ from builder.verify import PASSED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.artifacts import Archive, Json
+    from builder.artifacts import Json, Packed
     from builder.core.report import StageTime
     from builder.package import Delivery, Manifest
 
@@ -30,7 +30,7 @@ class BuildResult:
     times: tuple[StageTime, ...]
 
     @property
-    def archive(self) -> Archive:
+    def archive(self) -> Packed:
         return self.delivery.archive
 
     @property
@@ -71,12 +71,12 @@ class BuildResult:
             "format": manifest.archive.format,
             "status": self.status,
             "reasons": list(manifest.measured.reasons),
-            "archive": str(self.archive.file.path.absolute()),
+            "archive": str(self.delivery.path.absolute()),
             "manifest": str(self.delivery.manifest_path),
             **self._beside(),
-            "sha256": self.archive.file.sha256,
+            "sha256": self.archive.sha256,
             "tree_digest": self.archive.tree_digest,
-            "size": self.archive.file.size,
+            "size": self.archive.size,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "stages": {time.stage: time.state for time in sorted(self.times, key=lambda time: time.state == RAN)},
             "peak_bytes": self._peaks(),

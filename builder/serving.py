@@ -16,9 +16,10 @@ from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import ArchiveError, UserError, disk_error
 from builder.package import BUILD_FILE, manifest_path, read_manifest
+from builder.package.places import stem
 from builder.settings import settings
 from builder.tools import archive as archives
-from builder.tools import toolchain, triton_server
+from builder.tools import toolchain, triton_proto, triton_server
 from builder.tools.releases import release
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_RELEASE: Final = "25.09"
 """For repositories that nobody says a release of: the one that recipes default to."""
 
+_CONFIG: Final = "config.pbtxt"
 _ENSEMBLE: Final = re.compile(r'^\s*platform\s*:\s*"ensemble"', re.MULTILINE)
 
 
@@ -55,7 +57,7 @@ def running(path: Path, *, triton: str | None, ports: Ports) -> Iterator[Served]
     """Serves while the block runs.
 
     Args:
-        path: an archive, or a model repository.
+        path: an archive; or a model repository, which is served where it lies.
         triton: the Triton release whose onnxruntime serves; None: the archive's, else :data:`DEFAULT_RELEASE`.
         ports: the ports to listen on.
 
@@ -101,7 +103,7 @@ def loadable(repository: Path) -> tuple[str, ...]:
 
 def _models(repository: Path) -> tuple[str, ...]:
     folders = sorted(folder for folder in repository.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    if (repository / "config.pbtxt").exists():
+    if (repository / _CONFIG).exists():
         raise UserError(
             f"{repository}: is one model's folder, not a model repository",
             mend=f"serve the folder above it: {repository.absolute().parent}",
@@ -115,7 +117,7 @@ def _models(repository: Path) -> tuple[str, ...]:
     for model in models:
         if stated := _stated(repository / model / BUILD_FILE):
             return tuple(name for name in stated if name in models)
-    ensembles = [model for model in models if _is_ensemble(repository / model / "config.pbtxt")]
+    ensembles = [model for model in models if _is_ensemble(repository / model / _CONFIG)]
     return tuple(ensembles or models)
 
 
@@ -139,8 +141,8 @@ def _is_ensemble(config: Path) -> bool:
 
 
 def _manifest_of(path: Path) -> Manifest | None:
-    """What is said of an archive beside it; None where nothing is, and of a folder."""
-    if not path.is_file():
+    """What is said of an archive, or of a folder that was built here, beside it; None where nothing is."""
+    if not path.exists():
         return None
     manifest = manifest_path(path)
     return read_manifest(manifest) if manifest.is_file() else None
@@ -162,4 +164,13 @@ def _unpacked(path: Path, folder: Path) -> Path:
     if not path.exists():
         raise ArchiveError(f"{path}: no such file or folder", mend="name an archive or a model repository")
     archives.unpack(path, folder)
+    config = folder / _CONFIG
+    if not config.is_file():
+        return folder
+    # A single model, flat, as multi-model endpoints take it: the server wants it in a folder of its name.
+    text = config.read_text(encoding="utf-8", errors="replace")
+    name = triton_proto.folder_of(text, place=f"{path}:{_CONFIG}", otherwise=stem(path.name))
+    flat = folder.rename(folder.with_name("flat"))
+    folder.mkdir()
+    flat.rename(folder / name)
     return folder

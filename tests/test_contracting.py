@@ -11,7 +11,9 @@ import tempfile
 import pytest
 
 from builder import cli, contracting
-from builder.errors import ArchiveError
+from builder.core.digest import describe_folder
+from builder.errors import ArchiveError, UserError
+from builder.tools import archive as archives
 from builder.verify.contract import probe
 
 CONFIG = probe.config("m")
@@ -140,3 +142,24 @@ def test_a_good_archive_of_a_user_is_served_but_not_compared(tmp_path):
     result = contracting.prove("sagemaker", [path])
     assert [check for check in result.proven[0].checks if not check.passed] == []
     assert result.exit_code == 4
+
+
+def test_a_folder_is_nothing_for_a_multi_model_endpoint(tmp_path):
+    with pytest.raises(UserError, match="is a folder; a multi-model endpoint takes archives alone") as caught:
+        contracting.prove("sagemaker-mme", [tmp_path])
+    assert "build the format sagemaker-mme" in caught.value.mend
+
+
+@pytest.mark.triton
+def test_the_folder_of_an_s3_prefix_is_served_where_it_lies(tmp_path):
+    archives.unpack(probe.pack(tmp_path / "good.tar.gz", folder="probe/"), tmp_path / "good")
+    before = describe_folder(tmp_path / "good")
+    result = contracting.prove("sagemaker", [tmp_path / "good"])
+    assert [check for check in result.proven[0].checks if not check.passed] == []
+    assert result.exit_code == 4  # nothing lies beside it
+    assert describe_folder(tmp_path / "good") == before
+    (tmp_path / "good/other/1").mkdir(parents=True)
+    (tmp_path / "good/other/1/model.py").write_text(CODE)
+    refused = contracting.prove("sagemaker", [tmp_path / "good"])
+    assert refused.exit_code == 1
+    assert "lint A3" in {check.name for check in refused.proven[0].checks}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from builder.core.graph import Node
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-FORMATS = ("triton", "sagemaker", "sagemaker-mme")
+FORMATS = ("triton", "sagemaker", "sagemaker-mme", "s3-prefix")
 
 
 def nodes_of(name: str, order: Any) -> tuple[Any, dict[str, Node]]:

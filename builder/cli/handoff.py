@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from builder.handoff import HandedOff
     from builder.handoff.deploy import Deployed
 
+ARCHIVES_HELP = "Archives, or folders of the format s3-prefix; what lies beside them is needed."
 TO_HELP = "The host."
 OUT_HELP = "Where the release folder is made."
 RECIPE_HELP = "Take the section handoff of this file, and not that of the recipe that the archives were built from."
@@ -22,7 +23,7 @@ INSTANCES_HELP = "A table of instance types and prices, written over tritonsmith
 
 
 def handoff(  # noqa: PLR0913 - one argument for each option
-    archives: Annotated[list[Path], typer.Argument(help="Archives; what lies beside them is needed.")],
+    archives: Annotated[list[Path], typer.Argument(help=ARCHIVES_HELP)],
     to: Annotated[Literal["sagemaker"], typer.Option("--to", help=TO_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help=OUT_HELP)] = Path("dist"),
     recipe: Annotated[Path | None, typer.Option(help=RECIPE_HELP)] = None,
@@ -38,10 +39,13 @@ def handoff(  # noqa: PLR0913 - one argument for each option
     Nothing is sent without --deploy. What is there already is never replaced; when a step fails, what was made is
     removed again.
     """
+    from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.handoff import hand_off
 
     with console(verbose=verbose):
+        for path in archives:
+            admit(path, hosted=True)
         made = hand_off(
             archives, out, recipe=recipe, overrides=overrides or (), unverified=unverified, instances=instances
         )

@@ -30,10 +30,14 @@ def inspect(
     Of a recipe, -1 stands for sizes that only the model knows, too.
     """
     from builder import inspecting
-    from builder.cli.console import print_json
+    from builder.admitting import admit
+    from builder.cli.console import console, print_json
     from builder.config.chart import mermaid as draw
 
-    found = inspecting.inspect(path)
+    with console():
+        if path.suffix not in inspecting.RECIPES:
+            admit(path)
+        found = inspecting.inspect(path)
     if as_json:
         print_json(found.as_json())
     elif mermaid:

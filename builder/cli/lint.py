@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from builder.lint.fix import Fixed
 
 PATH_HELP = (
-    "A recipe, a model repository, a model folder or an archive. With --host: what the archive holds at its root."
+    "A recipe, a model repository, a model folder, an archive or a release folder. With --host: what the archive holds "
+    "at its root."
 )
-HOST_HELP = "Also ask what this host wants."
+HOST_HELP = "Also ask what this host wants; of an archive, by default the one that its manifest states."
 ENV_HELP = "A variable of the host's container; may be repeated."
 RELEASE_HELP = "The Triton release that is to load it; by default 25.09."
 STRICT_HELP = "The server runs with --disable-auto-complete-config."
@@ -52,7 +53,7 @@ def lint(  # noqa: PLR0913 - one argument for each option
         raise typer.BadParameter("name what is to be linted", param_hint="PATH")
     if as_json and as_sarif:
         raise typer.BadParameter("--json and --sarif exclude each other")
-    options = _options(host, release, environment, gpus, strict=strict)
+    options = _options(path, host, release, environment, gpus, strict=strict)
     report, mended = _run(path, options, mend=mend)
     if as_sarif:
         from builder.cli.console import print_json
@@ -80,21 +81,44 @@ def _run(path: Path, options: Options, *, mend: bool) -> tuple[Report, tuple[Fix
 
 
 def _options(
-    host: str | None, release: str | None, environment: list[str] | None, gpus: int | None, *, strict: bool
+    path: Path,
+    host: str | None,
+    release: str | None,
+    environment: list[str] | None,
+    gpus: int | None,
+    *,
+    strict: bool,
 ) -> Options:
-    from builder.lint import Options
-    from builder.lint.options import AUTO_COMPLETE, DEFAULT_RELEASE, STRICT
+    from dataclasses import replace
+
+    from builder.lint.options import AUTO_COMPLETE, STRICT
     from builder.tools import releases
 
-    chosen = releases.release(release).name if release else DEFAULT_RELEASE
-    return Options(
+    known = _known(path)
+    given = tuple(variable(text) for text in environment or ())
+    if host in {None, known.host}:
+        given = tuple({**dict(known.environment), **dict(given)}.items())
+    return replace(
+        known,
         mode=STRICT if strict else AUTO_COMPLETE,
-        release=chosen,
-        host=host or "",
-        environment=tuple(variable(text) for text in environment or ()),
+        release=releases.release(release).name if release else known.release,
+        host=host or known.host,
+        environment=given,
         gpus=gpus,
-        explicit=host is not None,
+        explicit=bool(host or known.host),
     )
+
+
+def _known(path: Path) -> Options:
+    """What the manifest beside an archive says; what lint assumes, where there is none."""
+    from builder.lint import Options
+
+    # Repositories of others are many, and have no manifest: for them, nothing more is imported.
+    if path.suffix in RECIPES or not (path.is_file() or Path(f"{path.absolute()}.manifest.json").is_file()):
+        return Options()
+    from builder.admitting import options
+
+    return options(path)
 
 
 def variable(text: str) -> tuple[str, str]:
@@ -135,4 +159,5 @@ def _render_json(report: Report, mended: tuple[Fixed, ...]) -> None:
 def _summary(report: Report) -> str:
     counts = [found.severity for found in report.findings]
     words = ", ".join(f"{counts.count(name)} {name}" for name in dict.fromkeys(sorted(counts)))
-    return f"{report.models} models: {words or 'nothing found'}"
+    looked_at = f"{report.models} models: " if report.models else ""  # a recipe and a release folder hold none
+    return looked_at + (words or "nothing found")

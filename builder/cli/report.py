@@ -97,12 +97,15 @@ def _note(point: Mapping[str, Json]) -> str:
 def _render_archive(result: BuildResult) -> None:
     archive = result.archive
     manifest_json = result.manifest.model_dump(mode="json")
-    typer.echo("\narchive")
-    typer.echo(f"  path     {archive.file.path.absolute()}")
-    packed, unpacked = archive.file.size / _MEGABYTE, archive.unpacked_size / _MEGABYTE
-    typer.echo(f"  size     {packed:.1f} MB packed, {unpacked:.1f} MB unpacked")
+    is_folder = result.manifest.archive.is_folder
+    typer.echo("\nfolder" if is_folder else "\narchive")
+    typer.echo(f"  path     {result.delivery.path.absolute()}")
+    packed, unpacked = archive.size / _MEGABYTE, archive.unpacked_size / _MEGABYTE
+    files = f"in {len(result.manifest.archive.members)} files, not packed"
+    typer.echo(f"  size     {packed:.1f} MB {files if is_folder else f'packed, {unpacked:.1f} MB unpacked'}")
     typer.echo(f"  tree     sha256:{archive.tree_digest}")
-    typer.echo(f"  file     sha256:{archive.file.sha256}")
+    if not is_folder:
+        typer.echo(f"  file     sha256:{archive.sha256}")
     _render_differences(manifest_json["verification"])
 
 

@@ -29,19 +29,22 @@ def serve(
 
     Python steps of an archive or a repository run on this machine, as you: serve only what you trust.
     """
+    from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.serving import Ports, running
 
-    with console(verbose=verbose) as shown, running(path, triton=triton, ports=Ports(http_port, grpc_port)) as served:
-        facts = _facts(served.server, served.models)
-        if as_json:
-            print_json(facts)
-        else:
-            _render(facts)
-        shown.line("serving until Ctrl-C")
-        while True:
-            time.sleep(POLL_SECONDS)
-            served.server.check()
+    with console(verbose=verbose) as shown:
+        admit(path)
+        with running(path, triton=triton, ports=Ports(http_port, grpc_port)) as served:
+            facts = _facts(served.server, served.models)
+            if as_json:
+                print_json(facts)
+            else:
+                _render(facts)
+            shown.line("serving until Ctrl-C")
+            while True:
+                time.sleep(POLL_SECONDS)
+                served.server.check()
 
 
 def _facts(server: Server, models: tuple[str, ...]) -> Json:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from builder.contracting import Contracted
     from builder.verify.contract import Proven
 
-ARCHIVE_HELP = "The archive; manifest, samples and answers lie beside it. With --contract: one or more."
+ARCHIVE_HELP = "The archive, or folder of s3-prefix; what was built with it lies beside. With --contract: one or more."
 CONTRACT_HELP = "Go through a host's contract with Triton's own front end for it, instead of measuring."
 _SEEN = 80  # characters of what was seen, where it is what was expected
 TRUST_HELP = "First check that one of the public keys in this file signed the archives and all that lies beside them."
@@ -28,6 +28,8 @@ def verify(
 ) -> None:
     """Unpack an archive, serve it, compare its answers with the expected ones, and measure it again.
 
+    A folder (the format s3-prefix) is served where it lies, after each of its files was checked.
+
     With --contract, archives are proven on what SageMaker does with them: exit code 1 if a check fails, 4 if nothing
     to compare answers with lies beside an archive.
 
@@ -40,10 +42,12 @@ def verify(
     if len(archives) > 1 or environment:
         raise typer.BadParameter("several archives and --env are for --contract", param_hint="ARCHIVE")
     from builder import building
+    from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.cli.report import render
 
     with console(verbose=verbose) as shown:
+        admit(archives[0])
         result = building.verify(archives[0], reporter=shown)
     if as_json:
         print_json(result.as_json())

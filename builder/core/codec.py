@@ -100,6 +100,8 @@ def _decoder(kind: Any) -> _Decoder:  # noqa: ANN401 - an annotation
         return _tuple(_decoder(arguments[0]))
     if origin in {dict, Mapping}:
         return _dict(_decoder(arguments[1]))
+    if origin is typing.Literal:
+        return _one_of(arguments)
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind)
     return _plain(kind)
@@ -133,6 +135,15 @@ def _dict(item: _Decoder) -> _Decoder:
         if not isinstance(data, dict):
             raise CodecError(f"no mapping: {data!r:.80}")
         return {key: item(entry, locate) for key, entry in data.items()}
+
+    return decode
+
+
+def _one_of(allowed: tuple[Any, ...]) -> _Decoder:
+    def decode(data: Json, _: Locate) -> Json:
+        if data not in allowed:
+            raise CodecError(f"none of {', '.join(map(repr, allowed))}: {data!r:.80}")
+        return data
 
     return decode
 

@@ -66,7 +66,7 @@ def hand_off(
     table = dict(gpus.load_instances(instances))
     shipped = gather(archives, unverified=unverified)
     plan = make_plan(settings(shipped, recipe, overrides), [one.facts for one in shipped])
-    found = check(plan, table)
+    found = check(plan, table, release.intended(shipped))
     if errors := [one for one in found if one.severity == ERROR]:
         raise GateError("the host would refuse it:\n" + "\n".join(one.text for one in errors))
     prices = Prices(table, gpus.price_sources(instances))

@@ -6,9 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.core.digest import describe_folder, digest_file
+from builder.artifacts import File
+from builder.core.digest import digest_file
+from builder.core.trees import differences
 from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, disk_error
-from builder.handoff.plan import PASSED, PREFIX, Facts
+from builder.handoff.plan import PASSED, Facts
 from builder.package import manifest_path, read_manifest
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def gather(paths: Sequence[Path], *, unverified: bool = False) -> tuple[Shipped,
     """Reads what is known of archives, and checks that they are what their manifests say.
 
     Args:
-        paths: archives, or folders of the format s3-prefix; manifests lie beside them.
+        paths: archives, or folders of formats that are not packed; manifests lie beside them.
         unverified: whether archives may go out that nobody could prove.
 
     Raises:
@@ -66,8 +68,8 @@ def facts_of(manifest: Manifest) -> Facts:
         status=manifest.verification.status,
         file=manifest.archive.file,
         tree_digest=manifest.archive.tree_digest,
-        sha256=manifest.archive.sha256 if manifest.archive.format != PREFIX else manifest.archive.tree_digest,
-        packed_bytes=manifest.archive.size if manifest.archive.format != PREFIX else 0,
+        sha256=manifest.archive.sha256,
+        packed_bytes=0 if manifest.archive.is_folder else manifest.archive.size,
         unpacked_bytes=manifest.archive.unpacked_size,
         triton=manifest.target.triton,
         runtime=manifest.target.runtime,
@@ -94,7 +96,7 @@ def _read(path: Path) -> Shipped:
         raise ArchiveError(f"{path}: no such file or folder", mend="name an archive that tritonsmith built")
     beside = manifest_path(path)
     manifest = read_manifest(beside)
-    if manifest.archive.file != path.name:
+    if manifest.archive.file != path.absolute().name:
         raise ArchiveError(
             f"{beside}: is the manifest of {manifest.archive.file}", mend="give the archive its name back"
         )
@@ -116,13 +118,12 @@ def _check_proof(one: Shipped, *, unverified: bool) -> None:
 def _check_content(one: Shipped) -> None:
     facts = one.manifest.archive
     try:
-        if one.path.is_dir():
-            found = {name: (file.sha256, file.size) for name, file in describe_folder(one.path).items()}
-            wanted = {name: (file.sha256, file.size) for name, file in facts.members.items()}
-            changed = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            same, what = not changed, f": {', '.join(changed[:5])}"
+        if facts.is_folder:
+            files = {name: File(one.path / name, file.sha256, file.size) for name, file in facts.members.items()}
+            changed = differences(one.path, files)
+            same, what = not changed, f": {'; '.join(changed[:5])}"
         else:
-            same, what = digest_file(one.path) == facts.sha256, ""
+            same, what = one.path.is_file() and digest_file(one.path) == facts.sha256, ""
     except OSError as error:
         raise disk_error(one.path, error) from error
     if not same:

@@ -6,7 +6,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.handoff.plan import PASSED, PREFIX
+from builder.handoff.plan import PASSED
+from builder.package.places import stem
+from builder.tools.ssh_signature import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +39,21 @@ class Prices:
     sources: Mapping[str, str]
 
 
-def text(plan: Plan, advice: Sequence[Problem], prices: Prices) -> str:
-    """The page, as Markdown."""
+def text(plan: Plan, advice: Sequence[Problem], prices: Prices, *, sealed: bool = False) -> str:
+    """The page, as Markdown.
+
+    Args:
+        plan: what is handed off.
+        advice: what rules have said.
+        prices: of instance types.
+        sealed: whether an archive is signed.
+    """
     title = ", ".join(dict.fromkeys(one.name for one in plan.archives))
     parts = [f"# {title}", _archives(plan.archives), _makes(plan), _cost(plan, prices), _advice(advice)]
-    return "\n\n".join(part for part in [*parts, _commands(plan), _files(plan)] if part) + "\n"
+    return (
+        "\n\n".join(part for part in [*parts, _commands(plan), _proof(plan, sealed=sealed), _files(plan)] if part)
+        + "\n"
+    )
 
 
 def _archives(archives: Sequence[Facts]) -> str:
@@ -92,7 +104,7 @@ def _commands(plan: Plan) -> str:
         "",
         "```sh",
     ]
-    folders = {one.file for one in plan.archives if one.format == PREFIX}
+    folders = {one.file for one in plan.archives if one.is_folder}
     for upload in plan.uploads:
         whole = "--recursive " if upload.file in folders else ""
         lines.append(f"aws s3 cp {whole}{shlex.quote(upload.file)} {shlex.quote(upload.uri)}")
@@ -105,6 +117,33 @@ def _commands(plan: Plan) -> str:
     return "\n".join([*lines, "```"])
 
 
+def _proof(plan: Plan, *, sealed: bool) -> str:
+    """How a receiver repeats the proof: on copies, for a new proof is written into the manifest."""
+    lines = [
+        "## Proving it again",
+        "",
+        "Samples and expected answers are in `archives/`: `tritonsmith verify` asks an archive that lies beside them.",
+        "",
+        "```sh",
+        "cp -r archives proof",
+    ]
+    for upload in plan.uploads:
+        folder = stem(upload.file) == upload.file
+        options = "--recursive " if folder else ""
+        lines.append(f"aws s3 cp {options}{shlex.quote(upload.uri)} {shlex.quote(f'proof/{upload.file}')}")
+    if sealed:
+        lines.append("# keys.txt has a line `tritonsmith KEYTYPE KEY` for each key that you trust")
+        lines += [line for upload in plan.uploads for line in _signed(upload.file)]
+    lines += [f"tritonsmith verify {shlex.quote(f'proof/{upload.file}')}" for upload in plan.uploads]
+    return "\n".join([*lines, "```"])
+
+
+def _signed(name: str) -> list[str]:
+    sums = shlex.quote(f"{stem(name)}.sha256sums")
+    check = f"ssh-keygen -Y verify -f keys.txt -I tritonsmith -n {NAMESPACE} -s proof/{sums}.sig < proof/{sums}"
+    return [check, f"(cd proof && sha256sum --check {sums})"]
+
+
 def _files(plan: Plan) -> str:
     rows = [
         "## Files",
@@ -112,7 +151,7 @@ def _files(plan: Plan) -> str:
         "* `requests/`: the calls, in order; `template.json`: the same for CloudFormation, but for jobs.",
         "* `environment.json`: the variables of the container.",
         "* `client.py`: asks the endpoint, `python client.py TEXT`; `client.json` says which.",
-        "* `archives/`: manifests, provenance and signatures of the archives.",
+        "* `archives/`: manifests, samples and expected answers, provenance and signatures of the archives.",
         "* `plan.json`: all of it, for `tritonsmith handoff`; `SHA256SUMS`: `sha256sum -c SHA256SUMS`.",
     ]
     return "\n".join(rows) if plan.calls else ""

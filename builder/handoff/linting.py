@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from builder.handoff import release
-from builder.handoff.plan import MULTI, PASSED, PREFIX, Facts
-from builder.handoff.planning import plan
+from builder.handoff.plan import PASSED, Facts
+from builder.handoff.planning import plan as make_plan
 from builder.handoff.rule import check
+from builder.package.formats import named
 from builder.recipe import handoff
 from builder.recipe.document import Problem as RecipeProblem
 from builder.recipe.document import refuse
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 _NOBODY_KNOWS: Final = "0" * 64
 
 
-def of_release(folder: Path) -> tuple[Problem, ...]:
-    """What is wrong with a release folder.
+def of_release(folder: Path) -> tuple[tuple[str, Problem], ...]:
+    """What is wrong with a release folder: the file that it is in, and the problem.
 
     Raises:
         ArchiveError: it is none, or its files are not what was written.
     """
-    return check(release.read(folder))
+    plan = release.read(folder)
+    return tuple((release.file_of(plan, one.where), one) for one in check(plan, folder=release.look(folder)))
 
 
 def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
@@ -43,19 +45,19 @@ def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
     read = handoff.read(recipe.handoff, recipe.root, problems)
     if read is None:
         raise refuse(problems)
-    return check(plan(read.sagemaker, [_facts(recipe, target)]))
+    return check(make_plan(read.sagemaker, [_facts(recipe, target)]))
 
 
 def _facts(recipe: AnyRecipe, target: str) -> Facts:
     asked = recipe.targets[target]
-    form = str(recipe.package.formats[0])
+    form = named(recipe.package.formats[0])
     shapes = recipe.shapes.batch.max if recipe.models is None and recipe.shapes is not None else 1
     return Facts(
         name=recipe.name,
         target=target,
-        format=form if form in {MULTI, PREFIX} else "sagemaker",
+        format=form.name,
         status=PASSED,
-        file=f"{recipe.name}-{target}-{_NOBODY_KNOWS[:16]}.tar.gz",
+        file=f"{recipe.name}-{target}-{_NOBODY_KNOWS[:16]}{form.suffix}",
         tree_digest=_NOBODY_KNOWS,
         sha256=_NOBODY_KNOWS,
         packed_bytes=None,

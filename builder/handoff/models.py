@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import UserError
 from builder.handoff.names import distinct
-from builder.handoff.plan import MULTI, PREFIX, Facts, Upload
+from builder.handoff.plan import Facts, Upload
 from builder.tools import sagemaker_environment as environments
 from builder.tools import sagemaker_images
 
@@ -47,11 +47,10 @@ def uploads_of(settings: SageMaker, name: str, archives: Sequence[Facts]) -> lis
     """
     made = []
     for one in archives:
-        parts = (settings.prefix, name if one.format == MULTI else "", one.file)
+        parts = (settings.prefix, name if one.is_multi else "", one.file)
         key = "/".join(part for part in parts if part)
-        folder = one.format == PREFIX
-        size = one.unpacked_bytes if folder else one.packed_bytes
-        made.append(Upload(one.file, settings.bucket, f"{key}/" if folder else key, one.sha256, size))
+        size = one.unpacked_bytes if one.is_folder else one.packed_bytes
+        made.append(Upload(one.file, settings.bucket, f"{key}/" if one.is_folder else key, one.sha256, size))
     return made
 
 
@@ -62,11 +61,11 @@ def models_of(make: Maker, archives: Sequence[Facts], uploads: Sequence[Upload],
         UserError: nothing says what several archives are to one another.
     """
     settings = make.settings
-    multi = [one for one in archives if one.format == MULTI]
+    multi = [one for one in archives if one.is_multi]
     if multi:
         if len(multi) < len(archives):
             raise UserError(
-                f"{len(multi)} of {len(archives)} archives are of the format {MULTI}",
+                f"{len(multi)} of {len(archives)} archives are of the format {multi[0].format}",
                 mend="hand them off apart: others are for single-model endpoints",
             )
         return [_model(make, {"PrimaryContainer": _multi_container(settings, archives, uploads, image)})]
@@ -77,7 +76,7 @@ def models_of(make: Maker, archives: Sequence[Facts], uploads: Sequence[Upload],
         raise UserError(
             f"{len(archives)} archives of single-model endpoints, and nothing says how they are hosted together",
             mend="set handoff.sagemaker.inference_execution_mode (containers of one model) or …endpoint.components; or "
-            f"build the format {MULTI}",
+            "build the format sagemaker-mme",
         )
     single = len(archives) == 1
     return [
@@ -120,7 +119,7 @@ def _container(settings: SageMaker, one: Facts, upload: Upload, image: str) -> d
         arguments=settings.additional_args,
         more=settings.environment,
     )
-    data = {"ModelDataSource": {"S3DataSource": source}} if one.format == PREFIX else {"ModelDataUrl": upload.uri}
+    data = {"ModelDataSource": {"S3DataSource": source}} if one.is_folder else {"ModelDataUrl": upload.uri}
     return {"Image": image, "Mode": "SingleModel", **data, "Environment": environments.plan(wanted)}
 
 

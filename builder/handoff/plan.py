@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.package.formats import MULTI_MODEL, named
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -12,9 +14,6 @@ if TYPE_CHECKING:
 
 SAGEMAKER, SCALING = "sagemaker", "application-autoscaling"
 """Services as boto3 calls them."""
-
-MULTI, PREFIX = "sagemaker-mme", "s3-prefix"
-"""Formats of archives that are hosted in a way of their own; all others are for single-model endpoints."""
 
 PASSED: Final = "passed"
 
@@ -49,6 +48,16 @@ class Facts:
     decoupled: bool = False
     vcpus: int | None = None  # of the machine that it was made for
     instance: str | None = None  # of the target, as the recipe says
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is uploaded file by file."""
+        return named(self.format).is_folder
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether it is for a multi-model endpoint."""
+        return named(self.format).host == MULTI_MODEL
 
 
 @dataclass(frozen=True, slots=True)

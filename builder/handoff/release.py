@@ -11,20 +11,27 @@ from builder.core.digest import digest_file, digest_json
 from builder.errors import ArchiveError, disk_error
 from builder.handoff import cloudformation, letter
 from builder.handoff.plan import Plan
+from builder.handoff.rule import Folder
+from builder.handoff.rules.folder import CLIENT
+from builder.package import read_manifest
+from builder.package.places import BESIDE, MANIFEST, SEAL, stem
 from builder.package.repository import pretty
+from builder.package.seal import SIGNATURE
 from builder.tools.atomic import publish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from builder.artifacts import Json
     from builder.handoff.gather import Shipped
     from builder.handoff.rule import Problem
+    from builder.package import Manifest
 
 PLAN: Final = "plan.json"
 SUMS: Final = "SHA256SUMS"
-_CLIENT: Final = Path(__file__).parent / "data" / "client.py"
-_BESIDE: Final = (".manifest.json", ".provenance.json", ".sbom.cdx.json", ".sha256sums")
+_CLIENT: Final = Path(__file__).parent / "data" / CLIENT
+_ARCHIVES: Final = "archives"
+_BESIDE: Final = (MANIFEST, SEAL, *BESIDE.values())
 _DIGITS: Final = 12
 
 
@@ -49,7 +56,8 @@ def write(
     """
     data = to_json(plan)
     name = plan.calls[0].name.rpartition("-")[0] or plan.calls[0].name
-    words, beside = letter.text(plan, advice, prices), [path for one in shipped for path in _beside(one)]
+    beside = [path for one in shipped for path in _beside(one)]
+    words = letter.text(plan, advice, prices, sealed=any(path.name.endswith(SIGNATURE) for path in beside))
     copied = {path.name: digest_file(path) for path in (_CLIENT, *beside)}
     out = folder.absolute() / f"{name}-release-{digest_json([data, words, copied])[:_DIGITS]}"
     with publish(out) as temporary:
@@ -57,7 +65,7 @@ def write(
             check(out)
         else:
             _fill(temporary, plan, data, words)
-            _copy(beside, temporary / "archives")
+            _copy(beside, temporary / _ARCHIVES)
             sums = [f"{digest_file(path)}  {path.relative_to(temporary)}\n" for path in _files(temporary)]
             (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
     return out
@@ -102,6 +110,46 @@ def check(folder: Path) -> None:
         )
 
 
+def intended(shipped: Sequence[Shipped]) -> Folder:
+    """What a release folder of archives will hold."""
+    beside = frozenset(path.name for one in shipped for path in _beside(one))
+    return Folder(_CLIENT.read_text(encoding="utf-8"), beside, dict(_members(one.manifest for one in shipped)))
+
+
+def look(folder: Path) -> Folder:
+    """What a release folder holds.
+
+    Raises:
+        ArchiveError: a file is missing or damaged.
+        MachineError: one cannot be read.
+    """
+    try:
+        beside = sorted(path for path in (folder / _ARCHIVES).iterdir() if path.is_file())
+        client = (folder / CLIENT).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{error.filename}: no such file or folder", mend="hand the archives off again") from error
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    manifests = [read_manifest(path) for path in beside if path.name.endswith(MANIFEST)]
+    return Folder(client, frozenset(path.name for path in beside), dict(_members(manifests)))
+
+
+def _members(manifests: Iterable[Manifest]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    return ((one.archive.file, tuple(one.archive.members)) for one in manifests)
+
+
+def file_of(plan: Plan, where: str) -> str:
+    """The file of a release folder that a problem is in."""
+    if where == CLIENT:
+        return CLIENT
+    operation = where.partition(".")[0]
+    if operation == "Environment":
+        return "environment.json"
+    named = (index for index, call in enumerate(plan.calls, 1) if call.operation == operation)
+    found = next(named, None)
+    return f"requests/{file_name(found, plan.calls[found - 1].service, operation)}" if found is not None else PLAN
+
+
 def file_name(index: int, service: str, operation: str) -> str:
     """The name of a request's file, in the order of sending: ``01-sagemaker-CreateModel.json``."""
     return f"{index:02}-{service}-{operation}.json"
@@ -136,14 +184,13 @@ def _fill(folder: Path, plan: Plan, data: Json, words: str) -> None:
     (folder / "environment.json").write_bytes(pretty(environments[0] if len(environments) == 1 else environments))
     (folder / "template.json").write_bytes(pretty(cloudformation.template(plan)))
     (folder / "client.json").write_bytes(pretty(client_facts(plan)))
-    shutil.copyfile(_CLIENT, folder / "client.py")
+    shutil.copyfile(_CLIENT, folder / CLIENT)
     (folder / "RELEASE.md").write_text(words, encoding="utf-8")
 
 
 def _beside(one: Shipped) -> list[Path]:
-    """What tells of an archive: its manifest, provenance and bill of materials, and signatures of them."""
-    stem = one.path.name.removesuffix(".tar.gz")
-    wanted = tuple(stem + suffix for suffix in _BESIDE)
+    """What tells of an archive, and what its answers are held against: all but the archive itself."""
+    wanted = tuple(stem(one.path.name) + suffix for suffix in _BESIDE)
     return sorted(path for path in one.path.parent.iterdir() if path.name.startswith(wanted))
 
 

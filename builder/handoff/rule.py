@@ -5,10 +5,11 @@ Ids and classes are those of ``lint``: H host, R request, V version, A archive, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.errors import InternalError
+from builder.rulebook import ADVICE, HOSTING_ERROR, RuleFacts
 from builder.tools import gpus
 
 if TYPE_CHECKING:
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from builder.handoff.plan import Plan
     from builder.tools.gpus import Instance
 
-ERROR: Final = "hosting-error"
-"""The host refuses it, or does something else with it."""
+__all__ = ["ADVICE", "ERROR", "RULES", "Folder", "Problem", "Problems", "Rule", "World", "check", "rule"]
 
-ADVICE: Final = "advice"
-"""It can be hosted, but works badly or by chance."""
+ERROR: Final = HOSTING_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Problem:
         message: what is wrong, with the value and what is allowed.
         mend: what to do about it, as an imperative sentence.
         severity: overrides the rule's; empty: the rule's.
-        rule: its id, filled in by :func:`check`, but by rules that speak for several.
+        rule: its id, filled in by :func:`check`.
     """
 
     where: str
@@ -49,11 +48,27 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """What lies in a release folder, beside the plan.
+
+    Args:
+        client: the text of ``client.py``.
+        beside: the names of the files that lie beside the archives.
+        members: of each archive, by its name: the paths of its files.
+    """
+
+    client: str
+    beside: frozenset[str]
+    members: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class World:
-    """What rules look at: a plan, and the instance types that are known."""
+    """What rules look at: a plan, the instance types that are known, and what lies beside the plan."""
 
     plan: Plan
     instances: Mapping[str, Instance]
+    folder: Folder | None = None
 
     @property
     def known(self) -> tuple[Instance, ...]:
@@ -70,24 +85,10 @@ Problems: TypeAlias = "Iterator[Problem]"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that must hold.
+class Rule(RuleFacts):
+    """One thing that must hold, and who asks it: ``(world) -> Iterator[Problem]``."""
 
-    Args:
-        id: as in ``docs/reference/lint-rules.md``.
-        severity: :data:`ERROR` or :data:`ADVICE`.
-        title: what must hold, as a sentence without a full stop.
-        why: what happens otherwise.
-        source: what says so.
-        check: ``(world) -> Iterator[Problem]``.
-    """
-
-    id: str
-    severity: str
-    title: str
-    why: str
-    source: str
-    check: Callable[[World], Problems]
+    check: Callable[[World], Problems] = field(kw_only=True)
 
 
 RULES: Final[dict[str, Rule]] = {}
@@ -102,24 +103,27 @@ def rule(
     def register(check: Callable[[World], Problems]) -> Callable[[World], Problems]:
         if rule_id in RULES:
             raise InternalError(f"rule {rule_id}: registered twice")
-        RULES[rule_id] = Rule(rule_id, severity, title, why, source, check)
+        RULES[rule_id] = Rule(rule_id, severity, title, why, source, check=check)
         return check
 
     return register
 
 
-def check(plan: Plan, instances: Mapping[str, Instance] | None = None) -> tuple[Problem, ...]:
+def check(
+    plan: Plan, instances: Mapping[str, Instance] | None = None, folder: Folder | None = None
+) -> tuple[Problem, ...]:
     """All that is wrong with a plan, errors first.
 
     Args:
         plan: of a hand-off.
         instances: the known instance types; None: those that ship with tritonsmith.
+        folder: what lies, or will lie, beside it; None: that is not known yet.
     """
     from builder.handoff import rules
 
-    world = World(plan, gpus.load_instances() if instances is None else instances)
+    world = World(plan, gpus.load_instances() if instances is None else instances, folder)
     found = [
-        Problem(one.where, one.message, one.mend, one.severity or each.severity, one.rule or each.id)
+        Problem(one.where, one.message, one.mend, one.severity or each.severity, each.id)
         for each in rules.all_rules()
         for one in each.check(world)
     ]

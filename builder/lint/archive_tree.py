@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from builder.lint.tree import FILE, FOLDER, LINK, OTHER, Entry, Tree
 from builder.tools import archive_look
+from builder.tools.archive_names import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,10 +64,18 @@ class ArchiveTree(Tree):
         found = []
         for member in self.look.members:
             name = _plain(member.name)
-            if what := _wrong(member, name, twice=name in seen):
+            if what := _wrong(member, name, twice=name in seen) or self._misplaced(name):
                 found.append((member.name, what))
             seen.add(name)
         return tuple(found)
+
+    def _misplaced(self, name: str) -> str:
+        above = next((folder for folder in _above(name) if folder in self._files), "")
+        return f"lies in {above!r}, which is a file" if above else ""
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(_plain(member.name) for member in self.look.members if member.kind == archive_look.FILE)
 
     @cached_property
     def _members(self) -> Mapping[str, Member]:
@@ -169,4 +178,6 @@ def _wrong(member: Member, name: str, *, twice: bool) -> str:
             return f"is a link to {member.target!r}, out of the archive"
     if member.mode & 0o6000:
         return "has a set-user-id or set-group-id bit"
+    if archive_look.swells(member.head):
+        return f"is an archive of {member.size} bytes that unpacks to more than {LIMITS.ratio} times as much"
     return ""

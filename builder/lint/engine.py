@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def lint(path: Path, options: Options) -> Report:
-    """Lints a recipe (``.yaml``), a model repository, a single model folder or an archive.
+    """Lints a recipe (``.yaml``), a model repository, a single model folder, an archive or a release folder.
 
     Raises:
         UserError: there is nothing at ``path`` that can be linted.
@@ -32,12 +32,15 @@ def lint(path: Path, options: Options) -> Report:
         from builder.lint.recipe import lint_recipe
 
         return lint_recipe(path, options)
+    if (path / "plan.json").is_file() and (path / "SHA256SUMS").is_file():
+        from builder.lint.handoffs import lint_release
+
+        return lint_release(path)
     try:
         tree = open_tree(path)
     except BombError as error:
         # Nobody reads on to see what else is wrong.
-        mend = "pack what the models need, and nothing else"
-        return Report((Finding("A11", HOSTING_ERROR, ".", None, error.message, mend, ""),), 0)
+        return Report((Finding(error.rule, HOSTING_ERROR, ".", None, error.message, error.mend, ""),), 0)
     return check(survey(tree, options))
 
 

@@ -11,7 +11,9 @@ from builder.lint.finding import ADVICE, ALL_RELEASES, HOSTING_ERROR, LOAD_ERROR
 from builder.lint.rule import RULES
 
 if TYPE_CHECKING:
-    from builder.lint.rule import Rule
+    from collections.abc import Iterable
+
+    from builder.rulebook import RuleFacts
 
 _CHAPTERS: Final = {
     "A": "Archives and files",
@@ -46,13 +48,24 @@ def explain(rule_id: str) -> str:
     Raises:
         UserError: there is no such rule.
     """
-    rule = RULES.get(rule_id.upper())
-    if rule is None:
-        near = difflib.get_close_matches(rule_id.upper(), RULES, n=1, cutoff=0.3)
+    from builder.handoff.rules import all_rules
+
+    handed = {rule.id: rule for rule in all_rules()}
+    own, other = RULES.get(rule_id.upper()), handed.get(rule_id.upper())
+    if own is None and other is None:
+        known = _sorted([*RULES, *handed])
+        near = difflib.get_close_matches(rule_id.upper(), known, n=1, cutoff=0.3)
         raise UserError(
-            f"--explain {rule_id}: there is no such rule; there are {', '.join(_sorted())}",
+            f"--explain {rule_id}: there is no such rule; there are {', '.join(known)}",
             mend=f"did you mean {near[0]}?" if near else "name one of them",
         )
+    parts = [_in_words(own)] if own is not None else []
+    if other is not None and (own is None or other.title != own.title):
+        parts.append(f"{_in_words(other)}\nOf a hand-off: a release folder, or the section handoff of a recipe.")
+    return "\n\n".join(parts)
+
+
+def _in_words(rule: RuleFacts) -> str:
     lines = [f"{rule.id} {rule.severity}: {rule.title}", "", f"Why: {_sentence(rule.why)}", f"Source: {rule.source}."]
     if rule.releases != ALL_RELEASES:
         lines.append(f"Triton releases: {rule.releases}.")
@@ -70,14 +83,14 @@ def reference() -> str:
         _ABOUT,
     ]
     for letter, title in _CHAPTERS.items():
-        rows = [_row(RULES[rule_id]) for rule_id in _sorted() if rule_id[0] == letter]
+        rows = [_row(RULES[rule_id]) for rule_id in _sorted(RULES) if rule_id[0] == letter]
         if rows:
             head = ["| id | class | what must hold | why | source | releases | hosts |", "| --- " * 7 + "|"]
             parts += [f"## {title}", "\n".join([*head, *rows])]
     return "\n\n".join(parts) + "\n"
 
 
-def _row(rule: Rule) -> str:
+def _row(rule: RuleFacts) -> str:
     hosts = ", ".join(rule.hosts)
     cells = (rule.id, rule.severity, rule.title, _sentence(rule.why), rule.source, rule.releases, hosts)
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
@@ -87,5 +100,5 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
-def _sorted() -> list[str]:
-    return sorted(RULES, key=lambda rule_id: (rule_id[0], int(rule_id[1:])))
+def _sorted(ids: Iterable[str]) -> list[str]:
+    return sorted(set(ids), key=lambda rule_id: (rule_id[0], int(rule_id[1:])))

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-LOAD_ERROR: Final = "load-error"
-"""The server refuses to load the model, in the releases that the finding names."""
+from builder.rulebook import ADVICE, ALL_RELEASES, HOSTING_ERROR, LOAD_ERROR, SEVERITIES, RuleFacts
 
-HOSTING_ERROR: Final = "hosting-error"
-"""A server loads it, but the host (SageMaker) refuses it or does something else with it."""
-
-ADVICE: Final = "advice"
-"""It loads and can be hosted, but works badly or by chance."""
-
-SEVERITIES: Final = (LOAD_ERROR, HOSTING_ERROR, ADVICE)
-
-ALL_RELEASES: Final = "all"
+__all__ = ["ADVICE", "ALL_RELEASES", "HOSTING_ERROR", "LOAD_ERROR", "SEVERITIES", "Finding", "Report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +52,12 @@ class Report:
     Args:
         findings: sorted by path, line and rule.
         models: how many models were looked at.
+        rules: those among the rules that found something which are not lint's own, but those of hand-offs.
     """
 
     findings: tuple[Finding, ...]
     models: int
+    rules: tuple[RuleFacts, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from builder.lint.rule import Rule
     from builder.recipe.composed import Composed
     from builder.recipe.document import Keys, Node
+    from builder.rulebook import RuleFacts
 
 _REFUSED: Final = "Q1"
 _PLACE: Final = re.compile(r"^(?P<path>.*?):(?P<line>\d+):(?P<column>\d+): (?P<message>.*)$", re.DOTALL)
@@ -40,13 +41,25 @@ def lint_recipe(path: Path, options: Options) -> Report:
     except RecipeError as error:
         return Report(tuple(_refused(path, line) for line in error.message.splitlines()), models=0)
     root = parse(text, str(path), [])
-    advice = [
-        found
+    found = [
+        finding
         for below, one in _singles(recipe)
         for rule in RULES.values()
-        for found in _advice(rule, one, _At(root, path, below), options)
+        for finding in _advice(rule, one, _At(root, path, below), options)
     ]
-    return Report(tuple(sorted(advice, key=lambda one: (one.line or 0, one.rule))), models=0)
+    if recipe.handoff is None:
+        return _report(found)
+    from builder.lint.handoffs import of_section, rules_of
+
+    try:
+        handed = list(of_section(recipe, path, root))
+    except RecipeError as error:
+        return _report([*found, *(_refused(path, line) for line in error.message.splitlines())])
+    return _report([*found, *handed], rules_of(handed))
+
+
+def _report(found: list[Finding], rules: tuple[RuleFacts, ...] = ()) -> Report:
+    return Report(tuple(sorted(found, key=lambda one: (one.line or 0, one.rule, one.message))), models=0, rules=rules)
 
 
 def _singles(recipe: Recipe | Composed) -> list[tuple[Keys, Recipe]]:

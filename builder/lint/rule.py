@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from builder.errors import InternalError
-from builder.lint.finding import ALL_RELEASES, LOAD_ERROR, SEVERITIES
+from builder.rulebook import ALL_RELEASES, LOAD_ERROR, SEVERITIES, RuleFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,29 +44,15 @@ RecipeCheck: TypeAlias = "Callable[[Recipe, Options], Problems]"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that must hold.
+class Rule(RuleFacts):
+    """One thing that must hold, and who asks it.
 
     Args:
-        id: ``C9``: letter of the chapter (A archive and tree, C config, E ensemble, P Python, O graph, H R V host).
-        severity: one of :data:`~builder.lint.finding.SEVERITIES`.
-        title: what must hold, as a sentence without a full stop.
-        why: what happens otherwise.
-        source: file and line, or document, that says so.
-        releases: the Triton releases for which it holds: ``all``, ``>=24.11``, ``<24.11``.
-        hosts: the hosts for which it holds; empty for all.
         check_model: called for each model; or
         check_repository: called once; or
         check_recipe: called for a recipe that can be loaded.
     """
 
-    id: str
-    severity: str
-    title: str
-    why: str
-    source: str
-    releases: str = ALL_RELEASES
-    hosts: tuple[str, ...] = ()
     check_model: ModelCheck | None = None
     check_repository: RepositoryCheck | None = None
     check_recipe: RecipeCheck | None = None

@@ -15,7 +15,7 @@ from builder.lint.rule import RULES
 
 if TYPE_CHECKING:
     from builder.lint.finding import Finding, Report
-    from builder.lint.rule import Rule
+    from builder.rulebook import RuleFacts
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ADDRESS: Final = "https://github.com/tritonsmith/tritonsmith"
@@ -28,7 +28,9 @@ def to_sarif(report: Report, linted: str = "") -> dict[str, Any]:
         report: the findings.
         linted: the folder or archive that was linted, as it was named: code hosts want paths from where it ran.
     """
-    used = [rule for rule in RULES.values() if any(found.rule == rule.id for found in report.findings)]
+    known: dict[str, RuleFacts] = {**RULES, **{rule.id: rule for rule in report.rules}}
+    found_by = {found.rule for found in report.findings}
+    used = [rule for rule in known.values() if rule.id in found_by]
     index = {rule.id: number for number, rule in enumerate(used)}
     driver = {
         "name": "tritonsmith lint",
@@ -41,7 +43,7 @@ def to_sarif(report: Report, linted: str = "") -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: RuleFacts) -> dict[str, Any]:
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.title},

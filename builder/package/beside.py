@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.package.attest import PROVENANCE, SBOM
 from builder.package.attested import read_attested
-from builder.package.delivery import attested_path, seal_path
+from builder.package.places import attested_path, seal_path
 from builder.package.seal import is_sealed, signature_of
 from builder.tools import ssh_signature
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.package.provenance import purl, pypi, sources
 from builder.tools import wheel_metadata
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from builder.package.manifest import Manifest, SourceFacts
     from builder.tools.wheel_metadata import Metadata
 
+_TREE: Final = "tree-digest"
+
 
 def archive(manifest: Manifest) -> Part:
-    """The archive itself: what the bill is about."""
+    """The archive itself: what the bill is about. A folder has no bytes of its own, and so only a tree digest."""
     facts = manifest.archive
-    about = {"tree-digest": facts.tree_digest, "target": manifest.target.name, "format": facts.format}
-    return Part("application", manifest.name, "archive", facts.tree_digest[:16], sha256=facts.sha256, properties=about)
+    sha256 = None if facts.is_folder else facts.sha256
+    about = {_TREE: facts.tree_digest, "target": manifest.target.name, "format": facts.format}
+    return Part("application", manifest.name, "archive", facts.tree_digest[:16], sha256=sha256, properties=about)
 
 
 def parts(manifest: Manifest, metadata: Sequence[File]) -> list[Part]:
@@ -103,9 +106,11 @@ def _runtime(manifest: Manifest) -> Iterator[Part]:
 
 
 def about(bill: Mapping[str, Json]) -> str | None:
-    """sha256 of the archive that a bill is about; None: it does not say."""
+    """sha256 of the archive that a bill is about, or the tree digest of the folder; None: it does not say."""
     try:
-        hashes = bill["metadata"]["component"]["hashes"]
-        return next((one["content"] for one in hashes if one["alg"] == "SHA-256"), None)
+        component = bill["metadata"]["component"]
+        hashes = [one["content"] for one in component.get("hashes", ()) if one["alg"] == "SHA-256"]
+        trees = [one["value"] for one in component["properties"] if one["name"] == f"tritonsmith:{_TREE}"]
+        return next(iter([*hashes, *trees]), None)
     except (KeyError, TypeError):
         return None

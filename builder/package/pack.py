@@ -1,4 +1,4 @@
-"""The pack stage: a repository → one archive, named by what it holds."""
+"""The pack stage: a repository → one archive or folder, named by what it holds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from builder.artifacts import Archive
+from builder.artifacts import Archive, Folder
 from builder.core.digest import digest_tree
 from builder.errors import InternalError
-from builder.package.formats import TRITON, arrange
+from builder.package.formats import TRITON, arrange, named
 from builder.tools import wheels
 from builder.tools.archive_names import BLOCK_BYTES, LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.artifacts import File, Json, Repository
+    from builder.artifacts import File, Json, Packed, Repository
 
-SUFFIX: Final = ".tar.gz"
 _DIGITS: Final = 16
 
 
@@ -42,7 +41,7 @@ class Pack:
             "target": self.target,
             "name": inputs.name,
             "tree": self._digest(inputs),
-            "compression": ["isal", wheels.installed_version("isal"), LEVEL, BLOCK_BYTES],
+            **({} if named(self.form).is_folder else {"compression": _compression()}),
             **({} if self.form == TRITON else {"format": self.form}),
         }
 
@@ -50,12 +49,17 @@ class Pack:
         if not inputs.files:
             raise InternalError(f"repository {inputs.name} is empty")
 
-    def run(self, inputs: Repository, out: Path) -> Archive:
+    def run(self, inputs: Repository, out: Path) -> Packed:
+        digest = self._digest(inputs)
+        name = f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{named(self.form).suffix}"
+        if named(self.form).is_folder:
+            return Folder(arrange(self.form, inputs).tree(out), digest, self.form, name)
+        return self._packed(inputs, digest, out / name)
+
+    def _packed(self, inputs: Repository, digest: str, path: Path) -> Archive:
         from builder.tools import archive
 
-        digest = self._digest(inputs)
-        path = out / f"{inputs.name}-{self.target}-{digest[:_DIGITS]}{SUFFIX}"
-        with tempfile.TemporaryDirectory(dir=out, prefix="rewritten-") as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="rewritten-") as folder:
             files = arrange(self.form, inputs).tree(Path(folder))
             packed = archive.pack(files, path)
         return Archive(
@@ -67,12 +71,21 @@ class Pack:
         )
 
     def reads(self, inputs: Repository) -> list[File]:  # noqa: ARG002 - a stage's signature
-        """Nothing unseen: every member is hashed while it is packed."""
+        """Nothing unseen: every member is hashed while it is packed, or while it is handed out."""
         return []
 
-    def ensures(self, inputs: Repository, output: Archive) -> None:
-        if output.tree_digest != self._digest(inputs) or output.file.path.stat().st_size != output.file.size:
+    def ensures(self, inputs: Repository, output: Packed) -> None:
+        whole = (
+            digest_tree(output.files) == output.tree_digest
+            if isinstance(output, Folder)
+            else output.file.path.stat().st_size == output.file.size
+        )
+        if output.tree_digest != self._digest(inputs) or not whole:
             raise InternalError(f"{output.name}: is not the archive of repository {inputs.name}")
 
     def _digest(self, inputs: Repository) -> str:
         return digest_tree(arrange(self.form, inputs).members())
+
+
+def _compression() -> Json:
+    return ["isal", wheels.installed_version("isal"), LEVEL, BLOCK_BYTES]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from builder import __version__
-from builder.package.formats import REGISTRY
 from builder.tools import templates
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def statement(manifest: Manifest, template_digests: Mapping[str, str]) -> Json:
 
 def subject_digest(archive: ArchiveFacts) -> dict[str, str]:
     """What identifies an archive; of a folder, its tree."""
-    return {TREE: archive.tree_digest} if REGISTRY[archive.format].pack == "folder" else {"sha256": archive.sha256}
+    return {TREE: archive.tree_digest} if archive.is_folder else {"sha256": archive.sha256}
 
 
 def sources(manifest: Manifest) -> list[tuple[str, SourceFacts]]:

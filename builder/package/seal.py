@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SUFFIX: Final = ".sha256sums"
 SIGNATURE: Final = ".sig"
 
-_LINE: Final = re.compile(r"(?P<sha256>[0-9a-f]{64}) [ *](?P<name>[^/\\\0]+)")
+_LINE: Final = re.compile(r"(?P<sha256>[0-9a-f]{64}) [ *](?P<name>(?!/)[^\\\0]+)")
 
 
 def seal(path: Path, digests: Mapping[str, str], key: Path) -> None:
@@ -29,7 +28,7 @@ def seal(path: Path, digests: Mapping[str, str], key: Path) -> None:
 
     Args:
         path: where the checksums go.
-        digests: sha256 by file name.
+        digests: sha256 by path beside the checksums.
         key: the file of the private key.
 
     Raises:
@@ -84,7 +83,7 @@ def check_seal(path: Path, trusted: Path) -> tuple[str, frozenset[str]]:
         trusted: a file with public keys.
 
     Returns:
-        The key's fingerprint, and the names of the files that the signature covers.
+        The key's fingerprint, and the paths, beside the checksums, of the files that the signature covers.
 
     Raises:
         ArchiveError: there is no signature, or it is not one of these keys', or a file is not what was signed.
@@ -101,7 +100,7 @@ def check_seal(path: Path, trusted: Path) -> tuple[str, frozenset[str]]:
     signer = ssh_signature.check(path, signature_of(path), keys)
     stated = _read(path)
     for name, digest in stated.items():
-        _check_file(path.with_name(name), digest)
+        _check_file(path.parent / name, digest)
     return signer, frozenset(stated)
 
 
@@ -119,9 +118,9 @@ def _check_file(file: Path, digest: str) -> None:
 
 def _read(path: Path) -> dict[str, str]:
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or ".." in match["name"].split("/"):
             raise ArchiveError(f"{path}:{number}: is no line of sha256sum: {line!r:.80}")
         found[match["name"]] = match["sha256"]
     return found

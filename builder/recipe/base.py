@@ -50,17 +50,6 @@ def wrong(message: str, kind: str = "recipe") -> PydanticCustomError:
     return PydanticCustomError(kind, "{text}", {"text": message})
 
 
-def not_yet(*later: str, what: str) -> BeforeValidator:
-    """Refuses values that the design names and that are not built yet."""
-
-    def check(value: Json) -> Json:
-        if isinstance(value, str) and value in later:
-            raise wrong(f"{what} '{value}' is not yet supported", "not_yet")
-        return value
-
-    return BeforeValidator(check)
-
-
 def _refuse_reserved(value: Json) -> None:
     if value is not None:
         raise wrong("not yet supported: the name is reserved; leave it out", "not_yet")

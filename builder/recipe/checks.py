@@ -12,6 +12,7 @@ from builder.recipe.suggest import did_you_mean
 from builder.recipe.target_checks import check_targets
 from builder.recipe.tasks import IMAGE, REQUIRED, TASKS, tolerance_keys
 from builder.recipe.triton_checks import check_serving
+from builder.recipe.verify import BY_COMPOSITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +103,10 @@ def _composed(view: View) -> Iterator[Problem]:
             words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
             yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
     for name, step in (steps if isinstance(steps, dict) else {}).items():
-        if isinstance(step, dict) and "select" in step and "sagemaker-mme" in (view.get(("package", "formats")) or ()):
-            words = (
-                "calls models by name, which nobody loads in package.formats sagemaker-mme: only an ensemble's steps"
-            )
-            yield view.key_problem(("pipeline", "steps", name, "select"), words)
+        if isinstance(step, dict) and "select" in step:
+            for form in sorted(one for one in BY_COMPOSITION if one in (view.get(("package", "formats")) or ())):
+                words = f"calls models by name, which nobody loads in package.formats {form}: only an ensemble's steps"
+                yield view.key_problem(("pipeline", "steps", name, "select"), words)
         if not isinstance(step, dict) or "serving" not in step:
             continue
         here = replace(view, below=("pipeline", "steps", name))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from builder.recipe.base import Count, Frozen, FrozenMapping, RecipePath, Section, ascending, not_yet, unique
+from builder.recipe.base import Count, Frozen, FrozenMapping, RecipePath, Section, ascending, unique
 
 Milliseconds = Annotated[float, Field(gt=0)]
 
@@ -51,7 +51,10 @@ class Verify(Section):
     """What the measurement must reach, or the build fails."""
 
 
-Format = Annotated[Literal["triton", "sagemaker", "sagemaker-mme"], not_yet("s3-prefix", what="format")]
+Format = Literal["triton", "sagemaker", "sagemaker-mme", "s3-prefix"]
+
+BY_COMPOSITION: Final = frozenset({"sagemaker-mme"})
+"""Formats whose hosts load an ensemble with what it is composed of, and nothing that a step calls by name."""
 
 
 class Sign(Section):
@@ -65,7 +68,8 @@ class Package(Section):
     """How the repository is packed."""
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1), unique("the formats")] = ("triton",)
-    """The kinds of archive to make: one of each for each target. Those for SageMaker go to a folder of their name."""
+    """What to make: one archive of each kind for each target; of s3-prefix, which is not packed, a folder.
+    All but triton's go to a folder of their format's name."""
 
     sign: Sign | None = None
     """Sign the archives and all that lies beside them. Left out: they are not signed."""

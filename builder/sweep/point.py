@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from builder.errors import InternalError
+from builder.sweep import load as loads
+from builder.sweep import setting as settings
 from builder.sweep.load import Load  # noqa: TC001 - the codec reads the annotations
 from builder.sweep.setting import Setting  # noqa: TC001
 
@@ -118,3 +122,21 @@ class Point:
         assert isinstance(data, dict)
         windows = [{**window, "latencies_ms": []} for window in data["windows"]]
         return {**data, "setting": self.setting.as_json(), "load": self.load.as_json(), "windows": windows}
+
+
+def from_json(data: dict[str, Json]) -> Point:
+    """The point that :meth:`Point.as_json` wrote: without the single latencies.
+
+    Raises:
+        CodecError: it is no such point.
+    """
+    from builder.core import codec
+
+    kinds = typing.get_type_hints(Point)
+    try:
+        plain: dict[str, Any] = {
+            name: codec.from_json(kinds[name], value) for name, value in data.items() if name not in {"setting", "load"}
+        }
+        return Point(settings.from_json(data["setting"]), loads.from_json(data["load"]), **plain)
+    except (TypeError, KeyError, AttributeError, InternalError) as error:
+        raise codec.CodecError(f"no point: {error!r}") from error

@@ -58,7 +58,7 @@ class Setting:
     @property
     def label(self) -> str:
         """For people: ``count 2 · max_batch_size 8``; knobs of other steps with the step's name."""
-        words = [f"{_short(knob)} {_said(value)}" for knob, value in self.values]
+        words = [f"{knob_label(knob)} {value_label(value)}" for knob, value in self.values]
         return " · ".join(words) or "as it is"
 
     def as_json(self) -> dict[str, Json]:
@@ -71,12 +71,14 @@ def from_json(data: Mapping[str, Json]) -> Setting:
     return Setting.of({knob: tuple(value) if isinstance(value, list) else value for knob, value in data.items()})
 
 
-def _short(knob: str) -> str:
+def knob_label(knob: str) -> str:
+    """For people: the last word of its path, with the step before it: ``count``, ``tokenize:count``."""
     step, colon, path = knob.rpartition(":")
     return f"{step}{colon}{path.rpartition('.')[2]}".removeprefix("@")
 
 
-def _said(value: Value) -> str:
+def value_label(value: Value) -> str:
+    """For people: ``2``, ``on``, ``[4, 8]``, ``default``."""
     if value is None:
         return "default"
     if isinstance(value, bool):

@@ -32,6 +32,7 @@ Keep: TypeAlias = "Callable[[str, int], int]"
 
 _KEPT_BYTES: Final = 256 << 20  # of all members together
 _BEGIN_BYTES: Final = 32 << 20  # unpacked, of an archive in an archive
+_BLOCK_BYTES: Final = 1 << 20
 _KINDS: Final = {
     tarfile.REGTYPE: FILE,
     tarfile.AREGTYPE: FILE,
@@ -142,6 +143,26 @@ def _onnx(source: BinaryIO, size: int, place: str) -> OnnxHeader | ModelError:
         return read_onnx_stream(source, size, place=place, operators=True, can_seek=False)
     except ModelError as error:
         return error
+
+
+def swells(head: bytes, *, limits: Limits = LIMITS) -> bool:
+    """Whether the begin of a gzip file unpacks to more than any archive may: somebody unpacks it in its turn.
+
+    Args:
+        head: of a file that a model holds, say of a packed Python environment, which the server unpacks.
+        limits: ``ratio`` and ``nested_bytes`` of them.
+    """
+    if not head.startswith(GZIP_MAGIC):
+        return False
+    left = max(limits.nested_bytes, limits.ratio * len(head))
+    unpacker, rest = zlib.decompressobj(wbits=31), head
+    try:
+        while rest and left > 0 and not unpacker.eof:
+            left -= len(unpacker.decompress(rest, min(left, _BLOCK_BYTES)))
+            rest = unpacker.unconsumed_tail
+    except zlib.error:
+        return False  # other rules look at what it is
+    return left <= 0
 
 
 def first_names(head: bytes) -> tuple[str, ...]:

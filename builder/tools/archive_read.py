@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Final, Self, cast
 
 from builder.artifacts import File
 from builder.errors import ArchiveError, disk_error
-from builder.tools.archive_names import LIMITS, Limits, check_name
+from builder.tools.archive_names import LIMITS, PACKED, PLAIN_FILES, Limits, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,7 +170,9 @@ def opened(archive: Path, *, plain: bool = False) -> Iterator[tarfile.TarFile]:
                 tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_CarefulInfo)
             )
     except damage as error:
-        raise ArchiveError(f"{archive}: is damaged, cut off, or no .tar.gz: {error}", mend=_MEND) from error
+        raise ArchiveError(
+            f"{archive}: is damaged, cut off, or no .tar.gz: {error}", mend=_MEND, rule=PACKED
+        ) from error
 
 
 class _CarefulInfo(tarfile.TarInfo):
@@ -193,15 +195,17 @@ def _check(archive: Path, info: tarfile.TarInfo) -> None:
     """Refuses whatever is not a plain file or folder inside the archive."""
     if info.issym() or info.islnk():
         raise ArchiveError(
-            f"{archive}: {info.name!r} is a link to {info.linkname!r}; only files and folders are allowed"
+            f"{archive}: {info.name!r} is a link to {info.linkname!r}; only files and folders are allowed",
+            rule=PLAIN_FILES,
         )
     sparse = any(key.startswith("GNU.sparse") for key in info.pax_headers)
     if sparse or info.type not in {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE}:
         raise ArchiveError(
-            f"{archive}: {info.name!r} is a device, a pipe or a sparse file; only files and folders are allowed"
+            f"{archive}: {info.name!r} is a device, a pipe or a sparse file; only files and folders are allowed",
+            rule=PLAIN_FILES,
         )
     if info.size < 0:
-        raise ArchiveError(f"{archive}: {info.name!r} has a size of {info.size} bytes")
+        raise ArchiveError(f"{archive}: {info.name!r} has a size of {info.size} bytes", rule=PLAIN_FILES)
     name = _plain(info)
     if name or not info.isdir():
         check_name(name, place=str(archive))
@@ -210,7 +214,7 @@ def _check(archive: Path, info: tarfile.TarInfo) -> None:
         try:
             second(info, "/unused")
         except tarfile.TarError as error:
-            raise ArchiveError(f"{archive}: {error}") from error
+            raise ArchiveError(f"{archive}: {error}", rule=PLAIN_FILES) from error
 
 
 def _plain(info: tarfile.TarInfo) -> str:
@@ -221,7 +225,7 @@ def _plain(info: tarfile.TarInfo) -> str:
 def _new_name(archive: Path, info: tarfile.TarInfo, members: Mapping[str, object]) -> str:
     name = _plain(info)
     if name in members:
-        raise ArchiveError(f"{archive}: holds {name!r} twice")
+        raise ArchiveError(f"{archive}: holds {name!r} twice", rule=PLAIN_FILES)
     return name
 
 
@@ -237,7 +241,7 @@ def _take(archive: Path, tar: tarfile.TarFile, info: tarfile.TarInfo, folder: Pa
         with path.open("xb") as target:
             digest = _copy(source, target)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise ArchiveError(f"{archive}: {info.name!r} is both a file and a folder") from error
+        raise ArchiveError(f"{archive}: {info.name!r} is both a file and a folder", rule=PLAIN_FILES) from error
     return File(path=path.absolute(), sha256=digest, size=info.size)
 
 
@@ -256,4 +260,6 @@ def _check_rest(archive: Path, tar: tarfile.TarFile, limit: int) -> None:
     while block := tar.fileobj.read(_BLOCK_BYTES):
         seen += len(block)
         if seen > limit or any(block):
-            raise ArchiveError(f"{archive}: something follows its last member, or a header is damaged", mend=_MEND)
+            raise ArchiveError(
+                f"{archive}: something follows its last member, or a header is damaged", mend=_MEND, rule=PACKED
+            )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from builder.errors import MachineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,73 @@ def replacing(path: Path) -> Iterator[int]:
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextmanager
+def replacing_folder(folder: Path, stands: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yields an empty folder to fill, which becomes ``folder``, readable by all, when the block ends well.
+
+    While it is filled it lies beside ``folder``, under another name, and is locked, as :func:`replacing` does it for a
+    file: no lock is left where the user looks. It is never seen half filled.
+
+    Args:
+        folder: what is made, or replaced.
+        stands: whether what lies there may stay: whoever is first wins, and the other's work is dropped.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        _remove_unlocked_folder(leftover)
+    descriptor, temporary = _claimed_folder(folder)
+    try:
+        yield temporary
+        for path in (temporary, *temporary.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+        _put_folder(temporary, folder, stands)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _put_folder(made: Path, folder: Path, stands: Callable[[Path], bool]) -> None:
+    while True:
+        try:
+            made.rename(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+        else:
+            return
+        if stands(folder):
+            return
+        away = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        with suppress(FileNotFoundError):  # somebody else was about to replace it, too
+            folder.rename(away / folder.name)
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _claimed_folder(folder: Path) -> tuple[int, Path]:
+    """A new folder beside ``folder`` that is locked, and that nobody has removed in between."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):  # a file system without locks: then nothing is removed on it either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)
+
+
+def _remove_unlocked_folder(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+        finally:
+            os.close(descriptor)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -112,6 +112,23 @@ def parse_text(text: str, *, place: str) -> Message:
         raise UserError(f"{where}: {words}", mend=_SPELLING) from error
 
 
+def folder_of(text: str, *, place: str, otherwise: str) -> str:
+    """The name of the folder that a model must lie in: the one that its ``config.pbtxt`` states.
+
+    Args:
+        text: of the file.
+        place: what messages call it.
+        otherwise: where it states none.
+
+    Raises:
+        UserError: it is no ModelConfig, or its name is none of a folder.
+    """
+    name = str(parse_text(text, place=place).name) or otherwise
+    if "/" in name or "\0" in name or name in {".", ".."}:
+        raise UserError(f"{place}: name {name!r} is none of a folder", mend="give the model a name without slashes")
+    return name
+
+
 def _parse(text: str) -> Message:
     """The message of a text; booleans and enum values may be octal and hexadecimal numbers, as in C++."""
     from google.protobuf import text_format

@@ -1,10 +1,11 @@
 """The proof of an archive: what ships is what was verified.
 
-``measure`` unpacks it, serves it with a real Triton, asks it real text and writes down figures; ``judge`` holds them
-against tolerances and constraints. Both need the archive and the files beside it, and no Hugging Face library.
+``measure`` unpacks it, or takes a folder as it is, serves it with a real Triton, asks it real text and writes down
+figures; ``judge`` holds them against tolerances and constraints. Both need the archive and the files beside it, and no
+Hugging Face library.
 """
 
-from builder.verify.facts import ArchiveFacts, check_files, from_reference
+from builder.verify.facts import ArchiveFacts, check_files, from_packed, from_reference
 from builder.verify.judge import FAILED, INCONCLUSIVE, PASSED, Judge
 from builder.verify.measure import Measure
 from builder.verify.proof import Proof, verify_archive
@@ -21,6 +22,7 @@ __all__ = [
     "Measure",
     "Proof",
     "check_files",
+    "from_packed",
     "from_reference",
     "load_images",
     "load_rows",

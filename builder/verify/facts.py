@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.artifacts import Archive, File
 from builder.core.digest import digest_file
-from builder.errors import ArchiveError
+from builder.core.trees import differences
+from builder.errors import ArchiveError, disk_error
 
 if TYPE_CHECKING:
-    from builder.artifacts import File, Reference
+    from collections.abc import Mapping
 
+    from builder.artifacts import Packed, Reference
+
+_SHOWN: Final = 10  # problems in a message
 _DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFacts:
-    """An archive, the files beside it, and how its answers are compared.
+    """An archive or a folder, the files beside it, and how its answers are compared.
 
     The digests and sizes in ``archive``, ``samples`` and ``expected`` are those that the manifest (or the build)
     states; :func:`check_files` holds the bytes on disk against them.
     """
 
     name: str  # the model that clients call
-    archive: File
+    archive: File  # a folder: its path, the digest of its tree, and the size of all that is in it
     samples: File  # .jsonl: one {"text": …, "text_pair": …} per line; of a pipeline, its tensors by name
     expected: File  # .safetensors: as artifacts.Reference describes it
     tree_digest: str  # sha256 of the unpacked tree, 64 hex digits
@@ -39,8 +45,27 @@ class ArchiveFacts:
     readable: tuple[str, ...] = ("TEXT", "TEXT_PAIR", "IMAGE")  # whose bytes must be texts, or images
     libraries: tuple[str, ...] = ()  # what runs its plans, for pip: see builder.tools.compatibility
     neighbours: bool = False  # whether embeddings must keep their nearest neighbours: builder.parity.neighbours
+    folder: Mapping[str, File] = field(default_factory=dict)  # what is in a folder; empty: it is an archive
     flat: bool = False  # the archive's root is the one model, not a repository of models
     apart: bool = False  # invalid requests are sent when no other is in flight: see builder.verify.ask.Asker
+
+    @property
+    def lies_there(self) -> bool:
+        """Whether a folder lies at its path; before it is handed out, its files lie in the store."""
+        return bool(self.folder) and all(file.path == self.archive.path / name for name, file in self.folder.items())
+
+
+def from_packed(packed: Packed, path: Path | None = None) -> dict[str, Any]:
+    """The fields of :class:`ArchiveFacts` that say what is served.
+
+    Args:
+        packed: an archive or a folder.
+        path: where it was handed out; None: it lies in the store.
+    """
+    if isinstance(packed, Archive):
+        return {"archive": packed.file, "tree_digest": packed.tree_digest}
+    whole = File(path or Path(packed.name), packed.sha256, packed.size)
+    return {"archive": whole, "tree_digest": packed.tree_digest, "folder": packed.files}
 
 
 def from_reference(reference: Reference) -> dict[str, Any]:
@@ -82,16 +107,28 @@ def check_files(facts: ArchiveFacts) -> None:
     """Holds the archive and the files beside it against their digests.
 
     Raises:
-        ArchiveError: one of them is missing or is not what it was; all that differ are named.
+        ArchiveError: one of them is missing or is not what it was; what differs is named.
     """
-    files = {"archive": facts.archive, "samples": facts.samples, "expected answers": facts.expected}
+    whole = {f"member {name}": file for name, file in facts.folder.items()} or {"archive": facts.archive}
+    files = {} if facts.lies_there else whole
+    files |= {"samples": facts.samples, "expected answers": facts.expected}
     files |= {"expected texts": facts.texts} if facts.texts else {}
     problems = [f"{what} {file.path}: {problem}" for what, file in files.items() if (problem := _problem(file))]
+    if facts.lies_there:
+        problems = [f"folder {facts.archive.path}: {problem}" for problem in _differences(facts)] + problems
     if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise ArchiveError(
-            "; ".join(problems),
+            "; ".join(problems[:_SHOWN]) + more,
             mend="copy the archive and the files beside it again, all from one build, or build again",
         )
+
+
+def _differences(facts: ArchiveFacts) -> list[str]:
+    try:
+        return differences(facts.archive.path, facts.folder)
+    except OSError as error:
+        raise disk_error(facts.archive.path, error) from error
 
 
 def _problem(file: File) -> str:

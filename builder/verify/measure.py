@@ -1,4 +1,4 @@
-"""The stage ``measure``: unpacks an archive, serves it, asks it real text, and writes down what was seen."""
+"""The stage ``measure``: unpacks an archive (not a folder), serves it, asks it real text, and tells what was seen."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from builder.core.versions import version
 from builder.errors import ArchiveError
 from builder.recipe.tasks import NEIGHBOURS, PIPELINE
 from builder.tools import hardware, toolchain
+from builder.tools.files import materialise
 from builder.tools.releases import release
 from builder.verify.facts import ArchiveFacts, check_files, check_metric
 from builder.verify.identity import describe_serving
@@ -25,7 +26,7 @@ from builder.verify.samples import read_samples
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.artifacts import File, Json
+    from builder.artifacts import File, Json, Tree
     from builder.parity.compare import Answers
     from builder.tools.perf_analyzer import Windows
     from builder.tools.toolchain import Toolchain
@@ -119,7 +120,6 @@ class Measure:
             tools, self.cache, _onnxruntime(inputs), minor=inputs.python, libraries=inputs.libraries
         )
         with tempfile.TemporaryDirectory(dir=out, prefix="unpacked-") as temporary:
-            log.info("unpacking %s", inputs.archive.path.name)
             repository = unpack(inputs, Path(temporary) / "repository")
             log.info("serving %s", inputs.name)
             with (
@@ -237,20 +237,34 @@ def request_dtypes(client: Client, model: str) -> dict[str, str]:
 
 
 def unpack(facts: ArchiveFacts, folder: Path) -> Path:
-    """Unpacks the archive and holds the tree against its digest.
+    """The repository that is served: an archive is unpacked, a folder is taken as it is. Its tree has the digest.
+
+    Args:
+        facts: their files were checked.
+        folder: where the repository is put, unless it lies somewhere already.
 
     Raises:
         ArchiveError: it cannot be unpacked, or holds another tree.
     """
-    from builder.tools import archive
-
-    found = digest_tree(archive.unpack(facts.archive.path, folder / facts.name if facts.flat else folder))
+    target = folder / facts.name if facts.flat else folder
+    found = digest_tree(facts.folder or _unpacked(facts, target))
     if found != facts.tree_digest:
         raise ArchiveError(
             f"{facts.archive.path}: holds the tree {found[:16]}…, the manifest says {facts.tree_digest[:16]}…",
             mend="the manifest belongs to another archive: take the one that was made with it",
         )
+    if facts.lies_there and not facts.flat:
+        return facts.archive.path
+    if facts.folder:
+        materialise(facts.folder, target)
     return folder
+
+
+def _unpacked(facts: ArchiveFacts, folder: Path) -> Tree:
+    from builder.tools import archive
+
+    log.info("unpacking %s", facts.archive.path.name)
+    return archive.unpack(facts.archive.path, folder)
 
 
 def measure_parity(asker: ask.Asker, facts: ArchiveFacts, expected: Expected) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from builder.core.digest import describe_file, describe_folder, digest_tree
 from builder.handoff import make_plan
 from builder.package import Manifest, write_manifest
-from builder.package.delivery import manifest_path
+from builder.package.places import manifest_path
 from builder.recipe import handoff
 from builder.recipe.document import Node, Place
 from builder.tools import archive
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from builder.artifacts import File
     from builder.handoff.gather import Shipped
     from builder.handoff.plan import Plan
     from builder.recipe.handoff import SageMaker
@@ -92,12 +93,29 @@ def ship(
     digest = digest_tree(tree)
     stem = f"{name}-cpu-{digest[:16]}"
     path = folder / stem if kind == "s3-prefix" else folder / f"{stem}.tar.gz"
-    packed = files.rename(path) if kind == "s3-prefix" else archive.pack(tree, path).path
-    size = sum(file.size for file in tree.values())
+    if kind == "s3-prefix":
+        files.rename(path)
+    else:
+        archive.pack(tree, path)
+    return describe(path, tree, name, kind=kind, status=status, section=section, **more)
+
+
+def describe(
+    path: Path,
+    tree: dict[str, File],
+    name: str,
+    *,
+    kind: str = "sagemaker",
+    status: str = "passed",
+    section: dict[str, Any] | None = None,
+    **more: Any,
+) -> Path:
+    """Writes the manifest of an archive, or of a folder, that holds a tree."""
+    digest, size = digest_tree(tree), sum(file.size for file in tree.values())
     view = {"targets": {"cpu": {"hardware": {"instance": "ml.c5.large"}}}, "serving": {}}
     if section is not None:
         view["handoff"] = {"sagemaker": section}
-    facts = describe_file(packed) if packed.is_file() else None
+    facts = describe_file(path) if path.is_file() else None
     data: dict[str, Any] = {
         "name": name,
         "task": "sentence-embedding",

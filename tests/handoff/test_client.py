@@ -15,6 +15,8 @@ import pytest
 from builder.handoff import hand_off
 from builder.handoff.release import _CLIENT
 from builder.tools import archive, triton_server
+from builder.verify.contract.multi_model import endpoint
+from builder.verify.contract.report import Host
 from tests.handoff.shipping import BASE, ship
 
 if TYPE_CHECKING:
@@ -69,6 +71,14 @@ def test_a_request_can_be_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "request").read_bytes()) == {"inputs": [tensor]}
 
 
+def ask_both_ways(release: Path, url: str) -> None:
+    """Runs a release's client in both formats."""
+    for form in ([], ["--json"]):
+        command = [sys.executable, release / "client.py", "--url", url, *form, "a text", "größer"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert json.loads(said.stdout) == {"LENGTH": [[6.0], [8.0]], "SAID": [["A TEXT"], ["GRößER"]]}
+
+
 @pytest.mark.triton
 def test_it_asks_the_real_front_end_in_both_formats(
     client: Any, tmp_path: Path, toolchain: Toolchain, server_environment: Path
@@ -85,16 +95,27 @@ def test_it_asks_the_real_front_end_in_both_formats(
         options=triton_server.Options(sagemaker=variables),
     ) as server:
         url = f"http://{server.sagemaker_address}/invocations"
-        for form in ([], ["--json"]):
-            command = [
-                sys.executable,
-                made.folder / "client.py",
-                "--url",
-                url,
-                *form,
-            ]
-            said = subprocess.run([*command, "a text", "größer"], capture_output=True, text=True, check=True)
-            assert json.loads(said.stdout) == {"LENGTH": [[6.0], [8.0]], "SAID": [["A TEXT"], ["GRößER"]]}
+        ask_both_ways(made.folder, url)
         body, kind = client.encode({"TEXT": [["a"]]}, {"TEXT": "BYTES"})
         with pytest.raises(urllib.error.HTTPError, match=r"HTTP Error [45]00"):
             client.ask_url(url, body, kind.replace(";", "; "))  # then it is taken for JSON
+
+
+@pytest.mark.triton
+def test_it_names_its_target_to_a_multi_model_front_end(
+    client: Any, tmp_path: Path, toolchain: Toolchain, server_environment: Path
+) -> None:
+    """The release of two archives, the first of which is loaded as SageMaker does it."""
+    section = {**BASE, "name": "many", "endpoint": {"instance": "ml.c5.xlarge"}}
+    paths = [ship(tmp_path, name, kind="sagemaker-mme", section=section) for name in ("tiny", "other")]
+    made = hand_off(paths, tmp_path / "out")
+    variables = json.loads((made.folder / "environment.json").read_text())
+    (tmp_path / "host").mkdir()
+    host = Host(toolchain, server_environment, variables, tmp_path / "host")
+    with endpoint(host) as running, running.unpacked(paths[0]) as (name, url):
+        assert running.front_end.load(name, url, paths[0].name).status == 200
+        asked = f"http://{running.front_end.address}/models/{name}/invoke"
+        ask_both_ways(made.folder, asked)
+        body, kind = client.encode({"TEXT": [["a"]]}, {"TEXT": "BYTES"})
+        with pytest.raises(urllib.error.HTTPError, match="HTTP Error 4"):
+            client.ask_url(asked, body, kind)  # without the header, the server knows no model of that name

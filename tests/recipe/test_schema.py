@@ -139,7 +139,7 @@ class TestJsonSchema:
             "serving: {version_policy: {all: {}, latest: {}}}",
             "serving: {parameters: {a: 1}}",
             "verify: {constraints: {p99_ms: 0}}",
-            "package: {formats: [s3-prefix]}",
+            "package: {formats: [zip]}",
             "handoff: {}",
         ],
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import MachineError
-from builder.tools.atomic import disk_error, publish, replacing
+from builder.tools.atomic import disk_error, publish, replacing, replacing_folder
 
 MAKE = """
 import sys, time
@@ -120,3 +120,62 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_full_disk_is_named() -> None:
     full = disk_error(Path("/c/it"), OSError(errno.ENOSPC, "No space left on device"))
     assert (full.message, "TRITONSMITH_CACHE" in full.mend) == ("/c/it: no space left on the disk", True)
+
+
+def stands(folder: Path) -> bool:
+    return (folder / "file").exists() and (folder / "file").read_text() == "right"
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "it"
+    for number in range(2):
+        with replacing_folder(target, stands) as folder:
+            (folder / "deep").mkdir(mode=0o700)
+            (folder / "file").write_text(f"wrong {number}")
+            assert (target / "file").exists() is bool(number), "the old one stays until the new one is whole"
+    assert (target / "file").read_text() == "wrong 1"
+    assert [path.stat().st_mode & 0o777 for path in (target, target / "deep")] == [0o755, 0o755]
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_of_two_that_make_a_folder_the_first_wins(tmp_path: Path) -> None:
+    target = tmp_path / "it"
+    with replacing_folder(target, stands) as second:
+        (second / "file").write_text("right")
+        with replacing_folder(target, stands) as first:
+            (first / "file").write_text("right")
+        inode = (target / "file").stat().st_ino
+    assert (target / "file").stat().st_ino == inode
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_folder_is_replaced_too(tmp_path: Path, kind: str) -> None:
+    target, other = tmp_path / "it", tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    target.write_text("x") if kind == "file" else target.symlink_to(other)
+    with replacing_folder(target, stands) as folder:
+        (folder / "file").write_text("right")
+    assert stands(target)
+    assert not target.is_symlink()
+    assert (other / "kept").exists()
+
+
+def test_of_a_folder_a_killed_process_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from builder.tools.atomic import replacing_folder\n"
+        "with replacing_folder(Path(sys.argv[1]), Path.exists) as folder:\n"
+        "    (folder / 'half').touch(); print('made', flush=True); time.sleep(1000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "it")], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"made\n"
+        with replacing_folder(tmp_path / "it", stands) as folder:
+            (folder / "file").write_text("other")
+        assert len(list(tmp_path.glob(".it.*.tmp"))) == 1  # the control: it had begun, and is not swept while it lives
+        child.kill()
+    with replacing_folder(tmp_path / "it", stands) as folder:
+        (folder / "file").write_text("right")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+    assert stands(tmp_path / "it")

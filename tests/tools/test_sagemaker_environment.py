@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from builder.tools.sagemaker_environment import ARGUMENTS, DEFAULT_MODEL, LOG_VERBOSE, PING, Wanted, check, plan
+from builder.tools.sagemaker_checks import check
+from builder.tools.sagemaker_environment import ARGUMENTS, DEFAULT_MODEL, LOG_VERBOSE, PING, Wanted, plan
 
 
 def test_one_model_is_named_and_what_its_steps_call_is_loaded() -> None:

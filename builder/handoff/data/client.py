@@ -4,7 +4,8 @@
     python client.py --json "A cat sits on the mat."                             JSON in place of the binary format
     python client.py --input 'TEXT=[["a"], ["b"]]'                               any tensors, as JSON
     python client.py --save request.json --json "A cat."                         a request, for batches and load tests
-    python client.py --url http://127.0.0.1:8080/invocations "A cat."            a server on this machine
+    python client.py --url http://127.0.0.1:8080/invocations "A cat."            a server on this machine, or one of
+                                                            …/models/NAME/invoke    a multi-model endpoint
 
 Needs numpy; and boto3, unless ``--url`` is given, with your credentials where boto3 looks for them.
 """
@@ -21,6 +22,9 @@ import numpy as np
 
 BINARY = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 """The content type of the binary format, before the size of the JSON header in bytes. No blank after the semicolon."""
+
+TARGET = "X-Amzn-SageMaker-Target-Model"
+"""The header by which SageMaker tells the server of a multi-model endpoint what TargetModel says."""
 
 TYPES = {
     "BOOL": "?",
@@ -91,9 +95,10 @@ def ask_endpoint(about: dict[str, Any], body: bytes, content_type: str) -> tuple
     return answer["Body"].read(), answer["ContentType"]
 
 
-def ask_url(url: str, body: bytes, content_type: str) -> tuple[bytes, str]:
-    """Sends a request to a server: its ``/invocations``, or ``/models/NAME/invoke``."""
-    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 - the user's own URL
+def ask_url(url: str, body: bytes, content_type: str, target: str = "") -> tuple[bytes, str]:
+    """Sends a request to a server: its ``/invocations``, or ``/models/NAME/invoke`` with the target that was loaded."""
+    headers = {"Content-Type": content_type, **({TARGET: target} if target else {})}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - the user's own URL
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return answer.read(), answer.headers["Content-Type"]
 
@@ -135,7 +140,8 @@ def main() -> None:
         given.save.write_bytes(body)
         print(content_type)
         return
-    answer = ask_url(given.url, body, content_type) if given.url else ask_endpoint(about, body, content_type)
+    target = about.get("invoke", {}).get("TargetModel", "")
+    answer = ask_url(given.url, body, content_type, target) if given.url else ask_endpoint(about, body, content_type)
     print(json.dumps({name: array.tolist() for name, array in decode(*answer).items()}))
 
 

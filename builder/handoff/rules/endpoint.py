@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from builder.handoff.plan import MULTI
 from builder.handoff.rule import ADVICE, ERROR, Problem, rule
 from builder.handoff.sizing import HEALTH_SECONDS, seconds_to_load
 from builder.tools.sagemaker_environment import INFERENCE_TYPE
@@ -108,7 +107,7 @@ def disk(world: World) -> Problems:
 def in_time(world: World) -> Problems:
     for one in world.plan.archives:
         seconds = seconds_to_load(one.unpacked_bytes or 0)
-        if one.format == MULTI:
+        if one.is_multi:
             slow, hopeless = _MME_LOAD_SECONDS
             if seconds > slow:
                 said = f"may take {seconds} s to load; requests fail after {slow} s, the load after {hopeless} s"
@@ -153,7 +152,7 @@ def decoupled(world: World) -> Problems:
     for one in world.plan.archives:
         if not one.decoupled:
             continue
-        if one.format == MULTI:
+        if one.is_multi:
             yield Problem(one.file, "is decoupled, which multi-model endpoints refuse", "use a single-model endpoint")
         elif not any("generate" in str(_environment(each).get(INFERENCE_TYPE, "")) for each in world.plan.containers):
             yield Problem(one.file, "is decoupled, and /invocations infers", "set inference_type: generate_stream")

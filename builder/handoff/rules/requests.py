@@ -4,17 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from builder.handoff.plan import PREFIX
-from builder.handoff.rule import ADVICE, ERROR, Problem, rule
-from builder.tools import botocore_shapes, sagemaker_environment, sagemaker_images
+from builder.handoff.rule import ERROR, Problem, rule
+from builder.tools import botocore_shapes, sagemaker_checks, sagemaker_images
 from builder.tools.releases import names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from builder.handoff.rule import Problems, World
 
 _DIGITS: Final = 16  # of the tree's digest, in the names of archives
 _SEGMENT_BYTES: Final = 255
-_SERVE: Final = "server docker/sagemaker/serve at e1db8a6"
+
+
+_SHAPES: Final = "botocore/data/*/service-2.json"
+
+
+def _misfits(world: World, *, names: bool) -> Problems:
+    for call in world.plan.calls:
+        for wrong in botocore_shapes.check(call.service, call.operation, call.parameters):
+            if wrong.path.rpartition(".")[2].endswith("Name") == names:
+                yield Problem(f"{call.operation}.{wrong.path}", wrong.message, "change it")
+
+
+@rule(
+    "H10",
+    ERROR,
+    "each name is one that the API takes",
+    why="the API refuses others: at most 63 letters, digits and hyphens",
+    source=_SHAPES,
+)
+def shapes_of_names(world: World) -> Problems:
+    yield from _misfits(world, names=True)
 
 
 @rule(
@@ -22,35 +43,35 @@ _SERVE: Final = "server docker/sagemaker/serve at e1db8a6"
     ERROR,
     "each request is one that the API takes",
     why="the API refuses it; botocore's client checks neither enums, nor maxima, nor patterns",
-    source="botocore/data/*/service-2.json",
+    source=_SHAPES,
 )
 def shapes(world: World) -> Problems:
-    for call in world.plan.calls:
-        for wrong in botocore_shapes.check(call.service, call.operation, call.parameters):
-            name = wrong.path.rpartition(".")[2].endswith("Name")
-            where = f"{call.operation}.{wrong.path}"
-            yield Problem(where, wrong.message, "change it", rule="H10" if name else "H11")
+    yield from _misfits(world, names=False)
 
 
-@rule(
-    "H1",
-    ERROR,
-    "the environment is one that serve and the API take",
-    why="serve ends, or silently does something else",
-    source=_SERVE,
-)
-def environment(world: World) -> Problems:
-    image = world.plan.image
-    release = sagemaker_images.release_of(image) or (
-        world.plan.archives[0].triton if world.plan.archives else names()[-1]
-    )
-    for container in world.plan.containers:
-        given = container.get("Environment", {})
-        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-            continue  # H11 says so
-        for one in sagemaker_environment.check(given, multi=container.get("Mode") == "MultiModel", release=release):
-            severity = ERROR if one.refused else ADVICE
-            yield Problem(f"Environment.{one.variable}", one.message, one.mend, severity, one.rule)
+def _asks(rule_id: str) -> Callable[[World], Problems]:
+    """One of the rules about the container's environment, which lint asks, too."""
+
+    def check(world: World) -> Problems:
+        for container in world.plan.containers:
+            given = container.get("Environment", {})
+            if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+                continue  # H11 says so
+            multi = container.get("Mode") == "MultiModel"
+            for one in sagemaker_checks.check(given, multi=multi, release=_release(world)):
+                if one.rule == rule_id:
+                    yield Problem(f"Environment.{one.variable}", one.message, one.mend)
+
+    return check
+
+
+for _one in sagemaker_checks.RULES:
+    rule(_one.id, _one.severity, _one.title, why=_one.why, source=_one.source)(_asks(_one.id))
+
+
+def _release(world: World) -> str:
+    known = sagemaker_images.release_of(world.plan.image)
+    return known or (world.plan.archives[0].triton if world.plan.archives else names()[-1])
 
 
 @rule(
@@ -75,7 +96,7 @@ def keys(world: World) -> Problems:
     source="SageMaker API, S3ModelDataSource",
 )
 def prefixes(world: World) -> Problems:
-    folders = {one.file for one in world.plan.archives if one.format == PREFIX}
+    folders = {one.file for one in world.plan.archives if one.is_folder}
     for upload in world.plan.uploads:
         if upload.file not in folders:
             continue

@@ -88,7 +88,7 @@ _OLDEST_CUDA_DRIVER: Final = 525
 
 
 @rule(
-    "V6",
+    "V10",
     ERROR,
     "the container has the backends that the archive asks for",
     why="the model does not load",
@@ -102,7 +102,7 @@ def backends(world: World) -> Problems:
 
 
 @rule(
-    "V7",
+    "V11",
     ADVICE,
     "the container is of the release that the archive was made for",
     why="fields, and what the runtime computes, differ between releases",

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Final
 from builder.lint.backend import ENSEMBLE
 from builder.lint.graphs import backend
 from builder.lint.model import MODEL
+from builder.tools import sagemaker_checks, sagemaker_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.lint.model import Model, World
 
-SINGLE: Final = "sagemaker"
-MULTI: Final = "sagemaker-mme"
+SINGLE: Final = sagemaker_checks.SINGLE
+MULTI: Final = sagemaker_checks.MULTI
 HOSTS: Final = (SINGLE, MULTI)
 
-PREFIX: Final = "SAGEMAKER_TRITON_"
-DEFAULT_MODEL: Final = "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME"
-ARGUMENTS: Final = "SAGEMAKER_TRITON_ADDITIONAL_ARGS"
+PREFIX: Final = sagemaker_environment.PREFIX
+DEFAULT_MODEL: Final = sagemaker_environment.DEFAULT_MODEL
+ARGUMENTS: Final = sagemaker_environment.ARGUMENTS
 
 ENVIRONMENT: Final = "environment"
 """What findings about the environment have for a path."""

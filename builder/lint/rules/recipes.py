@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from builder.lint.finding import ADVICE, LOAD_ERROR
+from builder.lint.finding import ADVICE, HOSTING_ERROR, LOAD_ERROR
 from builder.lint.rule import Problem, recipe_rule
 
 if TYPE_CHECKING:
@@ -25,6 +25,17 @@ _BATCHING: Final = "serving.dynamic_batching"
 )
 def loads(_: Recipe, __: Options) -> Problems:
     yield from ()  # whoever is asked was loaded
+
+
+@recipe_rule(
+    "Q3",
+    HOSTING_ERROR,
+    "requests can be made of the section handoff",
+    why="tritonsmith handoff would end with the same words, after the build",
+    source="builder.handoff, docs/how-to/sagemaker.md",
+)
+def can_be_handed_off(_: Recipe, __: Options) -> Problems:
+    yield from ()  # builder.lint.handoffs asks it, with the rules of hand-offs
 
 
 @recipe_rule(

@@ -15,6 +15,8 @@ from builder.verify.contract.report import Check, Proven, answers
 from builder.verify.contract.serve_script import REPOSITORY, decide
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.tools.triton_server import Server
     from builder.verify.contract.report import Host, Subject
     from builder.verify.contract.serve_script import Decision
@@ -33,14 +35,13 @@ _OURS: Final = (
 
 
 def prove_single_model(subject: Subject, host: Host) -> Proven:
-    """Starts what ``serve`` would start on the unpacked archive, and asks it.
+    """Starts what ``serve`` would start on the unpacked archive or on the folder, and asks it.
 
     Raises:
         ArchiveError: the archive cannot be unpacked, or files beside it contradict it.
         MachineError: the server ended while it was asked.
     """
-    repository = host.folder / "model"
-    archives.unpack(subject.archive, repository)
+    repository = _mounted(subject.archive, host.folder / "model")
     decision = decide(repository, host.variables)
     decided = Check(
         "serve-decides",
@@ -68,6 +69,14 @@ def prove_single_model(subject: Subject, host: Host) -> Proven:
             raise
         return Proven(subject.archive, (decided, Check("start", "ready", error.message, passed=False)))
     return asked[0]
+
+
+def _mounted(path: Path, folder: Path) -> Path:
+    """What is ``/opt/ml/model`` in the container: an archive is unpacked, the folder of an S3 prefix is as it is."""
+    if path.is_dir():
+        return path.absolute()
+    archives.unpack(path, folder)
+    return folder
 
 
 def _arguments(decision: Decision) -> tuple[str, ...]:

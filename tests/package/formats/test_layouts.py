@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from builder.artifacts import Repository
@@ -9,6 +11,7 @@ from builder.core.digest import describe_folder
 from builder.errors import InternalError, UserError
 from builder.lint import Options, lint
 from builder.package.formats import REGISTRY, layouts
+from builder.recipe.verify import Format
 from builder.tools import archive as archives
 from builder.verify.contract import probe
 
@@ -61,6 +64,10 @@ def test_most_formats_change_no_byte(name, make_repository):
     servable = arranged(name, repository)
     assert servable.files == repository.files
     assert not servable.rewritten
+
+
+def test_recipes_know_every_format():
+    assert get_args(Format) == tuple(REGISTRY)
 
 
 def test_a_single_model_endpoint_is_told_what_to_load(make_repository):
