@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks import machine
 from benchmarks.paths import RECIPE, scratch
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from builder.sweep.setting import Setting, Value
     from builder.sweep.subject import Subject
 
-    Candidate = tuple[Setting, Load]
-
+Candidate: TypeAlias = "tuple[Setting, Load]"
 ABOUT = (
     "all-MiniLM-L6-v2 with its tokenizer on the embedded tritonserver, texts of 4 to 12 tokens padded to 16, "
     "closed loop. Sought is the greatest throughput with a bound on p99, over instances, threads, batching, batch "
@@ -227,7 +226,7 @@ def _winner(one: Run, again: dict[Candidate, list[Point]]) -> str:
     if one.candidate is None:
         return "none"
     setting, load = one.candidate
-    (point,) = together(again[setting, load]) or [None]
+    point = next(iter(together(again[setting, load])), None)
     tails = [tail for each in again[setting, load] if (tail := each.figure("p99_ms")) is not None]
     rate = point.figure("throughput") if point else None
     shown = f"{rate:.1f}/s, p99 {median(tails):.1f} ms" if rate and tails else "not stable"

@@ -227,7 +227,9 @@ def facts_of(subject: Subject, client_batch: int) -> space.Facts:
         if model in subject.steps
     }
     machine = hardware.detect()
-    return space.Facts(int(machine.usable_cpus) or 1, len(machine.gpus), steps, client_batch, own_values(subject))
+    before = tuple(model for model in subject.steps if model != subject.main)
+    cores = int(machine.usable_cpus) or 1
+    return space.Facts(cores, len(machine.gpus), steps, client_batch, own_values(subject), before)
 
 
 def own_values(subject: Subject) -> dict[str, Value]:

@@ -106,7 +106,7 @@ class Sender:
 
     def _long_enough(self, load: Load, seconds: float) -> float:
         """In each of the program's windows a request must begin and end."""
-        window = min(_MOST_WINDOW_SECONDS, 3 * self._seconds_alone * (load.concurrency or 1))
+        window = min(_MOST_WINDOW_SECONDS, 2 * self._seconds_alone * (load.concurrency or 1))
         return max(seconds, perf_requests.WINDOWS * window)
 
     def _ask_slowly(self, seconds: float) -> dict[int, dict[str, Any]]:

@@ -47,6 +47,7 @@ class Facts:
             has no known limit.
         client_batch: items in one request.
         own: the subject's own values, by knob: they hold where a setting leaves the knob out.
+        before: models that a request passes before the main one, as the server calls them.
     """
 
     cores: int
@@ -54,6 +55,7 @@ class Facts:
     max_batch_sizes: Mapping[str, int] = field(default_factory=dict)
     client_batch: int = 1
     own: Mapping[str, Value] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

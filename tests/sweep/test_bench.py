@@ -54,6 +54,24 @@ def test_a_point_has_all_that_says_what_it_is_worth(measure):
     assert point.at.endswith("+00:00")
 
 
+def test_what_a_config_leaves_out_the_server_completes(repository, subject, tmp_path):
+    model = (repository / "moody/1/model.py").read_text()
+    stated = """
+    @staticmethod
+    def auto_complete_config(config):
+        config.set_max_batch_size(8)
+        config.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [-1]})
+        config.add_input({"name": "T", "data_type": "TYPE_STRING", "dims": [1]})
+        config.add_output({"name": "Y", "data_type": "TYPE_FP32", "dims": [-1]})
+        return config
+"""
+    (tmp_path / "moody/1").mkdir(parents=True)
+    (tmp_path / "moody/1/model.py").write_text(model.replace("    def initialize", f"{stated}\n    def initialize"))
+    found = open_subject(tmp_path, Options(rows=8, sizes={"X": 3}))
+    assert [request.values for request in found.requests] == [request.values for request in subject.requests]
+    assert found.configs["moody"]["backend"] == "python"
+
+
 def test_all_knobs_reach_the_server(bench, measure):
     point = measure(
         max_batch_size=4,

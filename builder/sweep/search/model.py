@@ -3,8 +3,8 @@
 A batch of ``b`` items on an instance with ``t`` threads takes ``alone[t] * (1 - share + share * b)`` ms by itself:
 ``share`` is the part that grows with the batch. Other instances that run at the same time slow it down: by
 ``crowd[t]`` as long as all of their threads have a core, and by the power ``fight`` of threads per core beyond that.
-A request spends ``overhead`` outside of the model. Each of these is found from one measurement that depends on it most:
-the parameter is moved until the simulation agrees with what was measured.
+A request spends ``overhead`` outside of all models, and ``front`` in the steps before the main one. Each of these is
+found from one measurement that depends on it most: the parameter is moved until the simulation agrees with it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Reading:
     threads: int
     scheduler: Scheduler
     build: Setting
+    before: int = 1  # requests that the steps before the model take at the same time
 
     @classmethod
     def of(cls, setting: Setting, facts: Facts) -> Reading:
@@ -54,7 +55,9 @@ class Reading:
             _number(values.get(DELAY), 0) * _UNIT if gathers else 0.0,
             preferred if isinstance(preferred, tuple) and gathers else (),
         )
-        return cls(count, _number(values.get(THREADS), 0) or facts.cores, scheduler, setting.build)
+        before = [_number(value, 1) for knob, value in values.items() if knob.endswith(f":{COUNT}")]
+        threads = _number(values.get(THREADS), 0) or facts.cores
+        return cls(count, threads, scheduler, setting.build, min(before, default=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Calibrated:
         def service_ms(items: int, running: int) -> float:
             return alone * (1 - self.share + self.share * items) * self.slower(reading.threads, running)
 
-        return Server(scheduler, service_ms, self.overhead_ms, self.front_ms, 1, self.spread)
+        return Server(scheduler, service_ms, self.overhead_ms, self.front_ms, reading.before, self.spread)
 
     def alone(self, threads: int) -> float:
         """One item on one instance, ms; between and beyond what was measured, in logarithms."""
@@ -152,7 +155,9 @@ def _fight(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:
 def _overhead(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:
     measured = point.figure("mean_ms") or point.figure("p50_ms") or outcome.figure("mean_ms")
     off = measured - outcome.figure("mean_ms")
-    return replace(model, overhead_ms=max(0.0, model.overhead_ms + off), spread=spread_of(point))
+    front = sum(point.steps[name].compute_infer_ms for name in model.facts.before if name in point.steps)
+    overhead = max(0.0, model.overhead_ms + off + model.front_ms - front)
+    return replace(model, overhead_ms=overhead, front_ms=front, spread=spread_of(point))
 
 
 def _speed(model: Calibrated, point: Point, outcome: Outcome) -> Calibrated:
