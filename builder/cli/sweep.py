@@ -214,7 +214,8 @@ def _write_tuned(wanted: Wanted, path: Path, outcome: Outcome) -> Path:
     winner, subject = outcome.swept.winner, outcome.subject
     assert winner is not None
     target = str(winner.point.setting.get("@target") or wanted.target or next(iter(wanted.recipe.targets)))
-    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main])
+    main = subject.main.removeprefix(f"{subject.name}-")
+    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main], main)
     tuned.write_tuned(path, wanted.recipe, {target: section}, {target: tuned.facts(outcome.swept)})
     return path
 
