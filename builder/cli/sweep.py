@@ -61,7 +61,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Items in each request.")] = None,
     protocol: Annotated[Literal["grpc", "http"] | None, typer.Option(help="What requests are sent over.")] = None,
     shared_memory: Annotated[bool, typer.Option("--shared-memory", help="Send tensors through memory.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Measure at most so many points.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Try at most so many points.")] = None,
     time: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Measure for about so long.")] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How long a point is measured.")] = 1.5,
     out: Annotated[Path, typer.Option(help="Folder for the report and the archives.", file_okay=False)] = Path("sweep"),
