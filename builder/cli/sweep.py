@@ -136,6 +136,8 @@ def _check(wanted: Wanted, files: _Files) -> None:
     _ = wanted.load  # its mistakes are said before anything is built
     if files.archive is not None and files.baseline is None:
         raise UserError("--baseline-archive: is for --baseline", mend="name the results.json, too")
+    if files.archive is not None and not files.archive.exists():
+        raise UserError(f"--baseline-archive {files.archive}: no such file or folder")
     if files.baseline is not None:
         baseline.read(files.baseline)
     if files.tuned is not None:
@@ -149,7 +151,9 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
     from builder.sweep import gate_report
     from builder.sweep.report import text, write_report
     from builder.sweep.run import sweep as run
+    from builder.tools import vega
 
+    vega.check()
     try:
         outcome = run(wanted, lambda progress: _tell(progress, shown))
         held = _held(wanted, files, outcome, shown)
@@ -157,7 +161,7 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
         typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
         raise
     swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
-    if not as_json:  # before the files: a disk may be full, and pictures take an extra
+    if not as_json:  # before the files: a disk may be full
         typer.echo(text.terminal(swept), nl=False)
     written = []
     if files.tuned is not None and swept.winner is not None:
