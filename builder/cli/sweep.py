@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from builder.cli.console import Console
     from builder.recipe import AnyRecipe
     from builder.sweep.baseline import Held
+    from builder.sweep.compare import Verdict
     from builder.sweep.run import Outcome, Progress, Wanted
-    from builder.sweep.statistics import Verdict
 
 SUBJECT_HELP: Final = "A recipe, an archive (its files lie beside it), or anybody's model repository."
 RECIPE_HELP: Final = "For an archive or a repository: the recipe whose section verify says what is tried."

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.recipe import AnyRecipe
+    from builder.sweep.compare import Verdict
     from builder.sweep.objective import Ranked
     from builder.sweep.point import Point
     from builder.sweep.profiles import Profile
     from builder.sweep.self_test import SelfTest
     from builder.sweep.setting import Value
-    from builder.sweep.statistics import Verdict
     from builder.sweep.subject import Subject
 
 log = logging.getLogger(__name__)
