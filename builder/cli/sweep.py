@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from builder.recipe import AnyRecipe
     from builder.sweep.baseline import Held
     from builder.sweep.compare import Verdict
-    from builder.sweep.run import Outcome, Progress, Wanted
+    from builder.sweep.run import Outcome, Progress
+    from builder.sweep.wanted import Wanted
 
 SUBJECT_HELP: Final = "A recipe, an archive (its files lie beside it), or anybody's model repository."
 RECIPE_HELP: Final = "For an archive or a repository: the recipe whose section verify says what is tried."
@@ -84,7 +85,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     holds the constraints, or a figure is worse than the baseline's; 4: nobody can tell.
     """
     from builder.cli.console import console
-    from builder.sweep.run import Wanted
+    from builder.sweep.wanted import Wanted
 
     files = _Files(out, write_tuned, baseline, baseline_archive, junit, summary)
     wanted = Wanted(
@@ -203,8 +204,8 @@ def _held(wanted: Wanted, files: _Files, outcome: Outcome, shown: Console) -> He
     if files.baseline is None:
         return None
     from builder.sweep import baseline
-    from builder.sweep.run import options_of
     from builder.sweep.subject import open_subject
+    from builder.sweep.wanted import options_of
 
     before = baseline.read(files.baseline)
     archive = None if files.archive is None else open_subject(files.archive, replace(options_of(wanted), target=None))

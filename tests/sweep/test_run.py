@@ -13,11 +13,12 @@ from builder.recipe import load
 from builder.sweep import run, swept
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point, Status
-from builder.sweep.run import Progress, Wanted
+from builder.sweep.wanted import Wanted, own_values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.sweep.run import Progress
     from builder.sweep.setting import Setting
     from builder.sweep.subject import Subject
 
@@ -165,7 +166,7 @@ def test_knobs_that_the_subject_has_not(wanted: Wanted, settings: str, told: str
 
 
 def test_the_subjects_own_values_are_those_of_its_config(wanted: Wanted) -> None:
-    assert run.own_values(run.open_subject(wanted.path)) == {
+    assert own_values(run.open_subject(wanted.path)) == {
         "instance_group.count": 1,
         "max_batch_size": 8,
         "dynamic_batching": True,
