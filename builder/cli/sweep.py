@@ -155,12 +155,14 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
     from builder.tools import vega
 
     vega.check()
+    shown.busy("getting ready")
     try:
         outcome = run(wanted, lambda progress: _tell(progress, shown))
         held = _held(wanted, files, outcome, shown)
     except KeyboardInterrupt:
         typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
         raise
+    shown.busy("report")
     swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
     if not as_json:  # before the files: a disk may be full
         typer.echo(text.terminal(swept), nl=False)
@@ -172,6 +174,7 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
             gate_report.write_text(path, content(swept, held))
             written.append(path)
     written = [*write_report(swept, files.out), *written]
+    shown.busy()
     if as_json:
         told = {"files": [str(path.absolute()) for path in written], "measured": outcome.measured}
         print_json({**swept.as_json(), **told, "baseline": held.how if held else None})
@@ -187,6 +190,7 @@ def _tell(progress: Progress, shown: Console) -> None:
     point = progress.point
     said = _figures(point) if point.status == "stable" else f"{point.status}: {point.reason.partition(chr(10))[0]}"
     shown.line(f"point {progress.number:<3} {point.setting.label}, {point.load.label}: {said}{best}{left}")
+    shown.busy(f"point {progress.number + 1}")
 
 
 def _figures(point: object) -> str:
@@ -207,6 +211,7 @@ def _held(wanted: Wanted, files: _Files, outcome: Outcome, shown: Console) -> He
     from builder.sweep.subject import open_subject
     from builder.sweep.wanted import options_of
 
+    shown.busy("baseline")
     before = baseline.read(files.baseline)
     archive = None if files.archive is None else open_subject(files.archive, replace(options_of(wanted), target=None))
     return baseline.hold(before, outcome.subject, archive, seconds=wanted.seconds, told=shown.line)
@@ -232,7 +237,9 @@ def _test_itself(wanted: Wanted, shown: Console, *, as_json: bool) -> NoReturn:
     def told(number: int, times: int, verdicts: dict[str, Verdict]) -> None:
         said = "; ".join(f"{figure} {one.kind}, {one.reason}" for figure, one in verdicts.items())
         shown.line(f"comparison {number} of {times}: {said}")
+        shown.busy(f"comparison {number + 1}")
 
+    shown.busy("comparison 1")
     found = self_test(wanted, told)
     if as_json:
         print_json(found.as_json())
