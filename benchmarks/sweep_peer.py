@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 ABOUT = (
     "all-MiniLM-L6-v2 as ONNX on the embedded tritonserver, token ids in, 128 a request. Peer: `model-analyzer "
     "profile` 1.58.0 in quick mode, local, with the real perf_analyzer (windows of 1.5 s), up to 2 instances, batches "
-    "of 32 and 16 requests at a time, one thread an instance. tritonsmith: the guided search over the same, and threads, "
-    "queue delays and no batching; bound on p99: that of the peer's winner; half of the peer's time. Both winners were "
-    "then measured again, in turn, on one server."
+    "of 32 and 16 requests at a time, one thread an instance. tritonsmith: the guided search over the same, and "
+    "threads, queue delays and no batching; bound on p99: that of the peer's winner; half of the peer's time. Both "
+    "winners were then measured again, in turn, on one server."
 )
 _NAME = "model-analyzer"
 _MODEL = "minilm"

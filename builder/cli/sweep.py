@@ -61,7 +61,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Items in each request.")] = None,
     protocol: Annotated[Literal["grpc", "http"] | None, typer.Option(help="What requests are sent over.")] = None,
     shared_memory: Annotated[bool, typer.Option("--shared-memory", help="Send tensors through memory.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Measure at most so many points.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Try at most so many points.")] = None,
     time: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Measure for about so long.")] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How long a point is measured.")] = 1.5,
     out: Annotated[Path, typer.Option(help="Folder for the report and the archives.", file_okay=False)] = Path("sweep"),
@@ -136,6 +136,8 @@ def _check(wanted: Wanted, files: _Files) -> None:
     _ = wanted.load  # its mistakes are said before anything is built
     if files.archive is not None and files.baseline is None:
         raise UserError("--baseline-archive: is for --baseline", mend="name the results.json, too")
+    if files.archive is not None and not files.archive.exists():
+        raise UserError(f"--baseline-archive {files.archive}: no such file or folder")
     if files.baseline is not None:
         baseline.read(files.baseline)
     if files.tuned is not None:
@@ -149,7 +151,9 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
     from builder.sweep import gate_report
     from builder.sweep.report import text, write_report
     from builder.sweep.run import sweep as run
+    from builder.tools import vega
 
+    vega.check()
     try:
         outcome = run(wanted, lambda progress: _tell(progress, shown))
         held = _held(wanted, files, outcome, shown)
@@ -157,7 +161,7 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
         typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
         raise
     swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
-    if not as_json:  # before the files: a disk may be full, and pictures take an extra
+    if not as_json:  # before the files: a disk may be full
         typer.echo(text.terminal(swept), nl=False)
     written = []
     if files.tuned is not None and swept.winner is not None:
@@ -214,7 +218,8 @@ def _write_tuned(wanted: Wanted, path: Path, outcome: Outcome) -> Path:
     winner, subject = outcome.swept.winner, outcome.subject
     assert winner is not None
     target = str(winner.point.setting.get("@target") or wanted.target or next(iter(wanted.recipe.targets)))
-    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main])
+    main = subject.main.removeprefix(f"{subject.name}-")
+    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main], main)
     tuned.write_tuned(path, wanted.recipe, {target: section}, {target: tuned.facts(outcome.swept)})
     return path
 

@@ -51,6 +51,9 @@ _OF_THE_BEST: Final = 0.01
 MARGIN: Final = 0.02
 """The noise, as a difference of scores: 2 % of throughput."""
 
+MOST_CANDIDATES: Final = 5000
+"""Pairs of setting and load that are looked at; of more settings some are, by chance."""
+
 _IN_VAIN: Final = 10
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
 
@@ -58,8 +61,8 @@ _LOADING: Final = 2.0  # what a measurement costs that needs another setting, ag
 def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None = None) -> Found:
     """Searches. ``calibrate``: makes a prediction of the calibration's answers; for experiments."""
     journey = Journey(task, measure, told)
-    asked = list(questions(task))
-    random.Random(task.seed).shuffle(asked)  # noqa: S311 - not for secrets
+    asked, chance = list(questions(task)), random.Random(task.seed)  # noqa: S311 - not for secrets
+    chance.shuffle(asked)
     answers = []
     for number, question in enumerate(asked):
         if journey.over:
@@ -70,16 +73,23 @@ def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None
             point = journey.take(question.setting, question.load, "calibration, once more", left=left, times=2.0)
         answers.append((question, point))
     predict = calibrate(task, answers) if calibrate else calibrated(task, answers).predict
-    return _Guided(journey, predict).run()
+    return _Guided(journey, predict, _some(task, chance)).run()
+
+
+def _some(task: Task, chance: random.Random) -> tuple[Setting, ...]:
+    """The settings, or as many by chance as can be simulated in a few seconds."""
+    most = max(1, MOST_CANDIDATES // len(task.loads))
+    return task.settings if len(task.settings) <= most else tuple(chance.sample(task.settings, most))
 
 
 class _Guided:
     """Candidates are all pairs of setting and load."""
 
-    def __init__(self, journey: Journey, predict: Predict) -> None:
+    def __init__(self, journey: Journey, predict: Predict, settings: Sequence[Setting]) -> None:
         task = journey.task
         self.journey, self.task = journey, task
-        self.candidates = [(setting, load) for setting in task.settings for load in task.loads]
+        self.among = f" of {len(settings)} settings by chance" if len(settings) < len(task.settings) else ""
+        self.candidates = [(setting, load) for setting in settings for load in task.loads]
         self.number = {candidate: place for place, candidate in enumerate(self.candidates)}
         outcomes = [predict(setting, load) for setting, load in self.candidates]
         loads = [load for _, load in self.candidates]
@@ -99,7 +109,7 @@ class _Guided:
                 return f"{_IN_VAIN} measurements in a row were not stable: the machine is too busy, or too slow"
             chosen = self.next()
             if chosen is None:
-                return "nothing left has a fair chance to be better"
+                return f"nothing left{self.among} has a fair chance to be better"
             place, said, left = chosen
             self.journey.take(*self.candidates[place], said, left=left)
         return "the time was spent"

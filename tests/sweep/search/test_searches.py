@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.errors import UserError
+from builder.sweep import space
+from builder.sweep.load import Load
 from builder.sweep.objective import Constraints, Objective
+from builder.sweep.point import Interval, Point
 from builder.sweep.search import guided, search
 from builder.sweep.search.calibration import calibrated, questions
+from builder.sweep.search.model import Calibrated
 from builder.sweep.search.task import Task
+from builder.sweep.setting import Setting
+from builder.sweep.space import Facts
 from tests.sweep.search.oracle import FACTS, LOADS, SPACE, Oracle, truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.sweep.load import Load
-    from builder.sweep.point import Point
     from builder.sweep.search.simulate import Outcome
     from builder.sweep.search.task import Found
-    from builder.sweep.setting import Setting
 
 SEEDS = range(3)
 SETTINGS = SPACE.settings()
@@ -145,6 +148,50 @@ def test_a_budget_ends_it() -> None:
 def test_a_parameter_for_each_question() -> None:
     asked = [question.purpose for question in questions(task(0))]
     assert sorted(asked) == ["alone", "alone", "alone", "crowd", "crowd", "fight", "overhead", "share"]
+
+
+class Modelled:
+    """A server that does what the model says; open loop and builds, which the other one does not know."""
+
+    facts = Facts(cores=2, max_batch_sizes={"": 8})
+    model = Calibrated(facts, {1: 10.0}, speed={Setting.of({"@precision": "int8"}): 0.5})
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, setting: Setting, load: Load, seconds: float) -> Point:
+        self.calls += 1
+        outcome = self.model.predict(setting, load, requests=600)
+        rates = {name: outcome.figure(name) for name in ("throughput", "p50_ms", "p99_ms", "mean_ms")}
+        figures = {name: Interval(rate, 0.98 * rate, 1.02 * rate) for name, rate in rates.items()}
+        return Point(setting, load, "stable", seconds=seconds, requests=600, **figures)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["guided", "exhaustive"])
+def test_open_loop_and_builds(kind: str) -> None:
+    knobs = {
+        "@precision": ["fp32", "int8"],
+        space.COUNT: [1, 2],
+        space.MAX_BATCH_SIZE: [1, 4, 8],
+        space.DELAY: [0, 500],
+    }
+    settings = space.parse(knobs, Modelled.facts).settings()
+    loads = tuple(Load(rate=float(rate)) for rate in (25, 50, 100, 150, 200, 300, 400))
+    server = Modelled()
+    limit = Constraints(p99_ms=60)
+    found = search(kind, Task(settings, loads, Objective.parse("throughput"), limit, server.facts), server, quiet)
+    assert found.winner is not None
+    assert found.winner.point.setting.get("@precision") == "int8"
+    assert found.winner.point.load.rate == 150.0  # one that takes 5 ms follows so many, and no more
+    if kind == "guided":
+        assert server.calls < len(settings) * 3
+
+
+def test_a_space_too_large_to_be_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guided, "MOST_CANDIDATES", 200)
+    found = search("guided", task(0), Oracle(0), quiet)
+    assert found.winner is not None
+    assert "of 40 settings by chance" in found.why
 
 
 def test_an_unknown_search() -> None:
