@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from builder.artifacts import LENGTHS
 from builder.parity.compare import CRITERIA, compare, figures_of
+from builder.sweep import printed
 from builder.sweep.requests import dtypes_of
-from builder.tools.tensors import NUMPY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from builder.artifacts import Json
     from builder.sweep.requests import Request
     from builder.sweep.subject import Subject
     from builder.tools.perf_requests import Answer
@@ -26,7 +25,7 @@ _ALONE: Final = 1e-3
 """How far an answer under load may be from the same server's answer to the same request alone, relative to the largest
 value: batches and threads add numbers in another order. Half precision gets ten times as much."""
 _HALF: Final = ("FP16", "BF16")
-_UNREAD: Final = frozenset({"FP16", "BF16"})  # perf_analyzer prints them as something else
+_UNREAD: Final = frozenset({"FP16", "BF16"})  # perf_analyzer prints them as null
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,14 @@ class Checker:
         self._shapes = {one["name"]: [int(size) for size in one["dims"]] for one in config.get("output", [])}
         outputs = {**config, "input": config.get("output", [])}
         self._dtypes = dtypes_of(outputs)
-        self._inputs = [_flat_inputs(request) for request in self.subject.requests]
+        self._inputs = [printed.sent_by(request) for request in self.subject.requests]
         self._largest = _largest(self.subject.expected.answers) if self.subject.expected else {}
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether perf_analyzer's record tells which request was sent, and what was answered."""
+        inputs = dtypes_of(self.subject.configs[self.subject.name])
+        return bool(set(inputs.values()) - _UNREAD and set(self._dtypes.values()) - _UNREAD)
 
     def learn(self, ask: Callable[[Request], Tensors]) -> None:
         """Asks what no reference answers. Call it when nothing else is asked."""
@@ -94,8 +99,8 @@ class Checker:
 
     def _number(self, answer: Answer) -> int | None:
         """Which of the requests it is: perf_analyzer tells what it sent, not its number."""
-        given = {name: _flat(value) for name, value in answer.inputs.items()}
-        return next((number for number, row in enumerate(self._inputs) if _same(row, given)), None)
+        given = {name: printed.sent(value) for name, value in answer.inputs.items() if value is not None}
+        return next((number for number, row in enumerate(self._inputs) if printed.is_sent(row, given)), None)
 
     def _compared(self, number: int, answer: Answer, batch: int) -> Checked:
         """All items of one request: perf_analyzer takes the requests of a batch from the rows in turn."""
@@ -106,6 +111,8 @@ class Checker:
             expected = self._expected(asked)
             if expected is None:
                 continue
+            if missing := [name for name in expected if name != LENGTHS and name not in answer.outputs]:
+                return found + Checked(1, 1, f"{missing[0]} was not answered")
             actual = self._item(answer, expected, item, batch)
             if actual is not None:
                 wrong = self._wrong(asked, expected, actual)
@@ -121,12 +128,14 @@ class Checker:
 
     def _item(self, answer: Answer, expected: Tensors, item: int, batch: int) -> Tensors | None:
         """One item's outputs as arrays; None: they cannot be read."""
-        found = {
-            name: _array(answer.outputs[name], self._dtypes[name], self._shapes[name], item, batch)
-            for name in expected
-            if name in answer.outputs and self._dtypes.get(name) not in _UNREAD
-        }
-        return found if found and all(value is not None for value in found.values()) else None
+        found = {}
+        for name, wanted in expected.items():
+            if name in answer.outputs and self._dtypes.get(name) not in _UNREAD:
+                # How many texts there are, where the config does not say, is as many as are expected.
+                dims = wanted.shape if self._dtypes[name] == "BYTES" and batch == 1 else self._shapes[name]
+                found[name] = printed.item_of(answer.outputs[name], self._dtypes[name], dims, item, batch)
+        readable = {name: value for name, value in found.items() if value is not None}
+        return readable or None
 
     def _wrong(self, number: int, expected: Tensors, actual: Tensors) -> str:
         """In what an answer differs; empty: in nothing."""
@@ -204,91 +213,3 @@ def _differs(expected: Tensors, actual: Tensors, dtypes: Mapping[str, str], said
         if off:
             return f"request {said}: {name} is not what the server answers alone: {off}"
     return ""
-
-
-def _array(value: Json, dtype: str, dims: Sequence[int], item: int, batch: int) -> Any:  # noqa: ANN401 - an array
-    """One item of an output, from what perf_analyzer printed; None: it cannot be told from the others."""
-    import numpy as np
-
-    if dtype == "BYTES":
-        parts = _bytes_items(value, batch, dims)
-        return None if parts is None else parts[item]
-    flat = np.ravel(np.asarray(value, dtype=NUMPY[dtype]))
-    if len(flat) % batch:
-        return None
-    one = flat.reshape(batch, -1)[item]
-    try:
-        return one.reshape(dims)
-    except ValueError:  # dims with several -1
-        return one
-
-
-def _bytes_items(value: Json, batch: int, dims: Sequence[int]) -> list[Any] | None:
-    """The items of an output of texts: without the length of the first, with those of the others."""
-    data = str(value).encode("utf-8", "surrogateescape")
-    each = 1
-    for size in dims:
-        each *= size
-    if each < 1:
-        return None  # of an unknown number
-    texts = _split(data, each * batch)
-    return None if texts is None else [_objects(texts[at : at + each]) for at in range(0, each * batch, each)]
-
-
-def _split(data: bytes, count: int) -> list[bytes] | None:
-    if count == 1:
-        return [data]
-    for end in range(len(data) - 3):
-        rest = _behind_lengths(data[end:], count - 1)
-        if rest is not None:
-            return [data[:end], *rest]
-    return None
-
-
-def _behind_lengths(data: bytes, count: int) -> list[bytes] | None:
-    texts = []
-    for _ in range(count):
-        size = int.from_bytes(data[:4], "little")
-        if len(data) < 4 + size:
-            return None
-        texts.append(data[4 : 4 + size])
-        data = data[4 + size :]
-    return None if data else texts
-
-
-def _objects(texts: Sequence[bytes]) -> Any:  # noqa: ANN401 - an array
-    import numpy as np
-
-    array = np.empty(len(texts), dtype=object)
-    array[:] = texts
-    return array
-
-
-def _flat_inputs(request: Request) -> dict[str, Any]:
-    return {
-        name: b"".join(_lengths_but_first(tensor.ravel())) if tensor.dtype.kind == "O" else tensor.ravel()
-        for name, tensor in request.tensors.items()
-    }
-
-
-def _lengths_but_first(texts: Sequence[bytes]) -> list[bytes]:
-    first, *others = texts
-    cut = first.replace(b"\0", b"") if not others else first
-    return [cut, *(len(text).to_bytes(4, "little") + text for text in others)]
-
-
-def _flat(value: Json) -> Any:  # noqa: ANN401 - bytes, or an array
-    import numpy as np
-
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else np.ravel(np.asarray(value))
-
-
-def _same(row: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    import numpy as np
-
-    def alike(one: Any, other: Any) -> bool:  # noqa: ANN401
-        if isinstance(one, bytes) or isinstance(other, bytes):
-            return bool(one is other or (isinstance(one, bytes) and one == other))
-        return one.shape == other.shape and bool(np.allclose(one.astype(float), other.astype(float), rtol=1e-5))
-
-    return row.keys() == given.keys() and all(alike(row[name], given[name]) for name in row)

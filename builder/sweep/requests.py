@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.core.digest import digest_json
@@ -39,16 +39,22 @@ class Request:
     values: Mapping[str, Json]
     dtypes: Mapping[str, str]
     sample: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of texts, whose values are a flat list
 
     @property
     def row(self) -> dict[str, Value]:
         """As perf_analyzer is told of it."""
-        return {name: as_sent(value, self.dtypes.get(name, "BYTES")) for name, value in self.values.items()}
+        shaped = {name: tensor for name, tensor in self.tensors.items() if name in self.shapes}
+        return {name: as_sent(value, self._dtype(name)) for name, value in self.values.items()} | shaped
 
     @property
     def tensors(self) -> dict[str, Any]:
         """As arrays without a batch axis, for a client of our own."""
-        return {name: array_of(value, self.dtypes.get(name, "BYTES")) for name, value in self.values.items()}
+        flat = {name: array_of(value, self._dtype(name)) for name, value in self.values.items()}
+        return {name: array.reshape(self.shapes.get(name, array.shape)) for name, array in flat.items()}
+
+    def _dtype(self, name: str) -> str:
+        return self.dtypes.get(name, "BYTES")
 
     def as_json(self) -> str:
         """Identity: sha256 of what is sent."""
@@ -156,10 +162,13 @@ def random_requests(config: Mapping[str, Json], options: Options) -> tuple[Reque
         raise UserError(f"{config.get('name')}: its config names no inputs", mend="complete its config.pbtxt")
     if options.samples is not None:
         return from_file(options.samples, (), config, options.rows)
+    if unknown := [name for name, dtype in dtypes.items() if dtype not in NUMPY]:
+        raise UserError(f"input {unknown[0]} has the type {dtypes[unknown[0]]}; known: {', '.join(NUMPY)}")
     random = np.random.default_rng(options.seed)
     shapes = {one["name"]: _shape(one, options.sizes) for one in config["input"]}
+    texts = {name: shape for name, shape in shapes.items() if dtypes[name] == "BYTES" and shape != (1,)}
     return tuple(
-        Request({name: _random(random, dtypes[name], shape) for name, shape in shapes.items()}, dtypes)
+        Request({name: _random(random, dtypes[name], shape) for name, shape in shapes.items()}, dtypes, shapes=texts)
         for _ in range(options.rows)
     )
 
@@ -189,5 +198,4 @@ def _random(random: Any, dtype: str, shape: tuple[int, ...]) -> Json:  # noqa: A
         values = random.integers(0, _MOST_SMALL, size=shape)
     else:
         values = random.standard_normal(size=shape)
-    known = np.asarray(values).astype(NUMPY.get(dtype, "float32"))
-    return known.tolist()
+    return np.asarray(values).astype(NUMPY[dtype]).tolist()

@@ -73,14 +73,15 @@ class Sender:
             ServerError: a request of our own was refused.
             MachineError: perf_analyzer cannot be run.
         """
-        if self._is_recorded(load, seconds):
+        recorded = self._is_recorded(load, seconds)
+        if not self.checks:
+            return self._run(load, seconds, recorded=recorded), Checked()
+        if recorded and self.checker.reads_records:
             sent = self._run(load, seconds, recorded=True)
             return sent, self.checker.check(sent.answers, load.batch)
-        if not self.checks:
-            return self._run(load, seconds, recorded=False), Checked()
         with ThreadPoolExecutor(1) as client:
             asked = client.submit(self._ask_slowly, seconds)
-            sent = self._run(load, seconds, recorded=False)
+            sent = self._run(load, seconds, recorded=recorded)
             return sent, self.checker.check_asked(asked.result())
 
     def _is_recorded(self, load: Load, seconds: float) -> bool:

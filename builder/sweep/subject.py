@@ -16,6 +16,7 @@ from builder.core.report import Reporter, Silent
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
 from builder.serving import DEFAULT_RELEASE, loadable
+from builder.sweep.configs import CONFIG, called, completed, parsed, reachable, steps_of
 from builder.sweep.requests import (
     Request,
     dtypes_of,
@@ -26,7 +27,7 @@ from builder.sweep.requests import (
     with_lengths,
 )
 from builder.tools import archive as archives
-from builder.tools import hardware, triton_proto
+from builder.tools import hardware
 from builder.verify.identity import describe_serving
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONFIG: Final = "config.pbtxt"
 _TOKENIZER: Final = "/1/tokenizer.json"
 _CONFIG_BYTES: Final = 1 << 20
 _TOKENIZER_BYTES: Final = 64 << 20
@@ -213,8 +213,8 @@ def _of_archive(path: Path, options: Options) -> Subject:
     facts = facts_of(delivery)
     check_metric(facts)
     check_files(facts)
-    texts = archives.read_small(path, f"/{_CONFIG}", limit_bytes=_CONFIG_BYTES)
-    configs = {Path(name).parent.name: _parsed(text, f"{path}:{name}") for name, text in texts.items()}
+    texts = archives.read_small(path, f"/{CONFIG}", limit_bytes=_CONFIG_BYTES)
+    configs = {Path(name).parent.name: parsed(text, f"{path}:{name}") for name, text in texts.items()}
     if facts.flat:
         configs = {facts.name: next(iter(configs.values()))}
     expected = read_expected(facts)
@@ -231,11 +231,11 @@ def _of_archive(path: Path, options: Options) -> Subject:
 
 def _of_repository(path: Path, options: Options) -> Subject:
     load = loadable(path)
-    name = _called(path, load, options)
+    name = called(path, load, options.model)
     triton = options.triton or DEFAULT_RELEASE
-    configs = _reachable(path, name)
+    configs = reachable(path, name)
     if not all(config.get("input") for config in configs.values()):
-        configs = _completed(path, configs, triton)
+        configs = completed(path, configs, triton)
     requests = random_requests(configs[name], options)
     if options.lengths is not None:
         if options.samples is None:
@@ -245,55 +245,6 @@ def _of_repository(path: Path, options: Options) -> Subject:
         requests = with_lengths(requests, samples_in(options.samples, dtypes_of(configs[name])), options, read)
     tree = digest_tree(describe_folder(path))
     return _made(path, name, (name,), configs, requests, tree, triton, options)
-
-
-def _called(path: Path, load: Sequence[str], options: Options) -> str:
-    if options.model is not None:
-        if not (path / options.model).is_dir():
-            raise UserError(f"{path}: has no model {options.model}; it has: {', '.join(load)}")
-        return options.model
-    if len(load) != 1:
-        raise UserError(f"{path}: has the models {', '.join(load)}; one is swept", mend="say which one clients call")
-    return load[0]
-
-
-def _reachable(path: Path, name: str) -> dict[str, dict[str, Json]]:
-    """A model, and the models that it is an ensemble of, with their configs as they are written."""
-    found: dict[str, dict[str, Json]] = {}
-    waiting = [name]
-    while waiting:
-        model = waiting.pop(0)
-        if model not in found:
-            found[model] = _read_config(path / model)
-            waiting += [step["model_name"] for step in _steps(found[model])]
-    return found
-
-
-def _read_config(folder: Path) -> dict[str, Json]:
-    """What is written; empty: nothing is, and Triton finds it out itself."""
-    place = folder / _CONFIG
-    return _parsed(place.read_text(encoding="utf-8", errors="replace"), str(place)) if place.is_file() else {}
-
-
-def _completed(path: Path, configs: Mapping[str, Json], triton: str) -> dict[str, dict[str, Json]]:
-    """The configs of models as a server completes them: from the model's file, or from its Python code."""
-    from builder.serving import Ports, running
-    from builder.tools import triton_client
-
-    log.info("asking a server what the models take")
-    with (
-        running(path, triton=triton, ports=Ports()) as served,
-        triton_client.connect(served.server.grpc_address) as client,
-    ):
-        return {model: triton_proto.from_server(client.config(model)) for model in configs}
-
-
-def _parsed(text: str, place: str) -> dict[str, Json]:
-    return triton_proto.to_json(triton_proto.parse_text(text, place=place))
-
-
-def _steps(config: Mapping[str, Json]) -> list[dict[str, Json]]:
-    return list(config.get("ensemble_scheduling", {}).get("step", []))
 
 
 def _made(  # noqa: PLR0913 - all that a subject is made of
@@ -306,8 +257,8 @@ def _made(  # noqa: PLR0913 - all that a subject is made of
     triton: str,
     options: Options,
 ) -> Subject:
-    called = [step["model_name"] for step in _steps(configs[name])]
-    steps = tuple(dict.fromkeys([*called, *(model for model in configs if model != name)])) or (name,)
+    called_by = [step["model_name"] for step in steps_of(configs[name])]
+    steps = tuple(dict.fromkeys([*called_by, *(model for model in configs if model != name)])) or (name,)
     record: dict[str, Json] = {
         "name": name,
         "tree": tree,
@@ -319,7 +270,7 @@ def _made(  # noqa: PLR0913 - all that a subject is made of
         path=path,
         name=name,
         load=tuple(load),
-        main=_main(name, called or list(steps), configs),
+        main=_main(name, called_by or list(steps), configs),
         steps=steps,
         configs=configs,
         requests=requests,

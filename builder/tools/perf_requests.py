@@ -47,6 +47,7 @@ _EVER: Final = 1 << 63
 _OUTPUT: Final = "output.txt"
 _ANY_SPREAD: Final = "100000"  # percent
 _POLL_SECONDS: Final = 0.05
+_THREADS_EVERY: Final = 5  # polls
 _PATIENCE_SECONDS: Final = 20.0  # beyond a few times of what is measured, for requests in flight
 _LINES_SHOWN: Final = 4
 _ASYNCHRONOUS_FROM: Final = 16  # requests in flight: as many threads as the program has at most
@@ -204,7 +205,7 @@ def _shared(run: Run) -> tuple[str, ...]:
 
 
 _Sample = tuple[int, float, dict[str, float]]
-"""Time, ns since the epoch; seconds of processor time so far, of the program and of each of its threads."""
+"""Time, ns since the epoch; seconds of processor time so far, of the program, and now and then of each thread."""
 
 
 def _watch(
@@ -214,7 +215,9 @@ def _watch(
     samples: list[_Sample] = []
     deadline, written = time.monotonic() + patience_seconds, 0
     while child.wait(_POLL_SECONDS) is None:
-        samples.append((time.time_ns(), *_processor_seconds(child.pid)))
+        # Looking at hundreds of threads takes time from what is measured.
+        threads = len(samples) % _THREADS_EVERY == 0
+        samples.append((time.time_ns(), _processor_seconds(child.pid), _thread_seconds(child.pid) if threads else {}))
         if not alive():
             return samples, "stopped"
         if time.monotonic() > deadline:
@@ -225,19 +228,22 @@ def _watch(
     return samples, None
 
 
-def _processor_seconds(pid: int) -> tuple[float, dict[str, float]]:
-    """Of a process (ticks of 10 ms; proc_pid_stat(5), fields 14 and 15), and of its threads (ns; sched-stats.rst)."""
-    process = Path(f"/proc/{pid}")
+def _processor_seconds(pid: int) -> float:
+    """Of a process, so far, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15."""
     try:
-        fields = (process / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        whole = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return 0.0, {}  # it has just ended
+        return 0.0  # it has just ended
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _thread_seconds(pid: int) -> dict[str, float]:
+    """Of each thread of a process: the kernel's Documentation/scheduler/sched-stats.rst."""
     threads = {}
-    for task in process.glob("task/*/schedstat"):
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # this one has just ended
             threads[task.parent.name] = int(task.read_text(encoding="ascii").split()[0]) / 1e9
-    return whole, threads
+    return threads
 
 
 def _checked(code: int | None, text: str) -> Status:
@@ -326,7 +332,13 @@ def _use(samples: Sequence[_Sample], began: int, ended: int) -> ClientUse:
     inside = [sample for sample in samples if began <= sample[0] <= ended]
     if len(inside) < 2:
         return ClientUse()
-    (first_ns, before, threads_before), (last_ns, after, threads) = inside[0], inside[-1]
-    seconds = (last_ns - first_ns) / 1e9
-    busiest = max((used - threads_before.get(thread, 0.0) for thread, used in threads.items()), default=0.0)
-    return ClientUse(seconds, after - before, busiest / seconds)
+    seconds = (inside[-1][0] - inside[0][0]) / 1e9
+    return ClientUse(seconds, inside[-1][1] - inside[0][1], _busiest([one for one in inside if one[2]]))
+
+
+def _busiest(samples: Sequence[_Sample]) -> float:
+    """The largest share of one processor that a thread had."""
+    if len(samples) < 2:
+        return 0.0
+    (began, _, before), (ended, _, after) = samples[0], samples[-1]
+    return max(used - before.get(thread, 0.0) for thread, used in after.items()) / ((ended - began) / 1e9)

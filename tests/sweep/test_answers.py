@@ -23,10 +23,10 @@ def checker(metric, answers, requests=3):
     """Of a subject whose samples are ``a``, ``b``, ``c``."""
     name, dims = OUTPUTS[metric]
     kind = "TYPE_STRING" if metric == "pipeline" else "TYPE_FP32"
-    dtypes = {"TEXT": "BYTES"}
+    dtypes, texts = {"TEXT": "BYTES"}, [{"name": "TEXT", "data_type": "TYPE_STRING", "dims": [1]}]
     subject = types.SimpleNamespace(
         name="model",
-        configs={"model": {"output": [{"name": name, "data_type": kind, "dims": dims}]}},
+        configs={"model": {"input": texts, "output": [{"name": name, "data_type": kind, "dims": dims}]}},
         requests=tuple(Request({"TEXT": letter}, dtypes, index) for index, letter in enumerate("abc"[:requests])),
         expected=types.SimpleNamespace(answers=answers, samples=tuple(map(Sample, "abc"))),
         facts=types.SimpleNamespace(metric=metric),
@@ -88,9 +88,20 @@ def test_texts_are_told_apart_though_they_are_printed_with_their_lengths():
     assert held.check([answer("a", "LABEL", "one\x03\0\0\0two")], 1).wrong == 0
     assert held.check([answer("b", "LABEL", "\x02\0\0\0x\udcff")], 1).wrong == 0
     assert held.check([answer("a", "LABEL", "one\x03\0\0\0too")], 1).wrong == 1
+    assert held.check([answer("a", "LABEL", "one")], 1).wrong == 1
+    assert held.check([answer("a", "LABEL", "one\x03\0\0\0two\x03\0\0\0two")], 1).wrong == 1
     both = "one\x03\0\0\0two\0\0\0\0\x02\0\0\0x\udcff"
     assert held.check([answer("a", "LABEL", both)], 2).wrong == 0
     assert held.check([answer("a", "LABEL", both.replace("two", "twp"))], 2).wrong == 1
+
+
+def test_what_is_not_answered_is_wrong_and_half_precision_is_not_told(vectors):
+    held = checker("cosine", vectors)
+    assert held.check([Answer({"TEXT": "a"}, {})], 1).wrong == 1
+    assert held.check([Answer({"TEXT": "a"}, {"EMBEDDING": [1.0]})], 1).wrong == 1
+    assert held.reads_records
+    held.subject.configs["model"]["input"] = [{"name": "X", "data_type": "TYPE_FP16", "dims": [1]}]
+    assert not held.reads_records
 
 
 def test_without_a_reference_answers_are_held_against_those_alone(vectors):

@@ -1,10 +1,12 @@
 """Anybody's repository as a subject, and what knobs make of its configs. No server runs here."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from builder.errors import UserError
+from builder.sweep import subject as subjects
 from builder.sweep.knobs import changes, edited
 from builder.sweep.lengths import Lengths
 from builder.sweep.setting import Setting
@@ -160,6 +162,23 @@ def test_options_that_do_not_fit_are_refused(ensemble, options, words):
 def test_a_build_needs_a_recipe(subject):
     with pytest.raises(UserError, match="is no recipe"):
         variant(subject, Setting.of({"@precision": "int8"}))
+
+
+def test_a_build_knob_is_written_over_the_recipe(subject, monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(subjects, "open_subject", lambda path, options: opened.append((path, options)))
+    own = replace(subject, recipe=tmp_path / "r.yaml", options=Options(target="cpu", overrides=("name=x",)))
+    variant(own, Setting.of({"@precision": "int8", "@padding": "buckets", "@buckets": (16, 32)}))
+    variant(own, Setting.of({"@target": "gpu", "@precision": "fp16"}))
+    (path, first), (_, second) = opened
+    assert (path, first.target) == (tmp_path / "r.yaml", "cpu")
+    assert set(first.overrides) == {
+        *("name=x", "targets.cpu.precision=int8", "inputs.padding=buckets", "inputs.buckets=[16, 32]")
+    }
+    assert (second.target, second.overrides) == ("gpu", ("name=x", "targets.gpu.precision=fp16"))
+    assert variant(own, Setting()) is own
+    with pytest.raises(UserError, match="allowed: @precision"):
+        variant(own, Setting.of({"@colour": "red"}))
 
 
 def test_what_is_no_subject_is_refused(tmp_path):
