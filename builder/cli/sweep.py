@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from builder.cli.console import Console
     from builder.recipe import AnyRecipe
     from builder.sweep.baseline import Held
-    from builder.sweep.run import Outcome, Progress, Wanted
-    from builder.sweep.statistics import Verdict
+    from builder.sweep.compare import Verdict
+    from builder.sweep.run import Outcome, Progress
+    from builder.sweep.wanted import Wanted
 
 SUBJECT_HELP: Final = "A recipe, an archive (its files lie beside it), or anybody's model repository."
 RECIPE_HELP: Final = "For an archive or a repository: the recipe whose section verify says what is tried."
@@ -61,7 +62,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Items in each request.")] = None,
     protocol: Annotated[Literal["grpc", "http"] | None, typer.Option(help="What requests are sent over.")] = None,
     shared_memory: Annotated[bool, typer.Option("--shared-memory", help="Send tensors through memory.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Measure at most so many points.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Try at most so many points.")] = None,
     time: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Measure for about so long.")] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How long a point is measured.")] = 1.5,
     out: Annotated[Path, typer.Option(help="Folder for the report and the archives.", file_okay=False)] = Path("sweep"),
@@ -84,7 +85,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     holds the constraints, or a figure is worse than the baseline's; 4: nobody can tell.
     """
     from builder.cli.console import console
-    from builder.sweep.run import Wanted
+    from builder.sweep.wanted import Wanted
 
     files = _Files(out, write_tuned, baseline, baseline_archive, junit, summary)
     wanted = Wanted(
@@ -105,6 +106,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     )
     _check(wanted, files)
     with console(verbose=verbose) as shown:
+        wanted = replace(wanted, reporter=shown)
         if self_test:
             _test_itself(wanted, shown, as_json=as_json)
         _sweep(wanted, files, shown, as_json=as_json)
@@ -135,6 +137,8 @@ def _check(wanted: Wanted, files: _Files) -> None:
     _ = wanted.load  # its mistakes are said before anything is built
     if files.archive is not None and files.baseline is None:
         raise UserError("--baseline-archive: is for --baseline", mend="name the results.json, too")
+    if files.archive is not None and not files.archive.exists():
+        raise UserError(f"--baseline-archive {files.archive}: no such file or folder")
     if files.baseline is not None:
         baseline.read(files.baseline)
     if files.tuned is not None:
@@ -148,26 +152,33 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
     from builder.sweep import gate_report
     from builder.sweep.report import text, write_report
     from builder.sweep.run import sweep as run
+    from builder.tools import vega
 
+    vega.check()
+    shown.busy("getting ready")
     try:
         outcome = run(wanted, lambda progress: _tell(progress, shown))
         held = _held(wanted, files, outcome, shown)
     except KeyboardInterrupt:
         typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
         raise
+    shown.busy("report")
     swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
-    written = list(write_report(swept, files.out))
+    if not as_json:  # before the files: a disk may be full
+        typer.echo(text.terminal(swept), nl=False)
+    written = []
     if files.tuned is not None and swept.winner is not None:
         written.append(_write_tuned(wanted, files.tuned, outcome))
     for path, content in ((files.junit, gate_report.junit), (files.summary, gate_report.markdown)):
         if path is not None:
             gate_report.write_text(path, content(swept, held))
             written.append(path)
+    written = [*write_report(swept, files.out), *written]
+    shown.busy()
     if as_json:
         told = {"files": [str(path.absolute()) for path in written], "measured": outcome.measured}
         print_json({**swept.as_json(), **told, "baseline": held.how if held else None})
     else:
-        typer.echo(text.terminal(swept), nl=False)
         typer.echo("".join(f"{path}\n" for path in written), nl=False)
     raise typer.Exit(gate_report.exit_code(swept, held))
 
@@ -179,6 +190,7 @@ def _tell(progress: Progress, shown: Console) -> None:
     point = progress.point
     said = _figures(point) if point.status == "stable" else f"{point.status}: {point.reason.partition(chr(10))[0]}"
     shown.line(f"point {progress.number:<3} {point.setting.label}, {point.load.label}: {said}{best}{left}")
+    shown.busy(f"point {progress.number + 1}")
 
 
 def _figures(point: object) -> str:
@@ -196,9 +208,10 @@ def _held(wanted: Wanted, files: _Files, outcome: Outcome, shown: Console) -> He
     if files.baseline is None:
         return None
     from builder.sweep import baseline
-    from builder.sweep.run import options_of
     from builder.sweep.subject import open_subject
+    from builder.sweep.wanted import options_of
 
+    shown.busy("baseline")
     before = baseline.read(files.baseline)
     archive = None if files.archive is None else open_subject(files.archive, replace(options_of(wanted), target=None))
     return baseline.hold(before, outcome.subject, archive, seconds=wanted.seconds, told=shown.line)
@@ -211,7 +224,8 @@ def _write_tuned(wanted: Wanted, path: Path, outcome: Outcome) -> Path:
     winner, subject = outcome.swept.winner, outcome.subject
     assert winner is not None
     target = str(winner.point.setting.get("@target") or wanted.target or next(iter(wanted.recipe.targets)))
-    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main])
+    main = subject.main.removeprefix(f"{subject.name}-")
+    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main], main)
     tuned.write_tuned(path, wanted.recipe, {target: section}, {target: tuned.facts(outcome.swept)})
     return path
 
@@ -223,7 +237,9 @@ def _test_itself(wanted: Wanted, shown: Console, *, as_json: bool) -> NoReturn:
     def told(number: int, times: int, verdicts: dict[str, Verdict]) -> None:
         said = "; ".join(f"{figure} {one.kind}, {one.reason}" for figure, one in verdicts.items())
         shown.line(f"comparison {number} of {times}: {said}")
+        shown.busy(f"comparison {number + 1}")
 
+    shown.busy("comparison 1")
     found = self_test(wanted, told)
     if as_json:
         print_json(found.as_json())

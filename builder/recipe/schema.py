@@ -141,6 +141,11 @@ class Placed(Section):
         found: Self = self._tuned.targets.get(target, self) if self._tuned else self
         return found
 
+    def tuned_section(self, target: str) -> dict[str, Json]:
+        """What that file says of a target; empty: nothing."""
+        said: dict[str, Json] = self._tuned.said.get(target, {}) if self._tuned else {}
+        return said
+
     def tuned_facts(self, target: str) -> dict[str, Json] | None:
         """Which file tuned a target, and what it changed; None: none did."""
         if self._tuned is None or target not in self._tuned.targets:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from builder.artifacts import Json
     from builder.recipe import AnyRecipe
     from builder.recipe.document import Keys
 
@@ -74,6 +75,7 @@ class Tuned:
     file: str  # its name alone: where it lies is no fact about the model
     sha256: str
     targets: dict[str, AnyRecipe]  # target → the recipe with its settings
+    said: dict[str, Json]  # target → what the file says of it
 
 
 def apply(recipe: AnyRecipe, written: Node, path: Path, read: Callable[[Node], AnyRecipe]) -> Tuned:
@@ -92,14 +94,17 @@ def apply(recipe: AnyRecipe, written: Node, path: Path, read: Callable[[Node], A
     try:
         text = read_text(path, limit_bytes=_LIMIT_BYTES)
     except RecipeError as error:
-        raise refuse([Problem(place_of(recipe.root, ("tuned",)), error.message, ("tuned",))]) from error
+        words = "a sweep writes it with --write-tuned: leave tuned out until then"
+        message = f"{error.message}{'' if path.exists() else f'; {words}'}"
+        raise refuse([Problem(place_of(recipe.root, ("tuned",)), message, ("tuned",))]) from error
     problems: list[Problem] = []
     root = parse(text, str(path), problems)
     problems += _unfit(root, recipe)
     if problems:
         raise refuse(problems)
     made = {target: read(_merged(recipe, written, target, section)) for target, section in _targets(root)}
-    return Tuned(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), made)
+    said = {target: to_data(section, []) for target, section in _targets(root)}
+    return Tuned(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), made, said)
 
 
 def _targets(root: Node) -> Iterator[tuple[str, Node]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.core.codec import CodecError
 from builder.errors import UserError
-from builder.sweep import statistics, swept
+from builder.sweep import compare, swept
 from builder.sweep.bench import Bench
 from builder.sweep.objective import pooled
 from builder.sweep.self_test import interleaved
@@ -117,8 +117,8 @@ def _unsure(point: Point, figure: str) -> swept.Verdict:
 
 def _in_turn(winner: Tried, today: Subject, archive: Subject, *, seconds: float, told: Callable[[str], None]) -> Held:
     point = winner.point
-    level = statistics.LEVEL / len(FIGURES)  # of all figures together
-    pairs = statistics.pairs_for(level)
+    level = compare.LEVEL / len(FIGURES)  # of all figures together
+    pairs = compare.pairs_for(level)
 
     def measured(bench: Bench, name: str) -> Callable[[], Point]:
         def measure() -> Point:
@@ -131,7 +131,7 @@ def _in_turn(winner: Tried, today: Subject, archive: Subject, *, seconds: float,
         a, b = interleaved(measured(old, "baseline"), measured(new, "today"), pairs)
     verdicts, reasons = [], {}
     for figure in FIGURES:
-        found = statistics.verdict(a, b, figure, level=level)
+        found = compare.verdict(a, b, figure, level=level)
         reasons[figure] = found.reason
         verdicts.append(swept.Verdict(figure, found.kind, _together(a, figure), _together(b, figure)))
     return Held(tuple(verdicts), f"both measured in turn, {pairs} times", reasons)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from builder.sweep import statistics
+from builder.sweep import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from builder.artifacts import Json
+    from builder.sweep.compare import Verdict
     from builder.sweep.point import Point
-    from builder.sweep.statistics import Verdict
 
 TIMES: Final = 20
 FIGURES: Final = ("throughput", "p99_ms")
@@ -63,7 +63,7 @@ def self_test(
     told: Callable[[int, int, dict[str, Verdict]], None] = lambda *_: None,
     *,
     times: int = TIMES,
-    level: float = statistics.LEVEL,
+    level: float = compare.LEVEL,
 ) -> SelfTest:
     """Compares what ``measure`` measures with itself, interleaved as real comparisons are.
 
@@ -76,7 +76,7 @@ def self_test(
     found: dict[str, list[Verdict]] = {figure: [] for figure in FIGURES}
     for number in range(times):
         points = interleaved(measure, measure)
-        verdicts = {figure: statistics.verdict(*points, figure, level=level) for figure in FIGURES}
+        verdicts = {figure: compare.verdict(*points, figure, level=level) for figure in FIGURES}
         for figure, one in verdicts.items():
             found[figure].append(one)
         told(number + 1, times, verdicts)
@@ -84,10 +84,19 @@ def self_test(
 
 
 def interleaved(
-    a: Callable[[], Point], b: Callable[[], Point], pairs: int = statistics.PAIRS
+    a: Callable[[], Point], b: Callable[[], Point], pairs: int = compare.PAIRS
 ) -> tuple[list[Point], list[Point]]:
-    """Points of A and of B, measured in turn: the n-th of each belong together."""
+    """Points of A and of B, measured in turn: the n-th of each belong together.
+
+    Pairs with a point that is not stable do not count: they are measured again, until there are so many that do, or
+    there could be no more in twice as many.
+    """
     made: dict[str, list[Point]] = {"a": [], "b": []}
-    for name in statistics.order(pairs):
-        made[name].append(a() if name == "a" else b())
+    usable, order = 0, iter(compare.order(2 * pairs))
+    for left in range(2 * pairs, 0, -1):
+        if usable == pairs or usable + left < pairs:
+            break
+        for name in (next(order), next(order)):
+            made[name].append(a() if name == "a" else b())
+        usable += made["a"][-1].status == made["b"][-1].status == "stable"
     return made["a"], made["b"]

@@ -1,19 +1,17 @@
-"""What single requests say together: windows, intervals, and whether one setting is better than another.
+"""What the single requests of a point say together: windows, and intervals.
 
 Everything here is pure and seeded: the same requests give the same figures. The way is
-``requests → cut → windows → interval, disagreement, littles_law`` for one point, and ``verdict`` for points of two
-settings that were measured in turn, in the :func:`order` that this module gives.
+``requests → cut → windows → interval, disagreement, littles_law``. Whether one setting is better than another is said
+by :mod:`builder.sweep.compare`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from statistics import NormalDist, median
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from builder.errors import InternalError
 from builder.sweep.point import Interval, Window
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.sweep.load import Load
-    from builder.sweep.point import Point
 
 RULES: Final = 1
 """Of measuring: raised when the same requests would make another point. What was recorded under others is not found."""
@@ -30,6 +27,7 @@ MOST_WINDOWS: Final = 12
 LEAST_WINDOWS: Final = 6
 """The range of six values holds their median with 1 - 2 / 2**6 = 97 %, that of five with 94 %: fewer say too little."""
 
+_LEAST_TURNS: Final = 3  # of a run: with fewer, windows of parts of a turn tell more
 LEAST_REQUESTS: Final = 4  # in a window, however few are in flight
 MOST_SPREAD: Final = 0.1
 """Of a stable point: half the width of the throughput's interval, and the way from its first half to its second, as a
@@ -38,32 +36,22 @@ share of the throughput. perf_analyzer asks the same of its last three windows (
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 1000
 
-LEVEL: Final = 0.05
-"""Of a verdict: how often a setting may be called better or worse than itself."""
-PAIRS: Final = 6
-"""Of a verdict: fewer cannot reach the level (2 / 2**6 = 3 %), more cost more."""
-SMALLEST: Final = 0.03
-"""Of a verdict: the difference that matters. One setting, measured three times on a quiet machine, varies by 1.5 %."""
-HIDDEN: Final = 0.15
-"""Of the verdict *same*: a difference of this size would have been seen. Where it could hide, it is *unstable*."""
-
-Kind = Literal["better", "worse", "same", "unstable"]
-
 _PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99}
-_HIGHER_IS_BETTER: Final = frozenset({"throughput"})
 
 
-def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1) -> tuple[Window, ...]:
+def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1, cycle: int = 1) -> tuple[Window, ...]:
     """Windows of about as many requests each, without the ramp-up and the drain.
 
     The ramp-up ends when as many requests were answered as were ever in flight at once; the drain begins when the last
     one is sent. Between them, a window reaches from one answer to another, so that counting whole requests does not
     blur the throughput; and its end is moved to a long pause nearby, so that no batch, whose answers come all at
-    once, is torn in two.
+    once, is torn in two. Where different requests are sent in turn, a window holds whole turns, if there are enough
+    of them: else one would have the long texts, and another the short ones.
 
     Args:
         requests: when each was sent and answered, seconds; of one run.
         batch: items in a request.
+        cycle: after how many requests they repeat.
 
     Returns:
         At most :data:`MOST_WINDOWS`; as few as none where there were too few requests.
@@ -71,12 +59,21 @@ def cut(requests: Sequence[tuple[float, float]], *, batch: int = 1) -> tuple[Win
     ends = sorted((ended, sent) for sent, ended in requests)
     in_flight, last_sent = _most_in_flight(requests), max((sent for sent, _ in requests), default=0.0)
     steady = [one for one in ends[max(0, in_flight - 1) :] if one[0] <= last_sent]
-    least = max(LEAST_REQUESTS, in_flight)
-    count = min(MOST_WINDOWS, (len(steady) - 1) // least)
+    size = _size(len(steady) - 1, max(LEAST_REQUESTS, in_flight), cycle)
+    count = (len(steady) - 1) // size
     if count < 1:
         return ()
-    stops = _stops([ended for ended, _ in steady], count, in_flight // 2)
+    whole = size * count if size % cycle == 0 else len(steady) - 1
+    stops = _stops([ended for ended, _ in steady[: whole + 1]], count, in_flight // 2)
     return tuple(_window(steady[a : b + 1], batch) for a, b in itertools.pairwise(stops) if steady[b][0] > steady[a][0])
+
+
+def _size(available: int, least: int, cycle: int) -> int:
+    """Requests in a window: whole turns of them, where there are some. A run that is too short is not the last one."""
+    turns = math.ceil(least / cycle)
+    if available // (turns * cycle) >= _LEAST_TURNS:
+        return max(turns, math.ceil(available // cycle / MOST_WINDOWS)) * cycle
+    return max(least, math.ceil(available / MOST_WINDOWS))
 
 
 def _most_in_flight(requests: Sequence[tuple[float, float]]) -> int:
@@ -192,106 +189,3 @@ def littles_law(windows: Sequence[Window], load: Load) -> float | None:
         return None
     spent_seconds = sum(window.requests * window.mean_ms for window in windows) / 1e3
     return spent_seconds / seconds / load.concurrency
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How B compares with A in one figure.
-
-    Args:
-        kind: better, worse, same: B, beside A; unstable: nobody can tell.
-        figure: which figure was compared.
-        ratio: of B to A, with its interval; None where too few pairs were usable.
-        p_value: how likely so clear an order of the pairs is, were there no difference.
-        pairs: how many were compared.
-        reason: in words.
-    """
-
-    kind: Kind
-    figure: str
-    ratio: Interval | None = None
-    p_value: float | None = None
-    pairs: int = 0
-    reason: str = ""
-
-
-def pairs_for(level: float) -> int:
-    """The least number of pairs that can reach a level: all differ the same way, by chance twice in 2**pairs."""
-    return math.ceil(math.log2(2 / level))
-
-
-def order(pairs: int = PAIRS) -> str:
-    """In which order A and B are measured: ``abbaabba…``.
-
-    Each pair is the other way round, so that a drift of the machine takes from A in one pair what it gives in the next.
-    """
-    return "".join("ab" if pair % 2 == 0 else "ba" for pair in range(pairs))
-
-
-def verdict(
-    a: Sequence[Point], b: Sequence[Point], figure: str, *, level: float = LEVEL, smallest: float = SMALLEST
-) -> Verdict:
-    """Whether B is better than A, from pairs that were measured one right after the other, in :func:`order`.
-
-    Wilcoxon's signed-rank test of the pairs' log ratios, exact; the ratio is Hodges and Lehmann's estimate with the
-    interval that belongs to the test (Hollander and Wolfe, *Nonparametric Statistical Methods*, chapter 3). It asks for
-    no distribution: one pair that something disturbed, however much, turns no verdict.
-
-    Args:
-        a: points of one setting.
-        b: points of the other: the n-th was measured beside the n-th of A.
-        figure: see :meth:`builder.sweep.point.Point.figure`. Of throughput more is better, of all others less.
-        level: how often equal settings may be called better or worse.
-        smallest: the least difference that matters, as a share.
-    """
-    if len(a) != len(b):
-        raise InternalError(f"{len(a)} points cannot be paired with {len(b)}")
-    usable = [(x, y) for x, y in zip(a, b, strict=True) if x.status == y.status == "stable"]
-    return compare([(x.figure(figure), y.figure(figure)) for x, y in usable], figure, level=level, smallest=smallest)
-
-
-def compare(
-    pairs: Sequence[tuple[float | None, float | None]],
-    figure: str,
-    *,
-    level: float = LEVEL,
-    smallest: float = SMALLEST,
-) -> Verdict:
-    """The verdict on pairs of figures of A and B; see :func:`verdict`."""
-    import numpy as np
-
-    ratios = np.log([y / x for x, y in pairs if x and y])
-    count = len(ratios)
-    if not count or 2 / 2**count > level:
-        return Verdict("unstable", figure, pairs=count, reason=f"{count} usable pairs are too few to tell")
-    first, second = np.triu_indices(count)
-    walsh = np.sort((ratios[first] + ratios[second]) / 2)  # their signs count as the signed ranks do
-    frequencies = _rank_sums(count)
-    least_sum = int(min((walsh > 0).sum(), (walsh < 0).sum()))
-    p_value = float(min(1.0, 2 * frequencies[: least_sum + 1].sum()))
-    outside = int(np.searchsorted(np.cumsum(frequencies), level / 2, side="right"))  # Walsh averages on either side
-    estimate = float(np.median(walsh))
-    ratio = Interval(*(float(np.exp(x)) for x in (estimate, walsh[max(0, outside - 1)], walsh[-max(1, outside)])))
-    kind, reason = _judged(ratio, figure, significant=p_value <= level, smallest=smallest)
-    return Verdict(kind, figure, ratio, p_value, count, reason)
-
-
-def _judged(ratio: Interval, figure: str, *, significant: bool, smallest: float) -> tuple[Kind, str]:
-    said = f"{ratio.value - 1:+.1%} ({ratio.low - 1:+.1%} to {ratio.high - 1:+.1%})"
-    if significant and abs(ratio.value - 1) >= smallest:
-        more = (ratio.value > 1) == (figure in _HIGHER_IS_BETTER)
-        return "better" if more else "worse", said
-    if max(ratio.high, 1 / ratio.low) - 1 > HIDDEN:
-        return "unstable", f"{said}: a difference of {HIDDEN:.0%} could hide in it"
-    return "same", f"{said}: less than {smallest:.0%}" if significant else f"{said}: nothing to tell from chance"
-
-
-def _rank_sums(count: int) -> Json:
-    """How likely each sum of signed ranks is, from 0, where signs are chance: of ``count`` values."""
-    import numpy as np
-
-    ways = np.zeros(count * (count + 1) // 2 + 1)
-    ways[0] = 1.0
-    for rank in range(1, count + 1):
-        ways[rank:] += ways[:-rank].copy()
-    return ways / 2.0**count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from builder.artifacts import Folder
 from builder.building import build, facts_of, selected_targets
 from builder.core.digest import describe_folder, digest_json, digest_tree
+from builder.core.report import Reporter, Silent
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
 from builder.serving import DEFAULT_RELEASE, loadable
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from builder.verify.facts import ArchiveFacts
     from builder.verify.measure import Expected
 
+log = logging.getLogger(__name__)
+
 _CONFIG: Final = "config.pbtxt"
 _TOKENIZER: Final = "/1/tokenizer.json"
 _CONFIG_BYTES: Final = 1 << 20
@@ -59,6 +64,7 @@ class Options:
             for all others.
         seed: of all that is random.
         out: where a recipe's archive goes.
+        reporter: who is told of the stages of a build.
     """
 
     target: str | None = None
@@ -71,6 +77,7 @@ class Options:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     out: Path = Path("dist")
+    reporter: Reporter = field(default=Silent(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def open_subject(path: Path, options: Options = Options()) -> Subject:
 
 
 def variant(subject: Subject, setting: Setting) -> Subject:
-    """The subject, built with the knobs of a setting that need a build: ``@precision``, ``@padding``, ``@target``.
+    """The subject, built with the knobs of a setting that need a build: see :data:`BUILDS`.
 
     Raises:
         UserError: the subject is no recipe, or a knob is unknown.
@@ -166,14 +173,20 @@ def variant(subject: Subject, setting: Setting) -> Subject:
     target = str(setting.get("@target", options.target))
     overrides = list(options.overrides)
     for knob, value in setting.values:
-        if knob not in _BUILDS:
-            raise UserError(f"knob {knob}: unknown; allowed: {', '.join(_BUILDS)}")
-        if place := _BUILDS[knob]:
-            overrides.append(f"{place.format(target=target)}={value}")
+        if knob not in BUILDS:
+            raise UserError(f"knob {knob}: unknown; allowed: {', '.join(BUILDS)}")
+        if (place := BUILDS[knob]) and value is not None:
+            said = json.dumps(list(value)) if isinstance(value, tuple) else value
+            overrides.append(f"{place.format(target=target)}={said}")
     return open_subject(subject.recipe, replace(options, target=target, overrides=tuple(overrides)))
 
 
-_BUILDS: Final = {"@precision": "targets.{target}.precision", "@padding": "inputs.padding", "@target": ""}
+BUILDS: Final = {
+    "@precision": "targets.{target}.precision",
+    "@padding": "inputs.padding",
+    "@buckets": "inputs.buckets",
+    "@target": "",
+}
 """Knob → what of the recipe it sets."""
 
 
@@ -184,7 +197,7 @@ def _of_recipe(path: Path, options: Options) -> Subject:
     targets = selected_targets(recipe, () if options.target is None else (options.target,))
     if len(targets) != 1:
         raise UserError(f"{path}: has the targets {', '.join(targets)}; one at a time is swept", mend="name one")
-    (result, *_) = build(recipe, targets, out=options.out, verify=False)
+    (result, *_) = build(recipe, targets, out=options.out, verify=False, reporter=options.reporter)
     if isinstance(result.delivery.archive, Folder):
         raise UserError(f"{path}: package.formats begins with {result.delivery.archive.format}, which is no archive")
     archive = _of_archive(result.delivery.archive.file.path, options)
@@ -219,7 +232,10 @@ def _of_archive(path: Path, options: Options) -> Subject:
 def _of_repository(path: Path, options: Options) -> Subject:
     load = loadable(path)
     name = _called(path, load, options)
-    configs = {model: _read_config(path / model) for model in _reachable(path, name)}
+    triton = options.triton or DEFAULT_RELEASE
+    configs = _reachable(path, name)
+    if not all(config.get("input") for config in configs.values()):
+        configs = _completed(path, configs, triton)
     requests = random_requests(configs[name], options)
     if options.lengths is not None:
         if options.samples is None:
@@ -227,7 +243,6 @@ def _of_repository(path: Path, options: Options) -> Subject:
         tokenizer = next(iter(sorted(path.glob(f"*{_TOKENIZER}"))), None)
         read = tokenizer.read_text(encoding="utf-8") if tokenizer else None
         requests = with_lengths(requests, samples_in(options.samples, dtypes_of(configs[name])), options, read)
-    triton = options.triton or DEFAULT_RELEASE
     tree = digest_tree(describe_folder(path))
     return _made(path, name, (name,), configs, requests, tree, triton, options)
 
@@ -242,23 +257,35 @@ def _called(path: Path, load: Sequence[str], options: Options) -> str:
     return load[0]
 
 
-def _reachable(path: Path, name: str) -> list[str]:
-    """A model, and the models that it is an ensemble of."""
-    found: list[str] = []
+def _reachable(path: Path, name: str) -> dict[str, dict[str, Json]]:
+    """A model, and the models that it is an ensemble of, with their configs as they are written."""
+    found: dict[str, dict[str, Json]] = {}
     waiting = [name]
     while waiting:
         model = waiting.pop(0)
         if model not in found:
-            found.append(model)
-            waiting += [step["model_name"] for step in _steps(_read_config(path / model))]
+            found[model] = _read_config(path / model)
+            waiting += [step["model_name"] for step in _steps(found[model])]
     return found
 
 
 def _read_config(folder: Path) -> dict[str, Json]:
+    """What is written; empty: nothing is, and Triton finds it out itself."""
     place = folder / _CONFIG
-    if not place.is_file():
-        raise UserError(f"{place}: is missing", mend="write one: a sweep changes it")
-    return _parsed(place.read_text(encoding="utf-8", errors="replace"), str(place))
+    return _parsed(place.read_text(encoding="utf-8", errors="replace"), str(place)) if place.is_file() else {}
+
+
+def _completed(path: Path, configs: Mapping[str, Json], triton: str) -> dict[str, dict[str, Json]]:
+    """The configs of models as a server completes them: from the model's file, or from its Python code."""
+    from builder.serving import Ports, running
+    from builder.tools import triton_client
+
+    log.info("asking a server what the models take")
+    with (
+        running(path, triton=triton, ports=Ports()) as served,
+        triton_client.connect(served.server.grpc_address) as client,
+    ):
+        return {model: triton_proto.from_server(client.config(model)) for model in configs}
 
 
 def _parsed(text: str, place: str) -> dict[str, Json]:

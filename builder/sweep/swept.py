@@ -114,7 +114,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A figure of the winner held against the baseline's, measured in turns."""
+    """A figure of the winner held against the baseline's."""
 
     figure: str  # throughput, p99_ms
     verdict: Literal["better", "worse", "same", "unstable"]

@@ -6,6 +6,8 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.errors import UserError, disk_error
+from builder.recipe import Recipe
+from builder.recipe.checks import OF_THE_WHOLE
 from builder.recipe.sweeping import served_path, served_value
 from builder.tools.atomic import write
 
@@ -22,7 +24,7 @@ _THREADS: Final = "intra_op_thread_count"
 _HEAD: Final = "# Settings that `tritonsmith sweep` found best; a recipe takes them with `tuned: <this file>`.\n"
 
 
-def section(recipe: AnyRecipe, target: str, winner: Setting, own: Mapping[str, Json]) -> dict[str, Any]:
+def section(recipe: AnyRecipe, target: str, winner: Setting, own: Mapping[str, Json], main: str = "") -> dict[str, Any]:
     """What the file says of a target.
 
     Args:
@@ -31,7 +33,10 @@ def section(recipe: AnyRecipe, target: str, winner: Setting, own: Mapping[str, J
         winner: the setting that won.
         own: the ModelConfig of the main model that was swept. Where the copies change, its threads are written too:
             else a build would choose them anew, and serve what nobody measured.
+        main: the main model's step, in a recipe with named steps: there ``serving`` is of the whole.
     """
+    if isinstance(recipe, Recipe):
+        main = ""
     made: dict[str, Any] = {}
     group = _first_group(recipe, target)
     for knob, value in winner.values:
@@ -40,12 +45,21 @@ def section(recipe: AnyRecipe, target: str, winner: Setting, own: Mapping[str, J
                 made[knob.removeprefix("@")] = value
             continue
         step, _, name = knob.rpartition(":")
+        step = step or ("" if name.partition(".")[0] in OF_THE_WHOLE else main)
         place = made.setdefault("steps", {}).setdefault(step, {}) if step else made.setdefault("serving", {})
         _put(place, tuple(name.split(".")), value, {} if step else group)
-    serving = made.get("serving", {})
+    serving = made.get("steps", {}).get(main, {}) if main else made.get("serving", {})
     threads = own.get("parameters", {}).get(_THREADS, {}).get("string_value")
     if threads and "instance_group" in serving and _THREADS not in serving.get("parameters", {}):
         serving.setdefault("parameters", {})[_THREADS] = threads
+    return _over(recipe.tuned_section(target), made)  # what was swept had what an earlier sweep found
+
+
+def _over(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Any]:
+    made = dict(base)
+    for key, value in over.items():
+        held = made.get(key)
+        made[key] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return made
 
 

@@ -9,6 +9,7 @@ checks answers itself, out of the program's profile export. What was found by ru
   answered, as text. Of a batch it holds the inputs of the first item, and the outputs of all. BYTES are printed
   without the length of the first item and with those of the others, so that it need not be UTF-8. With shared memory,
   the values are rubbish: they are read from the wrong place.
+* Numbers are printed with all their digits: a record of large tensors takes gigabytes, and longer than the run.
 * At a number that is none (``NaN``, an infinity) the export ends in the middle, without a word; some of the rubbish is
   such a number, too.
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 WINDOWS: Final = 3  # that the program measures, whatever its options say
 _DATA: Final = "input.json"
 _EXPORT: Final = "profile.json"
+_EVER: Final = 1 << 63
 _OUTPUT: Final = "output.txt"
 _ANY_SPREAD: Final = "100000"  # percent
 _POLL_SECONDS: Final = 0.05
@@ -109,7 +111,7 @@ class ClientUse:
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """What the program itself says of a run: all there is with shared memory, whose record is rubbish."""
+    """What the program itself says of a run: all there is where the requests are not recorded."""
 
     windows: tuple[tuple[float, float], ...]  # inferences per second, and mean latency in ms, of each window
     latencies_ms: dict[str, float]  # p50_ms, p90_ms, p95_ms, p99_ms over all windows
@@ -141,6 +143,7 @@ class Run:
     rows: Sequence[Mapping[str, Value]]  # requests in turn, see perf_analyzer.write_input_data
     traffic: Traffic
     seconds: float
+    recorded: bool = True  # False: only what the program prints is known of the requests
     answers: int = 64  # of how many requests the answers are looked at
     output_bytes: int = 1 << 18  # room for each output in shared memory
 
@@ -163,12 +166,12 @@ def send(toolchain: Toolchain, run: Run, folder: Path, alive: Callable[[], bool]
     output = folder / _OUTPUT
     command = _command(toolchain.perf_analyzer, run)
     with Process(command, what="perf_analyzer", log_path=output, env=environment, cwd=folder, grace_seconds=0) as child:
-        samples, stopped = _watch(child, _PATIENCE_SECONDS + 4 * run.seconds, alive)
+        samples, stopped = _watch(child, _PATIENCE_SECONDS + 4 * run.seconds, alive, folder / _EXPORT)
         code = child.returncode
     text = output.read_text(encoding="utf-8", errors="replace")
     if stopped is not None:
         return Sent(stopped, detail=_reason(text))
-    return _read(_checked(code, text), text, folder, run.answers, samples)
+    return _read(_checked(code, text), text, folder / _EXPORT if run.recorded else None, run.answers, samples)
 
 
 def _command(program: Path, run: Run) -> tuple[str | Path, ...]:
@@ -178,7 +181,8 @@ def _command(program: Path, run: Run) -> tuple[str | Path, ...]:
         *(program, "-m", run.model, "-u", run.address, "-i", "http" if traffic.http else "grpc", "-v"),
         *("--input-data", _DATA, "-b", str(traffic.batch)),
         *("--measurement-interval", str(milliseconds), "--max-trials", str(WINDOWS)),
-        *("--stability-percentage", _ANY_SPREAD, "--profile-export-file", _EXPORT),
+        *("--stability-percentage", _ANY_SPREAD),
+        *(("--profile-export-file", _EXPORT) if run.recorded else ()),
         *_rhythm(traffic),
         *(_shared(run) if traffic.shared_memory else ()),
     )
@@ -204,17 +208,20 @@ _Sample = tuple[int, float, dict[str, float]]
 
 
 def _watch(
-    child: Process, patience_seconds: float, alive: Callable[[], bool]
+    child: Process, patience_seconds: float, alive: Callable[[], bool], export: Path
 ) -> tuple[list[_Sample], Literal["late", "stopped"] | None]:
-    """Waits for the program's end, and looks at its threads meanwhile."""
+    """Waits for the program's end, and looks at its threads meanwhile. While its export grows, it is not late."""
     samples: list[_Sample] = []
-    deadline = time.monotonic() + patience_seconds
+    deadline, written = time.monotonic() + patience_seconds, 0
     while child.wait(_POLL_SECONDS) is None:
         samples.append((time.time_ns(), *_processor_seconds(child.pid)))
         if not alive():
             return samples, "stopped"
         if time.monotonic() > deadline:
-            return samples, "late"
+            size = export.stat().st_size if export.is_file() else 0
+            if size == written:
+                return samples, "late"
+            deadline, written = time.monotonic() + patience_seconds, size
     return samples, None
 
 
@@ -249,17 +256,17 @@ def _reason(text: str) -> str:
     return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-_LINES_SHOWN:])
 
 
-def _read(status: Status, text: str, folder: Path, answers: int, samples: Sequence[_Sample]) -> Sent:
+def _read(status: Status, text: str, path: Path | None, answers: int, samples: Sequence[_Sample]) -> Sent:
     if status != "done":
         return Sent(status, detail=_reason(text))
     try:
-        export = _export(folder / _EXPORT, answers)
+        export = Sent(status) if path is None else _export(path, answers)
     except (OSError, ValueError) as error:
         raise MachineError(f"perf_analyzer: its export cannot be read: {type(error).__name__}: {error}") from error
     overhead, delayed = _OVERHEAD.search(text), _DELAYED.search(text)
     return replace(
         export,
-        client=_use(samples, min(export.sent_ns, default=0), max(export.ended_ns, default=0)),
+        client=_use(samples, min(export.sent_ns, default=0), max(export.ended_ns, default=_EVER)),
         overhead_percent=float(overhead[1]) if overhead else None,
         delayed_percent=float(delayed[1]) if delayed else 0.0,
         printed=_printed(text),

@@ -177,4 +177,41 @@ def test_a_file_that_is_none(refused, tmp_path: Path) -> None:
         "best.yaml:2:1: more: unknown key; allowed: schema_version, recipe, targets, swept",
     ]
     assert refused("a: [", "tuned=best.yaml")[0].startswith("best.yaml:1:")
-    assert refused(TUNED, "tuned=nowhere.yaml") == ["--set tuned=nowhere.yaml: tuned: nowhere.yaml: no such file"]
+    (line,) = refused(TUNED, "tuned=nowhere.yaml")
+    assert line.startswith("--set tuned=nowhere.yaml: tuned: nowhere.yaml: no such file; a sweep writes it")
+
+
+COMPOSED = """\
+schema_version: 1
+name: pair
+models:
+  one: {source: {path: model}, task: sentence-embedding}
+pipeline:
+  steps:
+    words: {tokenizer: one}
+    vectors: {model: one}
+  outputs: {EMBEDDING: vectors.EMBEDDING}
+tuned: best.yaml
+"""
+OF_STEPS = """\
+schema_version: 1
+recipe: pair
+targets:
+  cpu:
+    serving: {max_batch_size: 4}
+    steps:
+      words: {instance_group: [{count: 2}]}
+      vectors: {instance_group: [{count: 3}]}
+"""
+
+
+def test_steps_of_a_pipeline_have_theirs(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(COMPOSED)
+    (tmp_path / "best.yaml").write_text(OF_STEPS)
+    found = load(tmp_path / "recipe.yaml").for_target("cpu")
+    assert found.serving.max_batch_size == 4
+    assert found.pipeline.steps["words"].serving.instance_group[0].count == 2
+    assert found.models["one"].serving.instance_group[0].count == 3  # a model's step is told of with the model
+    (tmp_path / "best.yaml").write_text(OF_STEPS.replace("words:", "wards:"))
+    with pytest.raises(RecipeError, match=r"best\.yaml:.*wards"):
+        load(tmp_path / "recipe.yaml")

@@ -26,8 +26,10 @@ class TritonPythonModel:
         self.calls += len(requests)
         if self.mood == "slow":
             time.sleep(0.01)
-        if self.mood == "staggering":
-            time.sleep(0.002 + 0.03 * (int(time.time() * 4) % 2))
+        if self.mood == "tiring":
+            time.sleep(0.0001 * self.calls)
+        if self.mood == "hanging" and self.calls > 100:
+            time.sleep(60)
         if self.mood == "deadly" and self.calls > 100:
             os.kill(os.getpgrp(), signal.SIGKILL)
         return [self.answer(request, len(requests)) for request in requests]

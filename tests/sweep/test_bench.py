@@ -2,15 +2,16 @@
 
 import pytest
 
-from builder.sweep import bench as benches
+from builder.sweep import rounds
 from builder.sweep.bench import Bench, BenchOptions
 from builder.sweep.load import Load
 from builder.sweep.setting import Setting
 from builder.sweep.subject import Options, open_subject
+from builder.tools import perf_requests
 
 pytestmark = pytest.mark.triton
 
-SECONDS = 0.45
+SECONDS = 0.3
 FOUR = Load(concurrency=4)
 
 
@@ -51,6 +52,24 @@ def test_a_point_has_all_that_says_what_it_is_worth(measure):
     assert point.steps["moody"].inferences >= point.requests
     assert point.seconds > SECONDS
     assert point.at.endswith("+00:00")
+
+
+def test_what_a_config_leaves_out_the_server_completes(repository, subject, tmp_path):
+    model = (repository / "moody/1/model.py").read_text()
+    stated = """
+    @staticmethod
+    def auto_complete_config(config):
+        config.set_max_batch_size(8)
+        config.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [-1]})
+        config.add_input({"name": "T", "data_type": "TYPE_STRING", "dims": [1]})
+        config.add_output({"name": "Y", "data_type": "TYPE_FP32", "dims": [-1]})
+        return config
+"""
+    (tmp_path / "moody/1").mkdir(parents=True)
+    (tmp_path / "moody/1/model.py").write_text(model.replace("    def initialize", f"{stated}\n    def initialize"))
+    found = open_subject(tmp_path, Options(rows=8, sizes={"X": 3}))
+    assert [request.values for request in found.requests] == [request.values for request in subject.requests]
+    assert found.configs["moody"]["backend"] == "python"
 
 
 def test_all_knobs_reach_the_server(bench, measure):
@@ -119,16 +138,20 @@ def test_requests_that_are_refused_fail_the_point_with_the_servers_words(measure
     assert point.errors > 0
 
 
-def test_a_server_that_dies_fails_the_point_and_is_started_again(bench, measure):
+def test_a_server_that_dies_or_hangs_fails_the_point_and_another_is_started(bench, measure, monkeypatch):
     point = measure(parameters__mood="deadly")
     assert point.status == "failed"
     assert "SIGKILL" in point.reason
     assert not bench.live.runs
-    assert measure(parameters__mood="slow").checked > 0
+    monkeypatch.setattr(perf_requests, "_PATIENCE_SECONDS", 0.2)
+    point = measure(parameters__mood="hanging")
+    assert point.status == "failed"
+    assert "does not answer any more" in point.reason
+    assert not bench.live.runs
 
 
 def test_windows_that_do_not_agree_are_unstable(measure):
-    point = measure(Load(concurrency=1), seconds=0.6, parameters__mood="staggering")
+    point = measure(Load(concurrency=1), seconds=0.6, parameters__mood="tiring")
     assert point.status == "unstable"
     assert point.reason
     assert point.throughput is not None  # kept, for who wants to look
@@ -141,7 +164,7 @@ def test_a_rate_that_the_server_does_not_keep_up_with_is_unstable(measure):
 
 
 def test_a_saturated_client_is_said(measure, monkeypatch):
-    monkeypatch.setattr(benches, "MOST_CLIENT", 0.005)  # how much it gets depends on who else works on this machine
+    monkeypatch.setattr(rounds, "MOST_CLIENT", 0.005)  # how much it gets depends on who else works on this machine
     point = measure(Load(concurrency=32), parameters__mood="right")
     assert point.status == "saturated"
     assert f"the client takes {point.client_share:.0%}" in point.reason

@@ -48,6 +48,19 @@ def test_the_level_is_a_share() -> None:
     assert found.wrong("throughput") == 0
 
 
+def test_pairs_that_are_not_stable_are_measured_again() -> None:
+    statuses = iter(["stable", "unstable", "stable", "stable", "unstable", "stable", "stable", "stable"])
+    a, b = interleaved(lambda: point(1, next(statuses)), lambda: point(1, next(statuses)), 2)
+    assert [one.status == other.status == "stable" for one, other in zip(a, b, strict=True)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    a, _ = interleaved(lambda: point(1, "unstable"), lambda: point(1), 3)
+    assert len(a) == 4  # three of six could still be stable, three of five, of four; of two no more
+
+
 def test_each_pair_is_the_other_way_round() -> None:
     seen: list[str] = []
 

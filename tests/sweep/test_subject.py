@@ -168,6 +168,3 @@ def test_what_is_no_subject_is_refused(tmp_path):
     (tmp_path / "lonely.tar.gz").write_bytes(b"")
     with pytest.raises(UserError, match="no manifest"):
         open_subject(tmp_path / "lonely.tar.gz")
-    (tmp_path / "bare/model/1").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"config\.pbtxt: is missing"):
-        open_subject(tmp_path / "bare")

@@ -11,9 +11,11 @@ import pytest
 from builder import building
 from builder.errors import UserError
 from builder.recipe import load
+from builder.settings import settings
 from builder.sweep.setting import Setting
 from builder.sweep.tuned import section, write_tuned
 from tests.models import make_model
+from tests.recipe.test_tuned import COMPOSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +94,27 @@ def test_each_knob_is_written_as_a_recipe_has_it(recipe, tmp_path: Path, winner,
         tuned(recipe, tmp_path / "best.yaml", setting)
 
 
+def test_a_second_sweep_keeps_what_it_did_not_vary(recipe, tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    first = tuned(recipe, path)
+    second = tuned(first, path, Setting.of({"dynamic_batching.max_queue_delay_microseconds": 50})).for_target("cpu")
+    assert second.serving.dynamic_batching.max_queue_delay_microseconds == 50
+    assert (second.serving.max_batch_size, second.serving.instance_group[0].count) == (4, 3)
+    assert second.inputs.padding == "buckets"
+
+
+def test_in_named_steps_the_main_model_is_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(COMPOSED.replace("tuned: best.yaml\n", ""))
+    recipe = load(tmp_path / "recipe.yaml")
+    winner = Setting.of({"max_batch_size": 4, "instance_group.count": 3, "words:instance_group.count": 2})
+    write_tuned(tmp_path / "best.yaml", recipe, {"cpu": section(recipe, "cpu", winner, OWN, "vectors")}, {})
+    found = load(recipe.path, (f"tuned={tmp_path / 'best.yaml'}",)).for_target("cpu")
+    assert found.serving.max_batch_size == 4
+    assert found.pipeline.steps["words"].serving.instance_group[0].count == 2
+    model = found.models["one"].serving
+    assert (model.instance_group[0].count, model.parameters["intra_op_thread_count"]) == (3, "4")
+
+
 def test_what_is_said_of_other_targets_stays(recipe, tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     write_tuned(path, recipe, {"gpu": {"precision": "fp16"}}, {"gpu": 1})
@@ -106,8 +129,13 @@ def test_what_is_said_of_other_targets_stays(recipe, tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
-def test_what_was_tuned_is_what_is_served(tmp_path: Path) -> None:
+def test_what_was_tuned_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: written by a sweep, named by a recipe, planned with a reason, built, told in the manifest."""
+    (tmp_path / "cache").mkdir()
+    shared = settings().cache / "wheels"
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache/wheels").symlink_to(shared)
+    monkeypatch.setenv("TRITONSMITH_CACHE", str(tmp_path / "cache"))
     make_model("bert", "sentence-embedding", tmp_path / "model")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     plain = load(tmp_path / "recipe.yaml")

@@ -109,7 +109,7 @@ def _verdict(swept: Swept) -> str:
     best = f'<p class="best">{escape(summary.winner_label(swept, swept.winner))}</p>'
     gain = f'<p class="gain">{escape(summary.gain(swept))}</p>'
     against = "".join(f"<li>{escape(summary.verdict(one))}</li>" for one in swept.verdicts)
-    baseline = f'<p class="reading">Against the baseline, measured in turns:</p><ul>{against}</ul>' if against else ""
+    baseline = f'<p class="reading">Against the baseline:</p><ul>{against}</ul>' if against else ""
     figures = [(label, _figure(before), _figure(after)) for label, before, after in summary.comparison(swept)]
     settings = [(label, escape(before), escape(after)) for label, before, after in summary.settings(swept)]
     pair = _compared("figure, 95 % interval", figures, "number") + _compared("setting", settings, "word")
