@@ -171,7 +171,8 @@ def _config(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
     perf_analyzer.write_input_data(subject.rows, data)
     server, client = _programs(folder)
     http, grpc, metrics = _free_ports(3)
-    flags = {"input-data": str(data), "measurement-interval": 500 if quick else 1500}
+    flags: dict[str, Any] = {"input-data": str(data), "measurement-interval": 1500, "max-trials": 4}
+    flags |= {"measurement-interval": 500, "stability-percentage": 500} if quick else {}
     limits = {"instance_count": _INSTANCES, "model_batch_size": 2 if quick else _BATCH}
     return {
         "model_repository": str(subject.path),

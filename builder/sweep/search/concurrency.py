@@ -51,9 +51,11 @@ class Axis:
                 self.at(index)
 
     def at(self, index: int) -> Point:
-        """The point there; measured again, and longer, where its interval holds a limit."""
+        """The point there; measured again where it is not stable, and longer where its interval holds a limit."""
         if index not in self.points:
             point = self._probe(index, 1.0)
+            if point.status == "unstable":
+                point = self._probe(index, 1.0)
             if point.status == "stable" and judge(point, self.task.constraints) == "unsure":
                 point = pooled([point, self._probe(index, _LONGER)])
             self.points[index] = point

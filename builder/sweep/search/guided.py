@@ -150,13 +150,14 @@ class _Guided:
     def open(self, times: np.ndarray) -> np.ndarray:
         """1 for what may be measured, 0 for what was, or cannot be used whatever the load is.
 
-        Where the interval holds a limit, more measurements may tell.
+        Where the interval holds a limit, more measurements may tell; what was not stable gets a second chance.
         """
         import numpy as np
 
         unsure = {place for place, one in self.known().items() if one.verdict == "unsure"}
         shut = {point.setting for point in self.journey.points if point.status == "refused" or self.too_big(point)}
-        most = np.array([TIMES if place in unsure else 1 for place in range(len(self.candidates))])
+        shaky = {self.number.get((one.setting, one.load)) for one in self.journey.points if one.status == "unstable"}
+        most = np.array([TIMES if one in unsure else 1 + (one in shaky) for one in range(len(self.candidates))])
         return np.where(np.array([setting in shut for setting, _ in self.candidates]) | (times >= most), 0.0, 1.0)
 
     def times(self) -> np.ndarray:

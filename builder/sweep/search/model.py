@@ -74,7 +74,7 @@ class Calibrated:
     spread: tuple[float, ...] = (1.0,)
     speed: Mapping[Setting, float] = field(default_factory=dict)
 
-    def predict(self, setting: Setting, load: Load, *, requests: int = 240) -> Outcome:
+    def predict(self, setting: Setting, load: Load, *, requests: int = 200) -> Outcome:
         """What the simulation makes of it."""
         reading = Reading.of(setting, self.facts)
         many = requests if load.rate else max(requests, 8 * (load.concurrency or 1))

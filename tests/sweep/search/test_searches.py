@@ -55,10 +55,13 @@ def exhaustive() -> tuple[float, float]:
     return quality(search("exhaustive", task(0), server, quiet)), server.seconds
 
 
+TOLD: list[tuple[Point, Point | None, float | None, str]] = []
+
+
 @cache
 def guided_run(seed: int) -> tuple[Found, Oracle]:
     server = Oracle(seed)
-    return search("guided", task(seed), server, quiet), server
+    return search("guided", task(seed), server, quiet if seed else lambda *said: TOLD.append(said)), server
 
 
 def test_guided_finds_the_optimum_for_a_fraction_of_its_cost() -> None:
@@ -103,13 +106,13 @@ def test_the_same_seed_takes_the_same_way_and_another_one_another() -> None:
 
 
 def test_what_it_says_while_it_runs() -> None:
-    told: list[tuple[Point, Point | None, float | None, str]] = []
-    search("guided", task(0), Oracle(0), lambda *said: told.append(said))
-    assert told[0][3] == "calibration"
-    assert told[-1][3].startswith("finalist")
-    assert told[-1][1] is not None
-    assert told[-1][2] == 0.0
-    assert any("better with" in said for *_, said in told)
+    found, _ = guided_run(0)
+    assert tuple(said[0] for said in TOLD) == found.points
+    assert TOLD[0][3] == "calibration"
+    assert TOLD[-1][3].startswith("finalist")
+    assert TOLD[-1][1] is not None
+    assert TOLD[-1][2] == 0.0
+    assert any("better with" in said for *_, said in TOLD)
 
 
 def test_settings_that_do_not_load_are_left_out() -> None:

@@ -67,4 +67,4 @@ def test_the_calibrated_model_sees_the_traps() -> None:
     for count, threads, largest, delay, concurrency, measured in MEASURED:
         knobs = {COUNT: count, THREADS: threads, MAX_BATCH_SIZE: largest, BATCHING: largest > 1, DELAY: delay}
         outcome = model.predict(Setting.of(knobs), Load(concurrency=concurrency))
-        assert outcome.throughput == pytest.approx(measured, rel=0.12), knobs
+        assert outcome.throughput == pytest.approx(measured, rel=0.15), knobs
