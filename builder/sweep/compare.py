@@ -73,7 +73,7 @@ def verdict(
 
     Wilcoxon's signed-rank test of the pairs' log ratios, exact; the ratio is Hodges and Lehmann's estimate with the
     interval that belongs to the test (Hollander and Wolfe, *Nonparametric Statistical Methods*, chapter 3). It asks for
-    no distribution: one pair that something disturbed, however much, turns no verdict.
+    no distribution: one pair that something disturbed, however much, makes no verdict; it may cost one.
 
     Args:
         a: points of one setting.
