@@ -41,9 +41,12 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
-        """Whether no figure was wrong more often than the level, and the most verdicts say something."""
-        told = sum(one.kind != "unstable" for found in self.verdicts.values() for one in found)
-        enough = 2 * told > sum(map(len, self.verdicts.values()))
+        """Whether no figure was wrong more often than the level, and most verdicts on the throughput say something.
+
+        Those on a p99 may well be unstable: a point of a second has one request beyond it.
+        """
+        found = self.verdicts[FIGURES[0]]
+        enough = 2 * sum(one.kind != "unstable" for one in found) > len(found)
         return enough and all(self.wrong(figure) <= self.allowed(figure) for figure in self.verdicts)
 
     def as_json(self) -> dict[str, Json]:
