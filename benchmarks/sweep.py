@@ -19,7 +19,6 @@ from benchmarks.report import Comparison, Goal, Result
 from benchmarks.statistics import interleave
 from builder.errors import MachineError
 from builder.settings import settings
-from builder.sweep import run as conductor
 from builder.sweep import space, statistics
 from builder.sweep.bench import Bench
 from builder.sweep.lengths import Lengths
@@ -30,6 +29,7 @@ from builder.sweep.search import search
 from builder.sweep.search.task import Task
 from builder.sweep.subject import Options as SubjectOptions
 from builder.sweep.subject import open_subject
+from builder.sweep.wanted import facts_of
 from builder.tools import toolchain
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def run(name: str, options: Options) -> Result:
 
 def task(subject: Subject, knobs: dict[str, list[Value]], loads: Sequence[Load], constraints: Constraints) -> Task:
     """Throughput, within constraints."""
-    facts = conductor.facts_of(subject, 1)
+    facts = facts_of(subject, 1)
     settings_ = space.parse(knobs, facts).settings()
     return Task(settings_, tuple(loads), Objective.parse("throughput"), constraints, facts, _SECONDS)
 

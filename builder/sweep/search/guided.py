@@ -54,6 +54,7 @@ MARGIN: Final = 0.02
 MOST_CANDIDATES: Final = 5000
 """Pairs of setting and load that are looked at; of more settings some are, by chance."""
 
+_PATIENCE: Final = 0.25  # of the budget may be spent when a calibration is tried a second time
 _IN_VAIN: Final = 10
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
 
@@ -69,7 +70,7 @@ def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None
             break
         left = 2 * len(asked) - number - 1
         point = journey.take(question.setting, question.load, "calibration", left=left)
-        if point.status == "unstable":
+        if point.status == "unstable" and journey.spent < _PATIENCE * (task.budget_seconds or math.inf):
             point = journey.take(question.setting, question.load, "calibration, once more", left=left, times=2.0)
         answers.append((question, point))
     predict = calibrate(task, answers) if calibrate else calibrated(task, answers).predict
