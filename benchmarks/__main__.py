@@ -28,6 +28,8 @@ BENCHMARKS = {
     "export": "benchmarks.export",
     "jobs": "benchmarks.jobs",
     "engine": "benchmarks.engine",
+    "sweep": "benchmarks.sweep",
+    "sweep-peer": "benchmarks.sweep",
     "served": "benchmarks.served",
     "text": "benchmarks.served",
     "defaults": "benchmarks.served",

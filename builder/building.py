@@ -166,7 +166,7 @@ def _lacking(recipes: Sequence[AnyRecipe], targets: Sequence[str]) -> dict[str, 
         for recipe in recipes
         for target in selected_targets(recipe, targets)
         for form in recipe.package.formats
-        for stage, why in (unserved | targeting.lacking(recipe, target)).items()
+        for stage, why in (unserved | targeting.lacking(recipe.for_target(target), target)).items()
     }
 
 
@@ -239,7 +239,7 @@ def build_all(
         order, unproven = _order(recipe), set[str]()
         nodes = order.nodes(recipe, targets, around, verify=verify)
         for target in selected_targets(recipe, targets):
-            lacks = targeting.lacking(recipe, target)
+            lacks = targeting.lacking(recipe.for_target(target), target)
             why = lacks.get("measure", "") if verify else ""
             proven |= verify and not why
             for form in recipe.package.formats:

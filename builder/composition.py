@@ -56,7 +56,7 @@ def nodes(recipe: Composed, targets: Sequence[str], surroundings: Surroundings, 
     made = [node for name in recipe.models for node in export_nodes(recipe.single(name), surroundings)]
     made += _shared(recipe, surroundings)
     for target in selected_targets(recipe, targets):
-        made += _target(recipe, target, surroundings, verify=verify)
+        made += _target(recipe.for_target(target), target, surroundings, verify=verify)
     return made
 
 

@@ -99,13 +99,19 @@ def nodes(recipe: Recipe, targets: Sequence[str], surroundings: Surroundings, *,
         )
     made = export_nodes(recipe, surroundings)
     for target in selected_targets(recipe, targets):
-        made += _target(_Maker(recipe, target), target, surroundings, verify=verify)
+        made += _target(_Maker(recipe.for_target(target), target), target, surroundings, verify=verify)
     return made
 
 
 def needs(recipe: Recipe, target: str, form: str, *, verify: bool) -> dict[str, str]:
     """What the delivery of a target's archive in a format waits for: stage → node id."""
-    stages = (*_compiled(recipe, target), "config", "package", "pack", *(("measure", "judge") if verify else ()))
+    stages = (
+        *_compiled(recipe.for_target(target), target),
+        "config",
+        "package",
+        "pack",
+        *(("measure", "judge") if verify else ()),
+    )
     return exported(recipe) | {stage: node_id(recipe, target, stage, form) for stage in stages}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from builder import __version__
-from builder.cli import build, doctor, handoff, inspect, lint, plan, schema, serve, store, toolchain, verify
+from builder.cli import build, doctor, handoff, inspect, lint, plan, schema, serve, store, sweep, toolchain, verify
 from builder.errors import (
     EXIT_INTERNAL_ERROR,
     EXIT_INTERRUPTED,
@@ -42,6 +42,7 @@ app.command("plan")(plan.plan)
 app.command("build")(build.build)
 app.command("lint")(lint.lint)
 app.command("verify")(verify.verify)
+app.command("sweep")(sweep.sweep)
 app.command("serve")(serve.serve)
 app.command("inspect")(inspect.inspect)
 app.command("handoff")(handoff.handoff)

@@ -86,6 +86,11 @@ class Console:
             self._running.pop(node, None)
         self.line(text)
 
+    def busy(self, what: str = "") -> None:
+        """Shows what takes long, with its time, until the next call; empty: nothing does."""
+        with self._lock:
+            self._running = {what: time.monotonic()} if what else {}
+
     def line(self, text: str) -> None:
         """One line of talk, above the redrawn one."""
         with self._lock:

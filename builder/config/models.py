@@ -67,11 +67,16 @@ def tokenize(facts: Facts) -> dict[str, Json]:
     """``<name>-tokenize``: the Python step. It never waits for more texts: that would add to the model's own delay."""
     known = ModelFacts(facts.tokenize_name, _texts(facts), facts.inputs, facts.max_batch_size, backend="python")
     gathers = facts.serving.get("dynamic_batching") is not False
+    own = facts.serving.get("steps", {}).get("tokenize", {})
+    groups = own.get("instance_group") or [{}]
+    threads = {"tokenizer_threads": str(tokenizer_threads(facts.vcpus, gpu=facts.engine is not None))}
     said = {
         "version_policy": facts.serving.get("version_policy"),
-        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+        "instance_group": [
+            {**group, "count": group.get("count") or 1, "kind": group.get("kind") or "KIND_CPU"} for group in groups
+        ],
         "dynamic_batching": {} if gathers else False,
-        "parameters": {"tokenizer_threads": str(tokenizer_threads(facts.vcpus, gpu=facts.engine is not None))},
+        "parameters": {**threads, **own.get("parameters", {})},
     }
     return compose(known, said)
 

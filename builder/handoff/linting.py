@@ -45,7 +45,7 @@ def of_recipe(recipe: AnyRecipe, target: str) -> tuple[Problem, ...]:
     read = handoff.read(recipe.handoff, recipe.root, problems)
     if read is None:
         raise refuse(problems)
-    return check(make_plan(read.sagemaker, [_facts(recipe, target)]))
+    return check(make_plan(read.sagemaker, [_facts(recipe.for_target(target), target)]))
 
 
 def _facts(recipe: AnyRecipe, target: str) -> Facts:

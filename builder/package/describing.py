@@ -24,6 +24,7 @@ from builder.package.manifest import (
     TargetFacts,
 )
 from builder.recipe.tasks import tolerances
+from builder.recipe.verify import ONLY_SWEPT
 from builder.tools import installed
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def describe(
         name=recipe.name,
         task=recipe.task,
         target=_target(recipe, target),
-        recipe=_recipe(recipe),
+        recipe=_recipe(recipe, target),
         source=made.source,
         export=made.export,
         precision=_plain(model.record.get("precision", {})),
@@ -110,7 +111,7 @@ def describe_composed(
         name=recipe.name,
         task=PIPELINE,
         target=_target(recipe, target),
-        recipe=_recipe(recipe),
+        recipe=_recipe(recipe, target),
         models=models,
         archive=_archive(archive, repository),
         environment=dict(arrange(archive.format, repository).environment),
@@ -156,8 +157,9 @@ def describe_engine(engine: Engine, triton: str) -> EngineFacts:
     )
 
 
-def _recipe(recipe: AnyRecipe) -> RecipeFacts:
-    return RecipeFacts(file=recipe.path.name, view=recipe.keyed(), overrides=recipe.told)
+def _recipe(recipe: AnyRecipe, target: str) -> RecipeFacts:
+    view, facts = recipe.for_target(target).keyed(), recipe.tuned_facts(target)
+    return RecipeFacts(file=recipe.path.name, view=view, overrides=recipe.told, tuned=facts)
 
 
 def _archive(archive: Packed, repository: Repository) -> ArchiveFacts:
@@ -218,7 +220,7 @@ def _file(file: File) -> FileFacts:
 
 
 def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
-    target = recipe.targets[name]
+    target = recipe.for_target(name).targets[name]
     return TargetFacts(
         name=name,
         runtime=target.runtime,
@@ -230,10 +232,10 @@ def _target(recipe: AnyRecipe, name: str) -> TargetFacts:
 
 def gates(recipe: AnyRecipe, target: str, metric: str) -> Gates:
     """What an archive is held against; written down, so that other defaults of a later tritonsmith change no proof."""
-    asked = recipe.targets[target]
+    asked = recipe.for_target(target).targets[target]
     return Gates(
         tolerances={**tolerances(metric, asked.precision, tf32=asked.tf32), **recipe.verify.parity},
-        constraints=recipe.verify.constraints.model_dump(exclude_none=True),
+        constraints=recipe.verify.constraints.model_dump(exclude_none=True, exclude=set(ONLY_SWEPT)),
         concurrency=recipe.verify.sweep.concurrency,
     )
 

@@ -41,12 +41,18 @@ class FileFacts(_Part):
     size: Size  # bytes
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class RecipeFacts(_Part):
     """What was asked."""
 
     file: str  # name of the recipe's file
     view: Facts  # all that can change the archive or this manifest, defaults included
     overrides: tuple[str, ...]  # the --set values, which are in the view
+    # the file of settings that a sweep found: name, sha256, and what it changed in the view
+    tuned: Annotated[Facts | None, Field(exclude_if=_is_none)] = None
 
 
 class TargetFacts(_Part):

@@ -45,6 +45,7 @@ def statement(manifest: Manifest, template_digests: Mapping[str, str]) -> Json:
                 "externalParameters": {
                     "recipe": recipe.view,
                     "overrides": list(recipe.overrides),
+                    **({"tuned": recipe.tuned} if recipe.tuned else {}),
                     "target": manifest.target.name,
                     "format": manifest.archive.format,
                 },

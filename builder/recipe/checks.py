@@ -26,7 +26,7 @@ _PARITY: Final = ("verify", "parity")
 
 _DEFAULTS: Final[dict[Keys, int]] = {(_SHAPES, "batch", "min"): 1, (_SHAPES, "batch", "max"): 32}
 
-_OF_THE_WHOLE: Final = ("max_batch_size", "response_cache", "version_policy")
+OF_THE_WHOLE: Final = ("max_batch_size", "response_cache", "version_policy")
 
 _ORDERED: Final[tuple[tuple[Keys, Keys], ...]] = (
     *(
@@ -97,11 +97,15 @@ def check(view: View) -> list[Problem]:
 def _composed(view: View) -> Iterator[Problem]:
     """What a recipe of several models says of the whole, and of its steps."""
     yield from check_targets(view, several=True)
+    for below in ((), *(("models", name) for name in view.get(("models",)) or ())):
+        if replace(view, below=below).find(("serving", "steps")):
+            words = "is for pipeline auto: write pipeline.steps.NAME.serving"
+            yield view.key_problem((*below, "serving", "steps"), words)
     serving, steps = view.get(("serving",)), view.get(("pipeline", "steps"))
     for key in serving if isinstance(serving, dict) else ():
-        if key in Serving.model_fields and key not in _OF_THE_WHOLE:
+        if key in Serving.model_fields and key not in (*OF_THE_WHOLE, "steps"):
             words = f"is of each model or step: write models.NAME.serving.{key}, or pipeline.steps.NAME.serving.{key}"
-            yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(_OF_THE_WHOLE)}")
+            yield view.key_problem(("serving", key), f"{words}; of the whole: {', '.join(OF_THE_WHOLE)}")
     for name, step in (steps if isinstance(steps, dict) else {}).items():
         if isinstance(step, dict) and "select" in step:
             for form in sorted(one for one in BY_COMPOSITION if one in (view.get(("package", "formats")) or ())):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from builder.recipe.base import FrozenMapping, Reserved, Section, wrong
+from builder.recipe.base import FrozenMapping, RecipePath, Reserved, Section, wrong
 from builder.recipe.inputs import Inputs, Shapes
 from builder.recipe.schema import (
     DEFAULT_TARGETS,
@@ -98,8 +98,9 @@ class Composed(Placed):
     package: Package = Package()
     """How the repository is packed."""
 
-    tuned: Reserved = None
-    """Reserved: a file with settings that a sweep wrote."""
+    tuned: RecipePath | None = None
+    """A file with settings for each target, which `tritonsmith sweep --write-tuned` wrote: they come before this
+    recipe's own, and --set before them."""
 
     handoff: HandoffData = None
     """How the archive is handed to a host: changes nothing in it."""

@@ -31,6 +31,8 @@ SIZE_LIMIT_BYTES: Final = 256 * 1024
 SAMPLES_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 _SAMPLES: Final = ("verify", "samples")
+_LENGTHS: Final = ("verify", "sweep", "lengths", "samples")
+_SETTINGS: Final = ("verify", "sweep", "settings")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
@@ -44,9 +46,23 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
         RecipeError: the file cannot be read, or is wrong; the message has one line per problem, sorted by place.
     """
     path = Path(path)
-    text = _read(path)
     problems: list[Problem] = []
-    root = apply(parse(text, str(path), problems), overrides, problems)
+    written = parse(_read(path), str(path), problems)
+    recipe = _checked(written, path, overrides, problems, samples=True)
+    if recipe.tuned is None:
+        return recipe
+    from builder.recipe import tuned
+
+    return recipe.with_tuned(
+        tuned.apply(recipe, written, recipe.tuned, lambda root: _checked(root, path, overrides, [], samples=False))
+    )
+
+
+def _checked(
+    written: Node, path: Path, overrides: Sequence[str], problems: list[Problem], *, samples: bool
+) -> Recipe | Composed:
+    """The recipe of a document, with the overrides in it."""
+    root = apply(written, overrides, problems)
     unfit: list[Problem] = []
     data = to_data(root, unfit)
     problems += unfit
@@ -59,7 +75,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe | Composed:
         from builder.recipe import handoff
 
         handoff.read(data["handoff"], root, problems)
-    for place in (_SAMPLES, *_calibrations(data)):
+    problems += _swept(root, data, problems)
+    for place in (_SAMPLES, _LENGTHS, *_calibrations(data)) if samples else ():
         problems += _check_samples(root, folder, place)
     if problems or recipe is None:
         raise refuse(problems)
@@ -99,6 +116,16 @@ def _completed(data: Mapping[str, Json]) -> Json:
 def _calibrations(data: Mapping[str, Json]) -> list[Keys]:
     targets = data.get("targets")
     return [("targets", name, "calibration", "samples") for name in (targets if isinstance(targets, dict) else ())]
+
+
+def _swept(root: Node, data: Mapping[str, Json], known: Sequence[Problem]) -> list[Problem]:
+    """What is wrong with the settings that a sweep tries; what checks them is imported for such recipes alone."""
+    node = find(root, _SETTINGS)
+    if node is None or node.value is None or any(_SETTINGS[: len(one.path)] == one.path for one in known if one.path):
+        return []
+    from builder.recipe import sweeping
+
+    return list(sweeping.problems(root, data))
 
 
 def _check_samples(root: Node, folder: Path, place: Keys) -> list[Problem]:

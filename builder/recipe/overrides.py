@@ -40,10 +40,15 @@ def apply(root: Node, overrides: Sequence[str], problems: list[Problem]) -> Node
             continue
         value = parse(text, place.text, problems, at=place)
         try:
-            root = _write(root, path, 0, value)
+            root = write(root, path, value)
         except _Refused as error:
             problems.append(Problem(place, str(error), path))
     return root
+
+
+def write(root: Node, path: tuple[str, ...], value: Node) -> Node:
+    """The tree with a value at a path; what is not on the way is shared with the old one."""
+    return _write(root, path, 0, value)
 
 
 def _write(node: Node | None, path: tuple[str, ...], depth: int, value: Node) -> Node:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PrivateAttr
 from pydantic.json_schema import GenerateJsonSchema
 
-from builder.recipe.base import Frozen, FrozenMapping, Reserved, Section, wrong
+from builder.recipe.base import Frozen, FrozenMapping, RecipePath, Reserved, Section, wrong
 from builder.recipe.document import Node, Place
 from builder.recipe.inputs import Inputs, Shapes
 from builder.recipe.serving import Serving
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import WithDefaultSchema
 
     from builder.artifacts import Json
+    from builder.recipe.tuned import Tuned
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 TARGET_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
@@ -93,9 +94,15 @@ _SIGNS: Final = re.compile(r"\s*package(\.sign\b|\s*=.*\bsign\b)", re.DOTALL)
 class Placed(Section):
     """A recipe that knows its file."""
 
+    if TYPE_CHECKING:
+        verify: Verify
+        targets: Targets
+        tuned: RecipePath | None
+
     _path: Path = PrivateAttr(default_factory=Path)
     _overrides: tuple[str, ...] = PrivateAttr(default=())
     _root: Node | None = PrivateAttr(default=None)
+    _tuned: Any = PrivateAttr(default=None)  # builder.recipe.tuned.Tuned, which is imported for such recipes alone
 
     @property
     def path(self) -> Path:
@@ -123,13 +130,40 @@ class Placed(Section):
         placed._path, placed._overrides, placed._root = path, overrides, root
         return placed
 
+    def with_tuned(self, tuned: Tuned) -> Self:
+        """The same recipe, with settings that a sweep found for some of its targets."""
+        made = self.model_copy()
+        made._tuned = tuned
+        return made
+
+    def for_target(self, target: str) -> Self:
+        """The recipe as it is for one of its targets: with the settings that a sweep found for it, where there are."""
+        found: Self = self._tuned.targets.get(target, self) if self._tuned else self
+        return found
+
+    def tuned_section(self, target: str) -> dict[str, Json]:
+        """What that file says of a target; empty: nothing."""
+        said: dict[str, Json] = self._tuned.said.get(target, {}) if self._tuned else {}
+        return said
+
+    def tuned_facts(self, target: str) -> dict[str, Json] | None:
+        """Which file tuned a target, and what it changed; None: none did."""
+        if self._tuned is None or target not in self._tuned.targets:
+            return None
+        from builder.core.plan import differences
+
+        changed = list(differences(self.keyed(), self.for_target(target).keyed()))
+        return {"file": self._tuned.file, "sha256": self._tuned.sha256, "changed": changed}
+
     def keyed(self) -> dict[str, Json]:
         """All that may change the bytes of an archive or of its manifest, defaults included, as JSON data.
 
         No description, no comment, no place of a file: of paths only the last name is left, and the content of what
         they name is keyed by the stages that read it. Nor who signs: that is in no file but the signature.
         """
-        return self.model_dump(mode="json", exclude={"description": True, "package": {"sign"}}, exclude_none=True)
+        data = self.model_dump(mode="json", exclude={"description": True, "package": {"sign"}}, exclude_none=True)
+        data.pop("tuned", None)  # what it says is in the values
+        return {**data, "verify": self.verify.keyed()}
 
 
 class Recipe(Placed):
@@ -171,8 +205,9 @@ class Recipe(Placed):
     package: Package = Package()
     """How the repository is packed."""
 
-    tuned: Reserved = None
-    """Reserved: a file with settings that a sweep wrote."""
+    tuned: RecipePath | None = None
+    """A file with settings for each target, which `tritonsmith sweep --write-tuned` wrote: they come before this
+    recipe's own, and --set before them."""
 
     handoff: HandoffData = None
     """How the archive is handed to a host: changes nothing in it."""

@@ -12,6 +12,8 @@ from builder.recipe.suggest import did_you_mean, show
 from builder.recipe.triton import VariantsSchema, WarmupSchema, from_triton, names_only
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     from builder.artifacts import Json
 else:
     Json = Any  # pydantic reads annotations; see builder.recipe.triton
@@ -138,6 +140,20 @@ def _check_warmup(value: Json) -> Json:
     raise wrong(f"must be 'auto', 'off' or a list, got {show(value)}{did_you_mean(value, ('auto', 'off'))}")
 
 
+def _is_empty(value: Sized) -> bool:
+    return not value
+
+
+class StepServing(Section):
+    """How Triton runs a step that pipeline auto made."""
+
+    instance_group: Annotated[tuple[InstanceGroup, ...], Field(min_length=1)] | None = None
+    """Copies of the step that run at the same time. Left out: one."""
+
+    parameters: FrozenMapping[str, str] = Frozen()
+    """The step's parameters, such as tokenizer_threads; all values are strings."""
+
+
 class Serving(Section):
     """How Triton schedules and runs the model."""
 
@@ -223,3 +239,6 @@ class Serving(Section):
     )
     """Further configs of the model, such as one for each kind of GPU: name → raw fields, merged over the model's
     config.pbtxt into configs/<name>.pbtxt, which the server takes with --model-config-name=<name>."""
+
+    steps: Annotated[FrozenMapping[Literal["tokenize"], StepServing], Field(exclude_if=_is_empty)] = Frozen()
+    """The other steps of pipeline auto, by name: {tokenize: {instance_group: [{count: 2}]}}."""

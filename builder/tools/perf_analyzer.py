@@ -200,7 +200,7 @@ def _run(
         command,
         what="perf_analyzer",
         timeout_seconds=windows.timeout_seconds,
-        env=_environment(toolchain.perf_libraries),
+        env=program_environment(toolchain.perf_libraries),
         cwd=folder,
         check=False,
         on_line=on_line,
@@ -307,7 +307,8 @@ def _command(program: Path, address: str, model: str, concurrency: int, windows:
     )
 
 
-def _environment(libraries: Path) -> dict[str, str]:
+def program_environment(libraries: Path) -> dict[str, str]:
+    """The environment in which perf_analyzer finds its libraries, and its way to the server."""
     # A proxy of the user's is not for loopback, but gRPC would take it.
     ours = {name: value for name, value in environment().items() if not name.lower().endswith("_proxy")}
     folders = (str(libraries), ours.get("LD_LIBRARY_PATH", ""))

@@ -97,6 +97,7 @@ class Process:
         what: what it is, for messages: ``tritonserver``.
         log_path: where its standard output and error go, together.
         env: its whole environment; default: the builder's.
+        cwd: its working folder.
         grace_seconds: how long it may take to end after SIGTERM, before it is killed.
         remove: patterns of files that are removed once it has ended, however it ended: ``/dev/shm/<prefix>*``.
         remove_orphaned: the same, and empty folders, if the builder is gone by then and cannot do it itself.
@@ -105,13 +106,14 @@ class Process:
         MachineError: it cannot be started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as many things as differ between children
         self,
         command: Sequence[str | Path],
         *,
         what: str,
         log_path: Path,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         grace_seconds: float = 5.0,
         remove: Sequence[str] = (),
         remove_orphaned: Sequence[str] = (),
@@ -122,7 +124,8 @@ class Process:
             log = log_path.open("ab")
         except OSError as error:
             raise MachineError(f"{what}: cannot write its log {log_path}: {error.strerror}") from error
-        order = Order(words(command), whole(env), None, grace_seconds, tuple(remove), tuple(remove_orphaned))
+        place = None if cwd is None else str(cwd)
+        order = Order(words(command), whole(env), place, grace_seconds, tuple(remove), tuple(remove_orphaned))
         with log:
             self._child = spawn(order, what, stdout=log, stderr=subprocess.STDOUT)
 

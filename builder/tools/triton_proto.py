@@ -153,6 +153,13 @@ def to_json(message: Message) -> dict[str, Json]:
     return _message_json(message)
 
 
+def from_server(data: Mapping[str, Json]) -> dict[str, Json]:
+    """The JSON data of a config as a server tells it, where 64-bit integers are strings: as :func:`to_json` has it."""
+    from google.protobuf import json_format
+
+    return to_json(json_format.ParseDict(dict(data), _module().ModelConfig(), ignore_unknown_fields=True))
+
+
 @cache
 def _module() -> Descriptor:
     """The generated ``model_config_pb2`` of tritonclient, loaded by its file.

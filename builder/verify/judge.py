@@ -35,7 +35,7 @@ PASSED: Final = "passed"
 FAILED: Final = "failed"
 INCONCLUSIVE: Final = "inconclusive"
 
-CONSTRAINTS: Final = ("p50_ms", "p95_ms", "p99_ms", "min_throughput")
+CONSTRAINTS: Final = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_throughput")
 
 _DAMAGED: Final = "the manifest is damaged, or made by another version of tritonsmith: build again"
 
@@ -46,7 +46,8 @@ class Judge:
 
     Args:
         tolerances: by key, as in :func:`builder.recipe.tasks.tolerances`; all keys of the metric.
-        constraints: some of ``p50_ms``, ``p95_ms``, ``p99_ms`` (at most) and ``min_throughput`` (at least, per second).
+        constraints: some of ``p50_ms``, ``p90_ms``, ``p95_ms``, ``p99_ms`` (at most) and ``min_throughput`` (at least,
+            per second).
     """
 
     name: ClassVar[str] = "judge"

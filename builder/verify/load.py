@@ -155,10 +155,11 @@ def describe(point: Point) -> str:
 def _request(asker: Asker, sample: Sample | Row) -> dict[str, Value]:
     """A request as perf_analyzer is told of it: texts as such, other tensors as arrays."""
     row = row_of(sample, text_pair=asker.text_pair)
-    return {name: _value(value, asker.dtypes.get(name, "BYTES")) for name, value in row.items()}
+    return {name: as_sent(value, asker.dtypes.get(name, "BYTES")) for name, value in row.items()}
 
 
-def _value(value: Json, dtype: str) -> Value:
+def as_sent(value: Json, dtype: str) -> Value:
+    """A tensor of a sample as perf_analyzer is told of it: a text as such, anything else as bytes or an array."""
     if isinstance(value, str):
         return value
     array = array_of(value, dtype)

@@ -47,7 +47,7 @@ def can_be_handed_off(_: Recipe, __: Options) -> Problems:
 )
 def bounded_queue(recipe: Recipe, _: Options) -> Problems:
     limits = recipe.verify.constraints
-    promised = [value for value in (limits.p50_ms, limits.p95_ms, limits.p99_ms) if value is not None]
+    promised = [value for value in (limits.p50_ms, limits.p90_ms, limits.p95_ms, limits.p99_ms) if value is not None]
     batching = recipe.serving.dynamic_batching
     if not promised or batching is False:
         return

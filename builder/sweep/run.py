@@ -1,0 +1,156 @@
+"""Conducts a sweep: opens the subject, searches, measures, records, and says what came of it as one value."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from builder.sweep import self_test as itself
+from builder.sweep.bench import Bench
+from builder.sweep.objective import judged, rank, winner
+from builder.sweep.record import Record, Recorded
+from builder.sweep.search import search
+from builder.sweep.search.task import Found
+from builder.sweep.setting import Setting
+from builder.sweep.subject import open_subject
+from builder.sweep.telling import AS_IT_IS, tell
+from builder.sweep.wanted import determines, options_of, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from builder.sweep.compare import Verdict
+    from builder.sweep.objective import Ranked
+    from builder.sweep.point import Point
+    from builder.sweep.profiles import Profile
+    from builder.sweep.search.task import Task
+    from builder.sweep.self_test import SelfTest
+    from builder.sweep.subject import Subject
+    from builder.sweep.swept import Swept
+    from builder.sweep.wanted import Wanted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """After each point."""
+
+    number: int
+    point: Point
+    best: Point | None
+    left_seconds: float | None  # an estimate
+    why: str  # it was measured
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a sweep."""
+
+    swept: Swept
+    subject: Subject
+    measured: int  # points that were not in the record
+
+
+class _EnoughError(Exception):
+    """So many points as were asked for."""
+
+
+@dataclass
+class _Diary:
+    """What the search said of each point; ends it after so many."""
+
+    told: Callable[[Progress], None]
+    most: int | None
+    points: list[Point] = field(default_factory=list)
+    why: list[str] = field(default_factory=list)
+
+    def write(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
+        self.points.append(point)
+        self.why.append(why)
+        self.told(Progress(len(self.points), point, best, left, why))
+        if self.most is not None and len(self.points) >= self.most:
+            raise _EnoughError
+
+
+def sweep(wanted: Wanted, told: Callable[[Progress], None] = lambda _: None) -> Outcome:
+    """Sweeps. What the record has is not measured again.
+
+    Args:
+        wanted: what and how.
+        told: called after each point.
+
+    Raises:
+        UserError: the subject, a knob or the load is wrong.
+        TritonsmithError: the subject cannot be built or served.
+    """
+    began = time.monotonic()
+    subject = open_subject(wanted.path, options_of(wanted))
+    task = task_of(wanted, subject)
+    log.info("%s: %d settings, %d loads", subject.name, len(task.settings), len(task.loads))
+    diary = _Diary(told, wanted.points)
+    with Record.open(wanted.record_path) as record, Bench(subject) as bench:
+        recorded = Recorded(record, bench.measure, lambda one: determines(subject, wanted, one), fresh=wanted.fresh)
+        found = _searched(wanted, task, recorded, diary)
+        as_it_is = _as_it_is(found, task, recorded, diary)
+    swept = tell(wanted, subject, task, found, list(zip(diary.points, diary.why, strict=True)), as_it_is)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    spent = max(time.monotonic() - began, sum(point.seconds for point in diary.points))  # what the record had, too
+    _remark(diary.points, recorded)
+    return Outcome(replace(swept, seconds=spent, at=ended), subject, recorded.measured)
+
+
+def _remark(points: Sequence[Point], recorded: Recorded) -> None:
+    """A machine that was busy once is not busy for ever."""
+    shaky = sum(point.status in {"unstable", "saturated"} for point in points)
+    if shaky and recorded.found:
+        log.info("%d of %d points are not stable; --fresh measures anew what the record has", shaky, len(points))
+
+
+def self_test(wanted: Wanted, told: Callable[[int, int, dict[str, Verdict]], None]) -> SelfTest:
+    """Compares the subject as it is with itself, under the middle one of the loads: see :mod:`.self_test`."""
+    subject = open_subject(wanted.path, options_of(wanted))
+    levels = wanted.load.levels
+    load = levels[(len(levels) - 1) // 2].load
+    with Bench(subject) as bench:
+        return itself.self_test(lambda: bench.measure(Setting(), load, wanted.seconds), told)
+
+
+def _searched(wanted: Wanted, task: Task, recorded: Recorded, diary: _Diary) -> Found:
+    name = wanted.search or wanted.verify.sweep.search
+    try:
+        if wanted.load.kind == "ramp" or wanted.load.stop is not None:
+            return _profiled(wanted.load, task, recorded, diary)
+        return search(name, task, recorded, diary.write)
+    except _EnoughError:
+        ranking = rank(diary.points, task.objective, task.constraints)
+        return Found(tuple(diary.points), ranking, f"ended after {wanted.points} points, as asked")
+
+
+def _profiled(load: Profile, task: Task, recorded: Recorded, diary: _Diary) -> Found:
+    """Every setting goes through the profile: where one ends only its own points tell, so nothing can be left out."""
+
+    def told(point: Point) -> None:
+        best = winner(rank([*diary.points, point], task.objective, task.constraints))
+        diary.write(point, best.point if best else None, None, f"{load.kind} profile")
+
+    for setting in task.settings:
+        load.points(recorded, setting, task.seconds, told)
+        if task.budget_seconds is not None and sum(point.seconds for point in diary.points) >= task.budget_seconds:
+            break
+    ranking = rank(diary.points, task.objective, task.constraints)
+    tried = len({point.setting for point in diary.points})
+    return Found(tuple(diary.points), ranking, f"{tried} of {len(task.settings)} settings went through the profile")
+
+
+def _as_it_is(found: Found, task: Task, recorded: Recorded, diary: _Diary) -> Ranked | None:
+    """The subject without changes, under the load of the winner: what the winner is held against."""
+    if found.winner is None:
+        return None
+    point = recorded(Setting(), found.winner.point.load, task.seconds)
+    diary.points.append(point)
+    diary.why.append(AS_IT_IS)
+    return judged(point, task.objective, task.constraints)

@@ -1,0 +1,186 @@
+"""The search that thinks: a calibrated simulation says what to expect, measurements say where it errs.
+
+1. *Calibration*: a handful of measurements fit the parameters of the simulation (:mod:`.calibration`, :mod:`.model`).
+2. The simulation predicts every setting under every load. What it gets wrong is learned from all that was measured, as
+   a smooth function of the knobs with an uncertainty (:mod:`.belief`, :mod:`.gaussian`).
+3. The next measurement is where the expected improvement over the best so far is greatest, times the chance that the
+   constraints hold; another load of the setting that is loaded costs less than loading another setting.
+4. It ends when no candidate has a fair chance to beat the best by more than the noise.
+5. *Finalists*: the best few are measured again, in turn, and pooled (:mod:`.finalists`). Where that takes some of
+   their luck away, others have a fair chance again, and the search goes on.
+
+A simulation that errs costs measurements, not the result: errors that do not look alike make the uncertainty large,
+and what is uncertain is measured.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from builder.sweep.search.belief import Belief
+from builder.sweep.search.calibration import calibrated, questions
+from builder.sweep.search.finalists import MOST, TIMES, best_of, measure_again, ranked_first
+from builder.sweep.search.places import places
+from builder.sweep.search.task import Journey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from builder.sweep.load import Load
+    from builder.sweep.objective import Ranked
+    from builder.sweep.point import Point
+    from builder.sweep.search.calibration import Question
+    from builder.sweep.search.simulate import Outcome
+    from builder.sweep.search.task import Found, Measure, Task, Told
+    from builder.sweep.setting import Setting
+
+    Predict = Callable[[Setting, Load], Outcome]
+    Calibrate = Callable[[Task, Sequence[tuple[Question, Point]]], Predict]
+
+FAIR_CHANCE: Final = 0.03
+"""Of beating the best by more than the noise: below it, nothing is measured any more."""
+
+_OF_THE_BEST: Final = 0.01
+"""The same for another load of one of the best settings."""
+
+MARGIN: Final = 0.02
+"""The noise, as a difference of scores: 2 % of throughput."""
+
+MOST_CANDIDATES: Final = 5000
+"""Pairs of setting and load that are looked at; of more settings some are, by chance."""
+
+_PATIENCE: Final = 0.25  # of the budget may be spent when a calibration is tried a second time
+_IN_VAIN: Final = 10
+_LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
+
+
+def search(task: Task, measure: Measure, told: Told, calibrate: Calibrate | None = None) -> Found:
+    """Searches. ``calibrate``: makes a prediction of the calibration's answers; for experiments."""
+    journey = Journey(task, measure, told)
+    asked, chance = list(questions(task)), random.Random(task.seed)  # noqa: S311 - not for secrets
+    chance.shuffle(asked)
+    answers = []
+    for number, question in enumerate(asked):
+        if journey.over:
+            break
+        left = 2 * len(asked) - number - 1
+        point = journey.take(question.setting, question.load, "calibration", left=left)
+        if point.status == "unstable" and journey.spent < _PATIENCE * (task.budget_seconds or math.inf):
+            point = journey.take(question.setting, question.load, "calibration, once more", left=left, times=2.0)
+        answers.append((question, point))
+    predict = calibrate(task, answers) if calibrate else calibrated(task, answers).predict
+    return _Guided(journey, predict, _some(task, chance)).run()
+
+
+def _some(task: Task, chance: random.Random) -> tuple[Setting, ...]:
+    """The settings, or as many by chance as can be simulated in a few seconds."""
+    most = max(1, MOST_CANDIDATES // len(task.loads))
+    return task.settings if len(task.settings) <= most else tuple(chance.sample(task.settings, most))
+
+
+class _Guided:
+    """Candidates are all pairs of setting and load."""
+
+    def __init__(self, journey: Journey, predict: Predict, settings: Sequence[Setting]) -> None:
+        task = journey.task
+        self.journey, self.task = journey, task
+        self.among = f" of {len(settings)} settings by chance" if len(settings) < len(task.settings) else ""
+        self.candidates = [(setting, load) for setting in settings for load in task.loads]
+        self.number = {candidate: place for place, candidate in enumerate(self.candidates)}
+        outcomes = [predict(setting, load) for setting, load in self.candidates]
+        loads = [load for _, load in self.candidates]
+        self.belief = Belief(task, loads, places(self.candidates, task.facts), outcomes)
+
+    def run(self) -> Found:
+        """Measures until nothing is worth it, and those that look best were measured again and still do."""
+        why = self.explore()
+        while measure_again(self.journey, self.best_measured()):
+            why = self.explore()
+        return self.journey.found(why, ranked_first(self.journey, self.best_measured()))
+
+    def explore(self) -> str:
+        """Measures what has a fair chance to be better. Returns why it ended."""
+        while not self.journey.over:
+            if self.in_vain():
+                return f"{_IN_VAIN} measurements in a row were not stable: the machine is too busy, or too slow"
+            chosen = self.next()
+            if chosen is None:
+                return f"nothing left{self.among} has a fair chance to be better"
+            place, said, left = chosen
+            self.journey.take(*self.candidates[place], said, left=left)
+        return "the time was spent"
+
+    def next(self) -> tuple[int, str, float] | None:
+        """What to measure: its number, what is hoped for, and how many more may follow."""
+        import numpy as np
+
+        known = self.known()
+        self.belief.learn(known)
+        score, times = self.belief.score, self.times()
+        met = [place for place, one in known.items() if one.verdict == "met"]
+        best = max(score[met]) if met else score.min()
+        hope = self.belief.hope(best, MARGIN if met else 0.0, times)
+        chance = hope.better * self.open(times)
+        best_settings = {setting for setting, _ in self.best_first(known)[:MOST]}
+        bar = np.array([_OF_THE_BEST if setting in best_settings else FAIR_CHANCE for setting, _ in self.candidates])
+        fair = chance >= bar
+        if not fair.any():
+            return None
+        loaded = self.journey.points[-1].setting if self.journey.points else None
+        cost = np.array([1.0 if setting == loaded else _LOADING for setting, _ in self.candidates])
+        place = int(np.argmax(np.where(fair, hope.gain / cost, -1.0)))
+        said = f"expected {math.expm1(score[place] - best):+.1%}, better with {chance[place]:.0%}" if met else ""
+        left = float(min(fair.sum(), len(self.journey.points)))
+        return place, said or f"feasible with {hope.feasible[place]:.0%}", left
+
+    def in_vain(self) -> bool:
+        """Whether nothing comes of it any more."""
+        last = [point.status for point in self.journey.points[-_IN_VAIN:]]
+        return len(last) == _IN_VAIN and "stable" not in last
+
+    def known(self) -> dict[int, Ranked]:
+        """Candidates with stable figures."""
+        ranked = {self.number.get((one.point.setting, one.point.load)): one for one in self.journey.ranking()}
+        return {place: one for place, one in ranked.items() if place is not None}
+
+    def open(self, times: np.ndarray) -> np.ndarray:
+        """1 for what may be measured, 0 for what was, or cannot be used whatever the load is.
+
+        Where the interval holds a limit, more measurements may tell; what was not stable gets a second chance.
+        """
+        import numpy as np
+
+        unsure = {place for place, one in self.known().items() if one.verdict == "unsure"}
+        shut = {point.setting for point in self.journey.points if point.status == "refused" or self.too_big(point)}
+        shaky = {self.number.get((one.setting, one.load)) for one in self.journey.points if one.status == "unstable"}
+        most = np.array([TIMES if one in unsure else 1 + (one in shaky) for one in range(len(self.candidates))])
+        return np.where(np.array([setting in shut for setting, _ in self.candidates]) | (times >= most), 0.0, 1.0)
+
+    def times(self) -> np.ndarray:
+        """How often each candidate was measured."""
+        import numpy as np
+
+        counts = Counter((point.setting, point.load) for point in self.journey.points)
+        return np.array([counts[one] for one in self.candidates])
+
+    def too_big(self, point: Point) -> bool:
+        """Whether it takes more memory than there may be: no load changes that."""
+        limit, used = self.task.constraints.memory_mb, point.figure("memory_mb")
+        return limit is not None and used is not None and used > limit
+
+    def best_measured(self) -> list[tuple[Setting, Load]]:
+        """Finalists: by what is believed of them, which discounts luck."""
+        known = self.known()
+        self.belief.learn(known)
+        return self.best_first(known)
+
+    def best_first(self, known: dict[int, Ranked]) -> list[tuple[Setting, Load]]:
+        """Of what was measured, those that may win, the best that is believed first."""
+        score, allowed = self.belief.score, set(best_of(tuple(known.values())))
+        ordered = sorted(known, key=lambda place: -score[place])
+        return [self.candidates[place] for place in ordered if self.candidates[place] in allowed]

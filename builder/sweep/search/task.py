@@ -1,0 +1,114 @@
+"""What goes into a search, what comes out of it, and what it says meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from builder.sweep.objective import judged, ordered, pooled, winner
+
+if TYPE_CHECKING:
+    from builder.sweep.load import Load
+    from builder.sweep.objective import Constraints, Objective, Ranked
+    from builder.sweep.point import Point
+    from builder.sweep.setting import Setting
+    from builder.sweep.space import Facts
+
+
+class Measure(Protocol):
+    """Measures a setting under a load for so many seconds; the point says what it cost in all."""
+
+    def __call__(self, setting: Setting, load: Load, seconds: float) -> Point:
+        """A point, whatever happened."""
+
+
+class Told(Protocol):
+    """Called after each measurement."""
+
+    def __call__(self, point: Point, best: Point | None, left_seconds: float | None, said: str, /) -> None:
+        """The point, the best so far that surely meets the constraints, an estimate, and what it was measured for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is searched.
+
+    Args:
+        settings: canonical ones.
+        loads: ascending; one for a load that is given.
+        objective: what is best.
+        constraints: what must hold.
+        facts: of machine and subject.
+        seconds: of each measurement.
+        seed: of all that is left to chance.
+        budget_seconds: no measurement begins after so much measuring. None: no limit.
+    """
+
+    settings: tuple[Setting, ...]
+    loads: tuple[Load, ...]
+    objective: Objective
+    constraints: Constraints
+    facts: Facts
+    seconds: float = 1.5
+    seed: int = 0
+    budget_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it: the points in the order of measuring, all of them ranked, and why it ended."""
+
+    points: tuple[Point, ...]
+    ranking: tuple[Ranked, ...]
+    why: str
+
+    @property
+    def winner(self) -> Ranked | None:
+        """The best that surely met its constraints."""
+        return winner(self.ranking)
+
+
+@dataclass(slots=True)
+class Journey:
+    """Measures, remembers and tells: what all searches share."""
+
+    task: Task
+    measure: Measure
+    told: Told
+    points: list[Point] = field(default_factory=list)
+    _judged: dict[tuple[Setting, Load], Ranked] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all measurements, with loading."""
+        return sum(point.seconds for point in self.points)
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget is spent."""
+        return self.task.budget_seconds is not None and self.spent >= self.task.budget_seconds
+
+    def take(self, setting: Setting, load: Load, said: str, *, left: float | None = None, times: float = 1.0) -> Point:
+        """One measurement. ``left``: how many more there may be; ``times``: how much longer than usual."""
+        point = self.measure(setting, load, self.task.seconds * times)
+        self.points.append(point)
+        same = [one for one in self.points if one.setting == setting and one.load == load]
+        self._judged[setting, load] = judged(pooled(same), self.task.objective, self.task.constraints)
+        best = winner(self.ranking())
+        seconds = None if left is None else left * self.spent / len(self.points)
+        self.told(point, best.point if best else None, seconds, said)
+        return point
+
+    def pooled(self, setting: Setting, load: Load) -> Ranked | None:
+        """What all measurements of a setting under a load say together."""
+        return self._judged.get((setting, load))
+
+    def ranking(self) -> tuple[Ranked, ...]:
+        """Of all points so far."""
+        return ordered(self._judged.values())
+
+    def found(self, why: str, first: tuple[Ranked, ...] = ()) -> Found:
+        """The end. ``first``: who ranks before all others, whatever these look like."""
+        ahead = {(one.point.setting, one.point.load) for one in first}
+        others = tuple(one for one in self.ranking() if (one.point.setting, one.point.load) not in ahead)
+        return Found(tuple(self.points), (*first, *others), why)

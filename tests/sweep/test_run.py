@@ -1,0 +1,175 @@
+"""The conductor, on a real repository and a server that is worked out: what a server answers is tested elsewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.errors import UserError
+from builder.recipe import load
+from builder.sweep import run, swept
+from builder.sweep.load import Load
+from builder.sweep.point import Interval, Point, Status
+from builder.sweep.wanted import Wanted, own_values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.sweep.run import Progress
+    from builder.sweep.setting import Setting
+    from builder.sweep.subject import Subject
+
+CONFIG = """\
+name: "m" backend: "onnxruntime" max_batch_size: 8
+input [{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }]
+output [{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }]
+instance_group [{ count: 1 kind: KIND_CPU }]
+dynamic_batching { max_queue_delay_microseconds: 100 }
+parameters { key: "intra_op_thread_count" value { string_value: "2" } }
+"""
+RECIPE = """\
+schema_version: 1
+name: tiny
+source: {path: model}
+task: sentence-embedding
+verify:
+  constraints: {p99_ms: 100}
+  sweep:
+    concurrency: [1, 4]
+    search: exhaustive
+    settings: {instance_group: {count: [1, 2, 3]}}
+"""
+
+
+class Server:
+    """Two cores: a third instance only costs. Latency follows from Little's law."""
+
+    measured: list[tuple[Setting, Load]]
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
+        Server.measured.append((setting, load))
+        count, users = int(str(setting.get("instance_group.count", 1))), load.concurrency or 1
+        rate = 100.0 * {1: 1, 2: 1.9, 3: 1.7, 4: 1.6}[count] * (1 if users >= count else users / count)
+        figure, latency = _known(rate), _known(1000 * users / rate)
+        status: Status = "unstable" if count == 3 and users == 1 else "stable"
+        return Point(setting, load, status, throughput=figure, p50_ms=latency, p99_ms=latency, seconds=seconds)
+
+
+def _known(value: float) -> Interval:
+    return Interval(value, 0.99 * value, 1.01 * value)
+
+
+@pytest.fixture
+def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
+    Server.measured = []
+    monkeypatch.setattr(run, "Bench", Server)
+    (tmp_path / "models/m/1").mkdir(parents=True)
+    (tmp_path / "models/m/config.pbtxt").write_text(CONFIG)
+    (tmp_path / "models/m/1/model.onnx").touch()
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return Wanted(tmp_path / "models", recipe=load(tmp_path / "recipe.yaml"), record=tmp_path / "record")
+
+
+def test_a_sweep_from_end_to_end(wanted: Wanted) -> None:
+    told: list[Progress] = []
+    found = run.sweep(wanted, told.append)
+    winner = found.swept.winner
+    assert winner is not None
+    assert (winner.point.setting.as_dict(), winner.point.load) == ({"instance_group.count": 2}, Load(concurrency=4))
+    assert [one.number for one in told] == list(range(1, len(told) + 1))
+    assert told[-1].best is not None
+    assert len(found.swept.tried) == len(Server.measured) == len(told) + 1  # one is the subject as it is
+    assert found.swept.as_it_is is not None
+    assert found.swept.as_it_is.what == (run.Setting(), Load(concurrency=4))
+    assert found.swept.served.kind == "repository"
+    assert swept.from_json(found.swept.as_json()).served == found.swept.served
+    unstable = [one for one in found.swept.tried if one.point.status == "unstable"]
+    assert unstable
+    assert not {one.what for one in unstable} & {one.what for one in found.swept.ranking}
+
+
+def test_it_goes_on_and_measures_only_what_changed(wanted: Wanted) -> None:
+    whole = run.sweep(replace(wanted, points=3))
+    assert whole.swept.ended == "ended after 3 points, as asked"
+    before = len(Server.measured)
+    rest = run.sweep(wanted)
+    assert rest.measured == len(Server.measured) - before == len(rest.swept.tried) - 3
+    assert [one.what for one in rest.swept.tried[:3]] == Server.measured[:3]
+    assert run.sweep(wanted).measured == 0
+    assert run.sweep(replace(wanted, fresh=True)).measured == len(rest.swept.tried)
+    assert wanted.recipe is not None
+    more = RECIPE.replace("[1, 2, 3]", "[1, 2, 3, 4]").replace("p99_ms: 100", "p99_ms: 90")
+    wanted.recipe.path.write_text(more)
+    changed = run.sweep(replace(wanted, recipe=load(wanted.recipe.path)))
+    assert (
+        0
+        < changed.measured
+        == len([one for one in changed.swept.tried if one.what[0].get("instance_group.count") == 4])
+    )
+    config = wanted.path / "m/config.pbtxt"
+    config.write_text(CONFIG.replace("100", "200"))
+    assert run.sweep(wanted).measured == len(rest.swept.tried)  # another subject: nothing of it is known
+
+
+def test_no_setting_may_hold_the_constraints(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    recipe = load(wanted.recipe.path, ("verify.constraints.p99_ms=0.5",))
+    found = run.sweep(replace(wanted, recipe=recipe))
+    assert found.swept.winner is None
+    assert found.swept.as_it_is is None
+    assert {one.verdict for one in found.swept.ranking} == {"missed"}
+
+
+def test_a_profile_stops_at_its_threshold(wanted: Wanted) -> None:
+    found = run.sweep(replace(wanted, profile="closed:1,4,16@p99_ms<30"))
+    seen = [(dict(setting.values).get("instance_group.count"), load.concurrency) for setting, load in Server.measured]
+    assert seen[:-1] == [(1, 1), (1, 4), (2, 1), (2, 4), (2, 16), (3, 1), (3, 4), (3, 16)]
+    assert found.swept.ended == "3 of 3 settings went through the profile"
+
+
+def test_what_is_sent_is_said_by_the_recipe_and_then_by_the_command(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    recipe = load(wanted.recipe.path, ("verify.sweep.load={rate: [5, 10], arrivals: constant, protocol: http}",))
+    said = replace(wanted, recipe=recipe)
+    assert [one.load for one in said.load.levels] == [
+        Load(rate=rate, arrivals="constant", protocol="http") for rate in (5.0, 10.0)
+    ]
+    other = replace(said, profile="closed:2", sent={"batch": 4}).load.levels[0].load
+    assert (other.concurrency, other.batch, other.protocol) == (2, 4, "http")
+    assert [one.load.concurrency for one in replace(wanted, recipe=None).load.levels] == [1, 4, 16]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("{max_batch_size: [4, 16]}", "16 is more than the model takes"),
+        ("{steps: {tokenize: {instance_group: {count: [1]}}}}", "knob of step tokenize: m has no such step"),
+    ],
+)
+def test_knobs_that_the_subject_has_not(wanted: Wanted, settings: str, told: str) -> None:
+    assert wanted.recipe is not None
+    recipe = load(wanted.recipe.path, (f"verify.sweep.settings={settings}",))
+    with pytest.raises(UserError, match=re.escape(told)):
+        run.sweep(replace(wanted, recipe=recipe))
+    assert Server.measured == []
+
+
+def test_the_subjects_own_values_are_those_of_its_config(wanted: Wanted) -> None:
+    assert own_values(run.open_subject(wanted.path)) == {
+        "instance_group.count": 1,
+        "max_batch_size": 8,
+        "dynamic_batching": True,
+        "dynamic_batching.max_queue_delay_microseconds": 100,
+        "parameters.intra_op_thread_count": 2,
+    }
