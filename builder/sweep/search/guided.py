@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Predict = Callable[[Setting, Load], Outcome]
     Calibrate = Callable[[Task, Sequence[tuple[Question, Point]]], Predict]
 
-FAIR_CHANCE: Final = 0.02
+FAIR_CHANCE: Final = 0.03
 """Of beating the best by more than the noise: below it, nothing is measured any more."""
 
 _OF_THE_BEST: Final = 0.01
