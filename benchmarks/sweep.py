@@ -51,7 +51,7 @@ ABOUT = (
     "sum of all measurements with loading, and the search's own computing."
 )
 GOAL_QUALITY, GOAL_TIME = Goal("ratio", 0.97), Goal("ratio", 6.67)
-P99_MS = 40.0
+P99_MS = 30.0
 KNOBS: dict[str, list[Any]] = {
     space.COUNT: [1, 2, 3],
     space.THREADS: [1, 2],

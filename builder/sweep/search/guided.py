@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from builder.sweep.search.belief import Belief
 from builder.sweep.search.calibration import calibrated, questions
 from builder.sweep.search.finalists import MOST, TIMES, best_of, measure_again, ranked_first
-from builder.sweep.search.places import places
+from builder.sweep.search.places import places, twins
 from builder.sweep.search.task import Journey
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ MARGIN: Final = 0.02
 MOST_CANDIDATES: Final = 5000
 """Pairs of setting and load that are looked at; of more settings some are, by chance."""
 
+_EVEN: Final = 0.4  # chance to be feasible
 _PATIENCE: Final = 0.25  # of the budget may be spent when a calibration is tried a second time
 _IN_VAIN: Final = 10
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
@@ -94,12 +95,13 @@ class _Guided:
         self.number = {candidate: place for place, candidate in enumerate(self.candidates)}
         outcomes = [predict(setting, load) for setting, load in self.candidates]
         loads = [load for _, load in self.candidates]
-        self.belief = Belief(task, loads, places(self.candidates, task.facts), outcomes)
+        located = places(self.candidates, task.facts)[twins(self.candidates, outcomes)]
+        self.belief = Belief(task, loads, located, outcomes)
 
     def run(self) -> Found:
         """Measures until nothing is worth it, and those that look best were measured again and still do."""
         why = self.explore()
-        while measure_again(self.journey, self.best_measured()):
+        while self.look_around() or measure_again(self.journey, self.best_measured()):
             why = self.explore()
         return self.journey.found(why, ranked_first(self.journey, self.best_measured()))
 
@@ -114,6 +116,23 @@ class _Guided:
             place, said, left = chosen
             self.journey.take(*self.candidates[place], said, left=left)
         return "the time was spent"
+
+    def look_around(self) -> bool:
+        """Measures the next loads of the finalists, where they may be feasible: it costs little. Says whether it did.
+
+        More load than that of the best is what bisection would try, too; less may be as good where more is worse.
+        """
+        finalists = self.best_measured()[:MOST]
+        times = self.times()
+        worth = self.belief.hope(0.0, 0.0, times).feasible * self.open(times)
+        beside = (1,) if self.task.objective.rises_with_load else (1, -1)
+        loads = self.task.loads
+        around = [(one, loads.index(load) + step) for one, load in finalists for step in beside]
+        chosen = [(one, loads[index]) for one, index in around if 0 <= index < len(loads)]
+        taken = [one for one in chosen if worth[self.number[one]] >= _EVEN and not self.journey.over]
+        for setting, load in taken:
+            self.journey.take(setting, load, "another load of one of the best")
+        return bool(taken)
 
     def next(self) -> tuple[int, str, float] | None:
         """What to measure: its number, what is hoped for, and how many more may follow."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.sweep.search.model import Reading
+from builder.sweep.space import BATCHING, DELAY, MAX_BATCH_SIZE, PREFERRED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from builder.sweep.load import Load
+    from builder.sweep.search.simulate import Outcome
     from builder.sweep.setting import Setting, Value
     from builder.sweep.space import Facts
+
+
+_SCHEDULING: Final = (BATCHING, DELAY, MAX_BATCH_SIZE, PREFERRED)
 
 
 def places(candidates: Sequence[tuple[Setting, Load]], facts: Facts) -> np.ndarray:
@@ -35,6 +40,20 @@ def places(candidates: Sequence[tuple[Setting, Load]], facts: Facts) -> np.ndarr
     columns.append([math.log2(max(1.0, one.instances * one.threads / facts.cores)) for one in readings])
     columns.append([_filling(one, load) for one, (_, load) in zip(readings, candidates, strict=True)])
     return np.array(columns).T
+
+
+def twins(candidates: Sequence[tuple[Setting, Load]], outcomes: Sequence[Outcome]) -> list[int]:
+    """For each candidate the first one that does the same under its load, itself if there is none before.
+
+    With four requests in flight, a largest batch of 8 and one of 32 are the same. The simulation knows: where not a
+    single request took another time, no batch was another one. What was measured of one is known of all of them.
+    """
+    first: dict[object, int] = {}
+    found = []
+    for place, ((setting, load), outcome) in enumerate(zip(candidates, outcomes, strict=True)):
+        other = tuple(pair for pair in setting.values if pair[0] not in _SCHEDULING)
+        found.append(first.setdefault((other, load, outcome.latencies_ms), place))
+    return found
 
 
 def _columns(values: Sequence[Value]) -> list[list[float]]:
