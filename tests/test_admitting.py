@@ -109,6 +109,7 @@ def commands(path, form, out):
         "lint --sarif": ["lint", path, "--sarif"],
         "inspect": ["inspect", path],
         "serve": ["serve", path],
+        "sweep": ["sweep", path, "--out", out],
         "handoff": ["handoff", path, "--to", "sagemaker", "--out", out],
     }
 

@@ -84,6 +84,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     What was measured is recorded at once: the same command goes on where it was interrupted. Exit code 1: no setting
     holds the constraints, or a figure is worse than the baseline's; 4: nobody can tell.
     """
+    from builder.admitting import admit
     from builder.cli.console import console
     from builder.sweep.wanted import Wanted
 
@@ -106,6 +107,9 @@ def sweep(  # noqa: PLR0913 - the options of the command
     )
     _check(wanted, files)
     with console(verbose=verbose) as shown:
+        for archive in (path, baseline_archive):
+            if archive is not None and not _is_recipe(archive):
+                admit(archive)
         wanted = replace(wanted, reporter=shown)
         if self_test:
             _test_itself(wanted, shown, as_json=as_json)
@@ -121,13 +125,17 @@ def _recipe(path: Path, named: Path | None, overrides: list[str]) -> AnyRecipe |
     """The recipe whose section counts: the subject itself, or the one that is named."""
     from builder.recipe import load
 
-    itself = path.suffix in {".yaml", ".yml"} and not path.is_dir()
+    itself = _is_recipe(path)
     if itself and named is not None:
         raise UserError(f"--recipe {named}: {path} is a recipe itself", mend="leave --recipe out")
     if overrides and not itself and named is None:
         raise UserError(f"--set {overrides[0]}: there is no recipe to set it in", mend="name one with --recipe")
     chosen = path if itself else named
     return None if chosen is None else load(chosen, overrides)
+
+
+def _is_recipe(path: Path) -> bool:
+    return path.suffix in {".yaml", ".yml"} and not path.is_dir()
 
 
 def _check(wanted: Wanted, files: _Files) -> None:
