@@ -23,7 +23,8 @@ def test_a_sweep_is_recorded_and_told(again):
     done = command("sweep", command.recipe, *told, *files, "--json")
     points = [one["point"] for one in done.json["tried"]]
     assert done.json["measured"] == len(points) - 1, "what was measured before it was interrupted is not lost"
-    assert [point["setting"]["instance_group.count"] for point in points[:2]] == [1, 2]
+    counts = [point["setting"].get("instance_group.count") for point in points]  # an unstable point is measured again
+    assert list(dict.fromkeys(filter(None, counts))) == [1, 2]
     assert all(point["checked"] and not point["wrong"] for point in points)
     assert {path.name for path in (command.folder / "found").iterdir()} >= {"report.html", "results.json", "archives"}
     assert "<testsuite" in (command.folder / "junit.xml").read_text()
