@@ -24,6 +24,7 @@ from builder.sweep.bench import Bench
 from builder.sweep.lengths import Lengths
 from builder.sweep.load import Load
 from builder.sweep.objective import Constraints, Objective, together
+from builder.sweep.profiles import between
 from builder.sweep.record import Record, Recorded
 from builder.sweep.search import search
 from builder.sweep.search.task import Task
@@ -67,7 +68,7 @@ _FEW: dict[str, list[Any]] = {
     space.MAX_BATCH_SIZE: [8],
     space.DELAY: [0, 2000],
 }
-_LOADS = tuple(Load(concurrency=each) for each in (1, 2, 4, 8, 16, 32))
+_LOADS = tuple(Load(concurrency=each) for each in between((1, 32)))
 _SECONDS = 1.5
 _SEEDS, _ROUNDS = 5, 5
 _OVERRIDES = ("inputs.padding=buckets", "inputs.buckets=[16, 32, 64, 128, 256]")

@@ -29,6 +29,7 @@ from builder.sweep import space
 from builder.sweep.bench import Bench
 from builder.sweep.load import Load
 from builder.sweep.objective import Constraints
+from builder.sweep.profiles import between
 from builder.sweep.record import Record
 from builder.sweep.setting import Setting
 from builder.sweep.subject import Options as SubjectOptions
@@ -62,7 +63,7 @@ _KNOBS: dict[str, list[Value]] = {
     space.MAX_BATCH_SIZE: [2, 4, 8, 16, 32],
     space.DELAY: [0, 500, 2000],
 }
-_LOADS = tuple(Load(concurrency=each) for each in (1, 2, 4, 8, _CONCURRENCY))
+_LOADS = tuple(Load(concurrency=each) for each in between((1, _CONCURRENCY)))
 _TRITON = "25.09"
 _ROUNDS = 5
 _PROFILE_SECONDS = 3600.0

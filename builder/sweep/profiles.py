@@ -13,7 +13,9 @@ is among the points, and is the last.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from builder.errors import UserError
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 _LEVELS: Final = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms")
 _EXAMPLES: Final = "closed:1,4,16, or open:50,100, or ramp:initial=1,spawn=60,duration=30; then @p95_ms<100 to stop"
+
+_STEP: Final = 1.3
+"""From one concurrency to the next."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -96,6 +101,18 @@ def closed(concurrency: Sequence[int], like: Load, stop: Stop | None = None) -> 
     """So many requests in flight; batch, protocol and shared memory are those of ``like``."""
     levels = tuple(Level(replace(like, concurrency=level, rate=None)) for level in concurrency)
     return Profile("closed", levels, stop)
+
+
+def between(concurrency: Sequence[int]) -> tuple[int, ...]:
+    """These concurrencies, ascending, and between each two of them steps of at most 30 %, as far as they are whole.
+
+    A bound on latency lies at no power of two: what a search may choose from decides what it can win.
+    """
+    found = set(concurrency)
+    for low, high in pairwise(sorted(found)):
+        steps = math.ceil(math.log(high / low) / math.log(_STEP))
+        found |= {round(low * (high / low) ** (step / steps)) for step in range(1, steps)}
+    return tuple(sorted(found))
 
 
 def open_loop(rates: Sequence[float], like: Load, stop: Stop | None = None) -> Profile:

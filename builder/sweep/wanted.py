@@ -79,7 +79,9 @@ class Wanted:
         like = replace(Load(1, None, own.arrivals, own.batch, own.protocol, own.shared_memory), **self.sent)
         if self.profile is not None:
             return profiles.parse(self.profile, like)
-        return profiles.closed(said.concurrency, like) if own.rate is None else profiles.open_loop(own.rate, like)
+        if own.rate is not None:
+            return profiles.open_loop(own.rate, like)
+        return profiles.closed(profiles.between(said.concurrency), like)
 
     @property
     def record_path(self) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from builder.errors import UserError
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point
-from builder.sweep.profiles import parse
+from builder.sweep.profiles import between, parse
 from builder.sweep.setting import Setting
 
 
@@ -67,3 +67,18 @@ def test_a_setting_that_fails_is_not_tried_any_further():
 def test_what_is_no_profile_is_refused(text):
     with pytest.raises(UserError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "tried"),
+    [
+        ([1, 4, 16], (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)),
+        ([2], (2,)),
+        ([1, 2, 3], (1, 2, 3)),
+        ([3, 64], (3, 4, 5, 6, 8, 11, 14, 18, 23, 30, 38, 50, 64)),
+    ],
+)
+def test_between_concurrencies_there_are_steps(said: list[int], tried: tuple[int, ...]) -> None:
+    found = between(said)
+    assert set(said) <= set(found)
+    assert found == tried

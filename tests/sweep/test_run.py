@@ -62,7 +62,7 @@ class Server:
         count, users = int(str(setting.get("instance_group.count", 1))), load.concurrency or 1
         rate = 100.0 * {1: 1, 2: 1.9, 3: 1.7, 4: 1.6}[count] * (1 if users >= count else users / count)
         figure, latency = _known(rate), _known(1000 * users / rate)
-        status: Status = "unstable" if count == 3 and users == 1 else "stable"
+        status: Status = "unstable" if count == 3 and users < 4 else "stable"
         return Point(setting, load, status, throughput=figure, p50_ms=latency, p99_ms=latency, seconds=seconds)
 
 
@@ -86,12 +86,12 @@ def test_a_sweep_from_end_to_end(wanted: Wanted) -> None:
     found = run.sweep(wanted, told.append)
     winner = found.swept.winner
     assert winner is not None
-    assert (winner.point.setting.as_dict(), winner.point.load) == ({"instance_group.count": 2}, Load(concurrency=4))
+    assert (winner.point.setting.as_dict(), winner.point.load) == ({"instance_group.count": 2}, Load(concurrency=2))
     assert [one.number for one in told] == list(range(1, len(told) + 1))
     assert told[-1].best is not None
     assert len(found.swept.tried) == len(Server.measured) == len(told) + 1  # one is the subject as it is
     assert found.swept.as_it_is is not None
-    assert found.swept.as_it_is.what == (run.Setting(), Load(concurrency=4))
+    assert found.swept.as_it_is.what == (run.Setting(), Load(concurrency=2))
     assert found.swept.served.kind == "repository"
     assert swept.from_json(found.swept.as_json()).served == found.swept.served
     unstable = [one for one in found.swept.tried if one.point.status == "unstable"]
@@ -104,7 +104,7 @@ def test_it_goes_on_and_measures_only_what_changed(wanted: Wanted) -> None:
     assert whole.swept.ended == "ended after 3 points, as asked"
     before = len(Server.measured)
     rest = run.sweep(wanted)
-    assert rest.measured == len(Server.measured) - before == len(rest.swept.tried) - 3
+    assert rest.measured == len(Server.measured) - before == len(rest.swept.tried) - before  # as it is among them
     assert [one.what for one in rest.swept.tried[:3]] == Server.measured[:3]
     assert run.sweep(wanted).measured == 0
     assert run.sweep(replace(wanted, fresh=True)).measured == len(rest.swept.tried)
@@ -147,7 +147,7 @@ def test_what_is_sent_is_said_by_the_recipe_and_then_by_the_command(wanted: Want
     ]
     other = replace(said, profile="closed:2", sent={"batch": 4}).load.levels[0].load
     assert (other.concurrency, other.batch, other.protocol) == (2, 4, "http")
-    assert [one.load.concurrency for one in replace(wanted, recipe=None).load.levels] == [1, 4, 16]
+    assert [one.load.concurrency for one in replace(wanted, recipe=None).load.levels][:4] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
