@@ -79,7 +79,7 @@ def self_test(
     found: dict[str, list[Verdict]] = {figure: [] for figure in FIGURES}
     for number in range(times):
         points = interleaved(measure, measure)
-        verdicts = {figure: compare.verdict(*points, figure, level=level) for figure in FIGURES}
+        verdicts = {figure: compare.verdict(*points, figure) for figure in FIGURES}
         for figure, one in verdicts.items():
             found[figure].append(one)
         told(number + 1, times, verdicts)

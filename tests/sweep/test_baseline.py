@@ -89,14 +89,14 @@ def test_measured_in_turn_no_drift_is_a_regression(
     monkeypatch: pytest.MonkeyPatch, factor: float, verdict: str
 ) -> None:
     monkeypatch.setattr(baseline, "Bench", FakeBench)
-    drifting = iter([100 * 1.04**run for run in range(14)])  # 70 % in all
+    drifting = iter([100 * 1.04**run for run in range(16)])  # 80 % in all
     rates: dict[str, list[float]] = {"a": [], "b": []}
-    for name in "abba" * 3 + "ab":
+    for name in "abba" * 4:
         rates[name].append(next(drifting) * (factor if name == "b" else 1))
     held = baseline.hold(points.swept(), rates["b"], rates["a"], seconds=1.0, told=lambda _: None)  # type: ignore[arg-type]
     assert held.verdicts[0].verdict == verdict
     assert held.verdicts[1].verdict == {"worse": "better", "better": "worse"}.get(verdict, verdict)
-    assert "in turn, 7 times" in held.how
+    assert "in turn, 8 times" in held.how
 
 
 def test_what_is_no_baseline_is_refused(tmp_path: Path) -> None:
