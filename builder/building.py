@@ -1,10 +1,10 @@
-"""What the commands ask for: build, plan, verify. The order of the stages is in :mod:`builder.pipeline`."""
+"""What the commands ask for: build and plan. The order of the stages is in :mod:`builder.pipeline`."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from builder import pipeline, targeting
@@ -21,17 +21,15 @@ from builder.errors import (
     RecipeError,
     TritonsmithError,
 )
-from builder.package import check_trust, collect, deliver, with_verdict, write_manifest
+from builder.package import check_trust, deliver, with_verdict
 from builder.package.attest import Attest, AttestInputs
 from builder.package.formats import TRITON
-from builder.package.formats.layouts import CONFIG
 from builder.pipeline import Surroundings, selected_targets
 from builder.recipe import Recipe
-from builder.recipe.tasks import NEIGHBOURS
 from builder.results import UNVERIFIED, BuildResult, Built, exit_code, unproven
 from builder.settings import settings
 from builder.tools import toolchain
-from builder.verify import PASSED, ArchiveFacts, Judge, Measure, from_packed, from_reference
+from builder.verify import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Reference
     from builder.core.graph import Node, Values
-    from builder.package import Delivery, Manifest
+    from builder.package import Manifest
     from builder.recipe import AnyRecipe
 
 log = logging.getLogger(__name__)
@@ -53,11 +51,9 @@ __all__ = [
     "build_all",
     "check_trust",
     "exit_code",
-    "facts_of",
     "plan",
     "reached",
     "selected_targets",
-    "verify",
 ]
 
 REJECTED: Final = "rejected"
@@ -73,7 +69,7 @@ _HEALINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Clock:
+class Clock:
     """Passes the executor's reports on, and keeps the times. Several threads report."""
 
     reporter: Reporter
@@ -135,7 +131,7 @@ def plan(recipes: Sequence[AnyRecipe], targets: Sequence[str] = ()) -> tuple[Pla
     """
     _check_names(recipes)
     cache = settings().cache
-    store = _store(cache)
+    store = open_store(cache)
     around = Surroundings(cache, store.describe)
     nodes = [node for recipe in recipes for node in _order(recipe).nodes(recipe, targets, around)]
     return plan_nodes(nodes, store, _lacking(recipes, targets))
@@ -147,7 +143,7 @@ def reached(recipes: Sequence[AnyRecipe]) -> frozenset[str]:
     Raises:
         UserError: a recipe names a target, a Triton release or a field that does not exist.
     """
-    planned, store = plan(recipes), _store(settings().cache)
+    planned, store = plan(recipes), open_store(settings().cache)
     # What lies beside an archive is no node of a plan: it is made when the archive is handed out.
     packed = [node.node.removesuffix(node.stage) for node in planned if node.stage == "pack" and node.state == HIT]
     beside = [last["key"] for node in packed if (last := store.last(node + Attest.name))]
@@ -229,8 +225,8 @@ def build_all(
     """
     _check_names(recipes)
     _check_keys({sign or _signer(recipe) for recipe in recipes})
-    cache, clock = settings().cache, _Clock(reporter)
-    store = _store(cache)
+    cache, clock = settings().cache, Clock(reporter)
+    store = open_store(cache)
     around = Surroundings(cache, store.ingest)
     made: list[Node] = []
     lacking: dict[str, str] = {}  # node id → what this machine lacks to run it
@@ -306,7 +302,8 @@ def _named(recipe: AnyRecipe) -> tuple[AnyRecipe, ...]:
     return (recipe,) if isinstance(recipe, Recipe) else (recipe, *map(recipe.single, recipe.models))
 
 
-def _store(cache: Path) -> Store:
+def open_store(cache: Path) -> Store:
+    """The user's store."""
     return Store.at(cache / NAME, owned=(cache / "hub",))
 
 
@@ -329,7 +326,7 @@ def _run(made: Sequence[Node], executor: Executor, limits: graph.Limits) -> grap
         return graph.run(made, workers.run, limits, workers.prefers, executor.found)
 
 
-def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: _Clock) -> Node:
+def _delivery(recipe: AnyRecipe, target: str, store: Store, destination: _Destination, clock: Clock) -> Node:
     """The last node of a target: the manifest, and the files where the user wants them."""
     order, verify = _order(recipe), destination.verify
     needs = order.needs(recipe, target, destination.form, verify=verify)
@@ -361,60 +358,3 @@ def _ask_again(manifest: Manifest, store: Store, node: str) -> None:
     settled = all(point["status"] == "stable" for point in manifest.measured.perf)
     if manifest.verification.status != PASSED and not settled:
         store.forget(node)
-
-
-def verify(path: Path, *, reporter: Reporter = Silent()) -> BuildResult:  # noqa: B008 - it has no state
-    """Repeats the proof of an archive from the files beside it; needs no Hugging Face library.
-
-    The manifest beside the archive is replaced by one with the new figures; where that cannot be written, say in a
-    read-only folder or because it is signed, a warning says so, and the verdict is returned all the same.
-
-    Raises:
-        ArchiveError: the archive, or a file beside it, is missing or damaged.
-        BlockedError: it holds plans for GPUs that are not here.
-        MachineError: the server, or this machine, failed.
-    """
-    delivery = collect(path)
-    delivery.manifest.check_gpus(path)
-    cache, clock = settings().cache, _Clock(reporter)
-    executor = Executor(_store(cache), delivery.manifest.name, clock, fresh=True)
-    manifest = _proven(delivery, executor, cache)
-    if delivery.seal is None:
-        _keep(delivery, manifest)
-    else:
-        log.warning("the manifest keeps its old figures: it is signed")
-    return BuildResult(replace(delivery, manifest=manifest), tuple(clock.times.values()))
-
-
-def _keep(delivery: Delivery, manifest: Manifest) -> None:
-    try:
-        write_manifest(delivery.manifest_path, manifest)
-    except MachineError as error:
-        log.warning("the manifest keeps its old figures: %s", error.message)
-
-
-def facts_of(delivery: Delivery) -> ArchiveFacts:
-    """What a proof has to know of an archive: its manifest says it."""
-    manifest = delivery.manifest
-    return ArchiveFacts(
-        name=manifest.name,
-        **from_packed(delivery.archive, delivery.path),
-        triton=manifest.target.triton,
-        **from_reference(delivery.reference),
-        max_batch_size=manifest.max_batch_size,
-        text_pair=manifest.text_pair,
-        load_models=manifest.load_models,
-        neighbours=NEIGHBOURS in manifest.gates.tolerances,
-        libraries=manifest.libraries,
-        python=manifest.python,
-        flat=CONFIG in manifest.archive.members,
-    )
-
-
-def _proven(delivery: Delivery, executor: Executor, cache: Path) -> Manifest:
-    """Measures and judges an archive; the manifest with the verdict."""
-    manifest = delivery.manifest
-    gates = manifest.gates
-    measurement = executor.run(Measure(cache, gates.concurrency), facts_of(delivery))
-    verdict = executor.run(Judge(gates.tolerances, gates.constraints), measurement)
-    return with_verdict(manifest, measurement, verdict)

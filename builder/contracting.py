@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.admitting import environment, options
-from builder.building import facts_of
 from builder.core.store import NAME
 from builder.core.workspace import workspace
 from builder.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_UNVERIFIED, ArchiveError, UserError
 from builder.lint import lint
 from builder.package import collect, manifest_path, read_manifest
+from builder.proving import facts_of
 from builder.serving import DEFAULT_RELEASE
 from builder.settings import settings
 from builder.tools import sagemaker_environment, toolchain

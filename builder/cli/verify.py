@@ -41,19 +41,20 @@ def verify(
         _prove(contract, archives, environment or [], as_json=as_json, verbose=verbose)
     if len(archives) > 1 or environment:
         raise typer.BadParameter("several archives and --env are for --contract", param_hint="ARCHIVE")
-    from builder import building
+    from builder import proving
     from builder.admitting import admit
     from builder.cli.console import console, print_json
     from builder.cli.report import render
+    from builder.results import exit_code
 
     with console(verbose=verbose) as shown:
         admit(archives[0])
-        result = building.verify(archives[0], reporter=shown)
+        result = proving.verify(archives[0], reporter=shown)
     if as_json:
         print_json(result.as_json())
     else:
         render(result)
-    raise typer.Exit(building.exit_code([result]))
+    raise typer.Exit(exit_code([result]))
 
 
 def _trust(archives: list[Path], keys: Path) -> None:

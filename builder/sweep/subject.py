@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.artifacts import Folder
-from builder.building import build, facts_of, selected_targets
+from builder.building import build, selected_targets
 from builder.core.digest import describe_folder, digest_json, digest_tree
 from builder.core.report import Reporter, Silent
 from builder.errors import ArchiveError, UserError
 from builder.package import collect, manifest_path
+from builder.proving import facts_of
 from builder.serving import DEFAULT_RELEASE, loadable
 from builder.sweep.configs import CONFIG, called, completed, parsed, reachable, steps_of
 from builder.sweep.requests import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import building, inspecting, serving
+from builder import inspecting, proving, serving
 from builder.artifacts import Folder
 from builder.core.digest import describe_folder, digest_tree
 from builder.core.execute import Executor
@@ -105,7 +105,7 @@ def test_it_is_found_again(handed_out: Delivery, delivered: Delivery, monkeypatc
     again = collect(handed_out.path)
     assert (again.archive, again.manifest, again.path) == (handed_out.archive, handed_out.manifest, handed_out.path)
     found = delivered
-    facts = building.facts_of(found)
+    facts = proving.facts_of(found)
     check_files(facts)
     assert unpack(facts, delivered.path / "unused") == delivered.path, "it is served where it lies"
     monkeypatch.chdir(delivered.path)
@@ -113,7 +113,7 @@ def test_it_is_found_again(handed_out: Delivery, delivered: Delivery, monkeypatc
 
 
 def test_in_a_build_it_is_served_from_the_store(folder: Made, delivered: Delivery, tmp_path: Path) -> None:
-    facts = replace(building.facts_of(delivered), **from_packed(folder.built.archive))
+    facts = replace(proving.facts_of(delivered), **from_packed(folder.built.archive))
     check_files(facts)
     repository = unpack(facts, tmp_path / "repository")
     assert digest_tree(describe_folder(repository)) == facts.tree_digest
@@ -164,7 +164,7 @@ def test_one_that_was_changed_is_refused_with_the_path(
 ) -> None:
     meddle(delivered.path)
     with pytest.raises(ArchiveError, match=told):
-        building.verify(delivered.path)
+        proving.verify(delivered.path)
 
 
 @pytest.mark.parametrize(("meddle", "told"), [MEDDLINGS[name] for name in ("changed", "added", "symlink")])
@@ -173,7 +173,7 @@ def test_one_that_was_changed_is_made_again(
 ) -> None:
     meddle(delivered.path)
     again = folder.hand_out(delivered.path.parent)
-    check_files(building.facts_of(again))
+    check_files(proving.facts_of(again))
     assert f"{delivered.path.name}: was changed, and is made again: " in caplog.text
     assert again.manifest_path.is_file()
 
@@ -249,9 +249,9 @@ def test_the_stage(built: Built, folder: Made) -> None:
 def test_it_may_be_moved_with_what_lies_beside_it(delivered: Delivery, tmp_path: Path) -> None:
     shutil.copytree(delivered.path.parent, tmp_path / "got")
     found = collect(tmp_path / "got" / delivered.path.name)
-    check_files(building.facts_of(found))
+    check_files(proving.facts_of(found))
     linked.link({name: file.path for name, file in found.archive.files.items()}, tmp_path / "links")
     shutil.rmtree(found.path)
     (tmp_path / "links").rename(found.path)
     with pytest.raises(ArchiveError, match="is a symbolic link"):
-        check_files(building.facts_of(found))
+        check_files(proving.facts_of(found))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import building, pipeline
+from builder import pipeline, proving
 from builder.core.digest import describe_folder, digest_tree
 from builder.core.execute import Executor
 from builder.core.store import Store
 from builder.handoff.gather import facts_of
 from builder.handoff.models import uploads_of
-from builder.package import Pack, formats
+from builder.package import Pack, collect, formats
 from builder.package.attest import Attest, AttestInputs
 from builder.package.formats import MULTI_MODEL, Format, Servable
 from builder.pipeline import Surroundings
@@ -57,10 +57,10 @@ def test_nothing_else_asks_for_its_name(
     made = Made(toyed, manifest, Executor(store).run(Attest(), AttestInputs(manifest, built.repository)).files)
     delivered = made.hand_out(tmp_path / "dist")
     assert delivered.path.is_dir() is (pack == "folder")
-    found = building.collect(delivered.path)
+    found = collect(delivered.path)
     assert (found.archive, found.manifest.environment) == (delivered.archive, {"TOY": "1"})
-    check_files(building.facts_of(found))
-    repository = unpack(building.facts_of(found), tmp_path / "repository")
+    check_files(proving.facts_of(found))
+    repository = unpack(proving.facts_of(found), tmp_path / "repository")
     assert (repository / "tiny/config.pbtxt").read_text().endswith(REWRITTEN)
     assert digest_tree(describe_folder(repository)) == packed.tree_digest != digest_tree(built.repository.files)
 
