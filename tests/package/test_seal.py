@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import building, cli
+from builder import building, cli, proving
 from builder.errors import ArchiveError, UserError
 from builder.package import check_trust, collect, with_verdict
 from builder.package.beside import look_beside
@@ -178,7 +178,7 @@ def test_a_proof_leaves_what_is_signed(
     def proven(delivery: Delivery, *_: object) -> Manifest:
         return with_verdict(delivery.manifest, None, Verdict("passed"))
 
-    monkeypatch.setattr(building, "_proven", proven)
+    monkeypatch.setattr(proving, "_proven", proven)
     with pytest.raises(SystemExit) as end:
         cli.main(["verify", str(archive), "--trust", str(signers.public), "--json"])
     shown = capsys.readouterr()

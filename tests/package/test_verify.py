@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import building, cli
+from builder import cli, proving
 from builder.artifacts import Verdict
 from builder.errors import MachineError
 from builder.package import read_manifest, with_verdict
@@ -38,9 +38,9 @@ def test_a_proof_is_told_where_it_cannot_be_written(
         raise MachineError(f"{path}: Read-only file system")
 
     delivered = hand_out(built, tmp_path / "dist")
-    monkeypatch.setattr(building, "_proven", proven)
+    monkeypatch.setattr(proving, "_proven", proven)
     if not writable:  # permissions do not stop root, who runs many a CI
-        monkeypatch.setattr(building, "write_manifest", refuse)
+        monkeypatch.setattr(proving, "write_manifest", refuse)
     with pytest.raises(SystemExit) as end:
         cli.main(["verify", str(delivered.archive.file.path), "--json"])
     shown = capsys.readouterr()
