@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -56,12 +57,12 @@ def junit(swept: Swept, held: Held | None) -> str:
 
 def markdown(swept: Swept, held: Held | None) -> str:
     """The ranking, and how each figure stands to the baseline's."""
-    lines = [text.markdown(swept)]
-    if held is not None:
+    lines = [text.markdown(swept if held is None else replace(swept, verdicts=()))]
+    if held is not None:  # the table says more than the lines of the ranking
         marks = {"worse": "❌", "unstable": "❔", "better": "✅", "same": "✅"}
         lines += [f"\n#### Baseline ({held.how})\n", "| | figure | verdict | |", "|---|---|---|---|"]
         lines += [
-            f"| {marks[one.verdict]} | {summary.figure_label(one.figure)} | {summary.verdict(one)} "
+            f"| {marks[one.verdict]} | {summary.figure_label(one.figure)} | {summary.verdict(one).partition(': ')[2]} "
             f"| {held.reasons.get(one.figure, '')} |"
             for one in held.verdicts
         ]
