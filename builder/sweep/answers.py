@@ -139,7 +139,7 @@ class Checker:
 
     def _wrong(self, number: int, expected: Tensors, actual: Tensors) -> str:
         """In what an answer differs; empty: in nothing."""
-        said = self.subject.requests[number].as_json()[:8]
+        said = self.subject.requests[number].digest[:8]
         if self._of_reference(self.subject.requests[number]) is None:
             return _differs(expected, actual, self._dtypes, said)
         assert self.subject.facts is not None

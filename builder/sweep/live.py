@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from builder.config.folder import write_config
 from builder.errors import ServerError, TritonsmithError, UserError
+from builder.sweep.configs import CONFIG
 from builder.sweep.knobs import CACHE, changes, edited
-from builder.tools import archive as archives
 from builder.tools import server_log, triton_client, triton_server
 from builder.tools import toolchain as toolchains
 from builder.tools.releases import release
+from builder.verify.measure import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONFIG = "config.pbtxt"
 _CACHE_BYTES = 256 << 20  # of the response cache, where a setting turns it on
 _LOAD_SECONDS = 120.0
 _START_SECONDS = 300.0
@@ -123,7 +123,7 @@ class Live:
             _copy(self.subject, self._repository)
         for model, config in configs.items():
             if self._written.get(model) != config:
-                place = self._repository / model / _CONFIG
+                place = self._repository / model / CONFIG
                 temporary = place.with_suffix(".new")
                 write_config(config, temporary, self.subject.triton)
                 temporary.replace(place)
@@ -184,8 +184,8 @@ def _copy(subject: Subject, folder: Path) -> None:
         for model in subject.configs:
             shutil.copytree(subject.path / model, folder / model, copy_function=_link)
         return
-    flat = subject.facts is not None and subject.facts.flat
-    archives.unpack(subject.path, folder / subject.name if flat else folder)
+    assert subject.facts is not None  # of every archive
+    unpack(subject.facts, folder)
 
 
 def _link(source: str, target: str) -> str:

@@ -56,7 +56,8 @@ class Request:
     def _dtype(self, name: str) -> str:
         return self.dtypes.get(name, "BYTES")
 
-    def as_json(self) -> str:
+    @property
+    def digest(self) -> str:
         """Identity: sha256 of what is sent."""
         return digest_json(dict(self.values))
 

@@ -263,7 +263,7 @@ def _made(  # noqa: PLR0913 - all that a subject is made of
     record: dict[str, Json] = {
         "name": name,
         "tree": tree,
-        "requests": [request.as_json() for request in requests],
+        "requests": [request.digest for request in requests],
         "serving": describe_serving(triton, None),
         "hardware": hardware.fingerprint(),
     }

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from builder.errors import MachineError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextmanager
@@ -64,8 +66,8 @@ def replacing(path: Path) -> Iterator[int]:
         OSError: the disk is full or cannot be written.
     """
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        _remove_unlocked(leftover)
-    descriptor, temporary = _claimed(path)
+        _remove_unlocked(leftover, os.O_RDWR | os.O_CLOEXEC, os.unlink)
+    descriptor, temporary = _claimed(path, _new_file)
     try:
         yield descriptor
         os.fchmod(descriptor, 0o644)
@@ -91,8 +93,8 @@ def replacing_folder(folder: Path, stands: Callable[[Path], bool]) -> Iterator[P
         OSError: the disk is full or cannot be written.
     """
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        _remove_unlocked_folder(leftover)
-    descriptor, temporary = _claimed_folder(folder)
+        _remove_unlocked(leftover, _FOLDER, shutil.rmtree)
+    descriptor, temporary = _claimed(folder, _new_folder)
     try:
         yield temporary
         for path in (temporary, *temporary.rglob("*")):
@@ -121,28 +123,6 @@ def _put_folder(made: Path, folder: Path, stands: Callable[[Path], bool]) -> Non
         shutil.rmtree(away, ignore_errors=True)
 
 
-def _claimed_folder(folder: Path) -> tuple[int, Path]:
-    """A new folder beside ``folder`` that is locked, and that nobody has removed in between."""
-    while True:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(OSError):  # a file system without locks: then nothing is removed on it either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor, temporary
-        os.close(descriptor)
-
-
-def _remove_unlocked_folder(path: Path) -> None:
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path)
-        finally:
-            os.close(descriptor)
-
-
 def write(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all.
 
@@ -153,23 +133,33 @@ def write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _claimed(path: Path) -> tuple[int, Path]:
-    """A new file beside ``path`` that is locked, and that nobody has removed in between."""
+def _claimed(path: Path, new: Callable[[Path], tuple[int, Path]]) -> tuple[int, Path]:
+    """What is ``new`` beside ``path``, locked, and that nobody has removed in between."""
     while True:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        descriptor, temporary = new(path)
         with suppress(OSError):  # a file system without locks: then nothing is removed on it either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
-            return descriptor, Path(name)
+            return descriptor, temporary
         os.close(descriptor)
 
 
-def _remove_unlocked(path: Path) -> None:
+def _new_file(path: Path) -> tuple[int, Path]:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    return descriptor, Path(name)
+
+
+def _new_folder(path: Path) -> tuple[int, Path]:
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    return os.open(temporary, _FOLDER), temporary
+
+
+def _remove_unlocked(path: Path, flags: int, remove: Callable[[Path], None]) -> None:
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            remove(path)
         finally:
             os.close(descriptor)
 
