@@ -135,7 +135,9 @@ def _recipe(path: Path, named: Path | None, overrides: list[str]) -> AnyRecipe |
 
 
 def _is_recipe(path: Path) -> bool:
-    return path.suffix in {".yaml", ".yml"} and not path.is_dir()
+    from builder.inspecting import RECIPES
+
+    return path.suffix in RECIPES and not path.is_dir()
 
 
 def _check(wanted: Wanted, files: _Files) -> None:

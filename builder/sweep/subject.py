@@ -14,6 +14,7 @@ from builder.building import build, selected_targets
 from builder.core.digest import describe_folder, digest_json, digest_tree
 from builder.core.report import Reporter, Silent
 from builder.errors import ArchiveError, UserError
+from builder.inspecting import RECIPES
 from builder.package import collect, manifest_path
 from builder.proving import facts_of
 from builder.serving import DEFAULT_RELEASE, loadable
@@ -45,7 +46,6 @@ log = logging.getLogger(__name__)
 _TOKENIZER: Final = "/1/tokenizer.json"
 _CONFIG_BYTES: Final = 1 << 20
 _TOKENIZER_BYTES: Final = 64 << 20
-_RECIPES: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def open_subject(path: Path, options: Options = Options()) -> Subject:
         UserError: it is none of the three, or an option does not fit it.
         TritonsmithError: a recipe cannot be built.
     """
-    if path.suffix in _RECIPES and path.is_file():
+    if path.suffix in RECIPES and path.is_file():
         return _of_recipe(path, options)
     if path.is_dir():
         return _of_repository(path, options)
