@@ -30,7 +30,8 @@ SAME: Final = 0.01
 
 _SECONDS_PER_HOUR: Final = 3600.0
 _MILLION: Final = 1e6
-_ORDER: Final = {"met": 0, "unsure": 1, "missed": 2}
+ORDER: Final = {"met": 0, "unsure": 1, "missed": 2}
+"""How verdicts rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def cost_per_million(price_per_hour: float, throughput: float) -> float:
 def judge(point: Point, constraints: Constraints) -> Verdict:
     """Whether the point keeps to all limits: the worst answer of all. A figure that was not taken is unsure."""
     verdicts = [_judge(point, name, limit) for name, limit in constraints.limits().items()]
-    return max(verdicts, key=_ORDER.__getitem__, default="met")
+    return max(verdicts, key=ORDER.__getitem__, default="met")
 
 
 def _judge(point: Point, name: str, limit: float) -> Verdict:
@@ -212,7 +213,7 @@ def judged(point: Point, objective: Objective, constraints: Constraints) -> Rank
 def ordered(ranked: Iterable[Ranked]) -> tuple[Ranked, ...]:
     """What :func:`rank` does with points that are judged already."""
     stable = [one for one in ranked if one.score is not None]
-    return tuple(one for kind in _ORDER for one in _ordered([each for each in stable if each.verdict == kind]))
+    return tuple(one for kind in ORDER for one in _ordered([each for each in stable if each.verdict == kind]))
 
 
 def winner(ranking: Sequence[Ranked]) -> Ranked | None:

@@ -138,7 +138,7 @@ class Recorded:
         self._times[key] += 1
         if not self.fresh and (known := self.record.find(identity, nth)) is not None:
             self.found += 1
-            return known
+            return replace(known, setting=setting, load=load)  # as it was asked for: what is moot is not recorded
         point = self.measure(setting, load, seconds)
         self.record.add(identity, point, nth, again=self.fresh)
         self.measured += 1

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from builder.sweep import self_test as itself
 from builder.sweep.bench import Bench
-from builder.sweep.objective import judged, rank, winner
+from builder.sweep.objective import rank, winner
 from builder.sweep.record import Record, Recorded
+from builder.sweep.reference import held_against
 from builder.sweep.search import search
-from builder.sweep.search.task import Found
+from builder.sweep.search.task import Found, Journey
 from builder.sweep.setting import Setting
 from builder.sweep.subject import open_subject
-from builder.sweep.telling import AS_IT_IS, tell
+from builder.sweep.telling import tell
 from builder.sweep.wanted import determines, options_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.sweep.compare import Verdict
-    from builder.sweep.objective import Ranked
     from builder.sweep.point import Point
     from builder.sweep.profiles import Profile
     from builder.sweep.search.task import Task
@@ -68,11 +68,19 @@ class _Diary:
     points: list[Point] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
 
-    def write(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as may be."""
+        return self.most is not None and len(self.points) >= self.most
+
+    def note(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
         self.points.append(point)
         self.why.append(why)
         self.told(Progress(len(self.points), point, best, left, why))
-        if self.most is not None and len(self.points) >= self.most:
+
+    def write(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
+        self.note(point, best, left, why)
+        if self.full:
             raise _EnoughError
 
 
@@ -95,7 +103,8 @@ def sweep(wanted: Wanted, told: Callable[[Progress], None] = lambda _: None) -> 
     with Record.open(wanted.record_path) as record, Bench(subject) as bench:
         recorded = Recorded(record, bench.measure, lambda one: determines(subject, wanted, one), fresh=wanted.fresh)
         found = _searched(wanted, task, recorded, diary)
-        as_it_is = _as_it_is(found, task, recorded, diary)
+        journey = Journey(task, recorded, diary.note, list(diary.points))
+        found, as_it_is = held_against(found, journey, closely=not diary.full)
     swept = tell(wanted, subject, task, found, list(zip(diary.points, diary.why, strict=True)), as_it_is)
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     spent = max(time.monotonic() - began, sum(point.seconds for point in diary.points))  # what the record had, too
@@ -126,8 +135,7 @@ def _searched(wanted: Wanted, task: Task, recorded: Recorded, diary: _Diary) -> 
             return _profiled(wanted.load, task, recorded, diary)
         return search(name, task, recorded, diary.write)
     except _EnoughError:
-        ranking = rank(diary.points, task.objective, task.constraints)
-        return Found(tuple(diary.points), ranking, f"ended after {wanted.points} points, as asked")
+        return Journey(task, recorded, diary.note, diary.points).found(f"ended after {wanted.points} points, as asked")
 
 
 def _profiled(load: Profile, task: Task, recorded: Recorded, diary: _Diary) -> Found:
@@ -144,13 +152,3 @@ def _profiled(load: Profile, task: Task, recorded: Recorded, diary: _Diary) -> F
     ranking = rank(diary.points, task.objective, task.constraints)
     tried = len({point.setting for point in diary.points})
     return Found(tuple(diary.points), ranking, f"{tried} of {len(task.settings)} settings went through the profile")
-
-
-def _as_it_is(found: Found, task: Task, recorded: Recorded, diary: _Diary) -> Ranked | None:
-    """The subject without changes, under the load of the winner: what the winner is held against."""
-    if found.winner is None:
-        return None
-    point = recorded(Setting(), found.winner.point.load, task.seconds)
-    diary.points.append(point)
-    diary.why.append(AS_IT_IS)
-    return judged(point, task.objective, task.constraints)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from builder.sweep import statistics
 from builder.sweep.objective import judged
+from builder.sweep.reference import AS_IT_IS
 from builder.sweep.swept import Aim, Served, Step, Swept, Tried
 from builder.tools import hardware
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from builder.sweep.search.task import Found, Task
     from builder.sweep.subject import Subject
     from builder.sweep.wanted import Wanted
-
-
-AS_IT_IS: Final = "as it is"
-"""Why the subject without changes was measured."""
 
 
 def tell(
@@ -70,6 +67,8 @@ def _served(wanted: Wanted, subject: Subject) -> Served:
         kind = "recipe"
     steps = []
     for model in subject.steps:
+        if "ensemble_scheduling" in subject.configs[model]:
+            continue  # an ensemble within an ensemble: Triton counts the time of its steps as its own, once more
         groups = subject.configs[model].get("instance_group", [])
         name = "" if model == subject.main else model.removeprefix(f"{subject.name}-")
         steps.append(Step(name, model, sum(int(group.get("count", 1)) for group in groups) or 1))

@@ -89,7 +89,8 @@ def test_a_sweep_from_end_to_end(wanted: Wanted) -> None:
     assert (winner.point.setting.as_dict(), winner.point.load) == ({"instance_group.count": 2}, Load(concurrency=2))
     assert [one.number for one in told] == list(range(1, len(told) + 1))
     assert told[-1].best is not None
-    assert len(found.swept.tried) == len(Server.measured) == len(told) + 1  # one is the subject as it is
+    assert len(found.swept.tried) == len(Server.measured) == len(told)
+    assert told[-1].why == "as it is"
     assert found.swept.as_it_is is not None
     assert found.swept.as_it_is.what == (run.Setting(), Load(concurrency=2))
     assert found.swept.served.kind == "repository"
@@ -97,6 +98,20 @@ def test_a_sweep_from_end_to_end(wanted: Wanted) -> None:
     unstable = [one for one in found.swept.tried if one.point.status == "unstable"]
     assert unstable
     assert not {one.what for one in unstable} & {one.what for one in found.swept.ranking}
+
+
+def test_a_winner_that_is_no_better_than_the_subject_as_it_is_gives_way_to_it(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    alone = load(wanted.recipe.path, ("verify.sweep.settings={instance_group: {count: [1]}}",))
+    found = run.sweep(replace(wanted, recipe=alone)).swept
+    assert found.winner is not None
+    assert found.winner.what == (run.Setting(), found.as_it_is and found.as_it_is.point.load)
+    assert found.ranking[1].point.setting.as_dict() == {"instance_group.count": 1}
+    asked = [setting for setting, load in Server.measured if load == found.winner.point.load]
+    assert len(asked) == 6, "each as often as finalists are"
+    Server.measured = []
+    short = run.sweep(replace(wanted, recipe=alone, points=1, fresh=True)).swept
+    assert len(short.tried) == 2, "a limit is kept to: the subject as it is comes on top, once"
 
 
 def test_it_goes_on_and_measures_only_what_changed(wanted: Wanted) -> None:

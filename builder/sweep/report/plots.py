@@ -228,11 +228,12 @@ def _named(found: Sequence[rows.Row], x: Spec, y: Spec, said: list[Spec]) -> lis
     there = f"isValid(datum.mark) && isValid(datum.{x['field']}) && isValid(datum.{y['field']})"
     place = {"x": x, "y": y, "tooltip": said}
     label = place | {"text": {"field": "mark", "type": "nominal"}}
-    marks = [
-        ({"type": "point", "size": 170, "style": "ring"}, place),
-        *(({"type": "text", "style": style, "dy": -16}, label) for style in ("halo", "label")),
-    ]
-    return [{"transform": [{"filter": there}], "mark": mark, "encoding": encoding} for mark, encoding in marks]
+    winner = "indexof(datum.mark, 'winner') == 0"
+    marks = [(there, {"type": "point", "size": 170, "style": "ring"}, place)]
+    for which, side in ((winner, -16), (f"!({winner})", 18)):  # on either side: the two may lie on each other
+        text = {"type": "text", "dy": side}
+        marks += [(f"{there} && {which}", text | {"style": style}, label) for style in ("halo", "label")]
+    return [{"transform": [{"filter": shown}], "mark": mark, "encoding": encoding} for shown, mark, encoding in marks]
 
 
 def _bound(swept: Swept, figure: str, y: Spec) -> list[Spec]:

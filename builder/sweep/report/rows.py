@@ -49,14 +49,14 @@ def axes(swept: Swept) -> dict[str, tuple[Value, ...]]:
 def points(swept: Swept) -> list[Row]:
     """A row for each setting under a load, best first; then those that have no figures."""
     knobs = list(axes(swept))
-    front = pareto_front(swept.outcomes)
+    front, ranked = pareto_front(swept.outcomes), len(swept.ranking)
     measured = Counter(one.what for one in swept.tried)
     return [
         {
             **_what(swept, one, knobs),
             **_figures(swept, one.point),
             "times": measured[one.what],
-            "rank": rank if one.point.status == "stable" and one.verdict == "met" else None,
+            "rank": rank if rank <= ranked and one.verdict == "met" else None,
             "front": one.what in front,
         }
         for rank, one in enumerate(swept.outcomes, 1)

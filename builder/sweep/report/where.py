@@ -9,6 +9,8 @@ from builder.sweep.report.plots import Plot, number, spec
 from builder.sweep.report.style import REST, STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from builder.artifacts import Json
     from builder.sweep.point import Point
     from builder.sweep.swept import Swept, Tried
@@ -40,8 +42,8 @@ def where_time_goes(swept: Swept) -> Plot | None:
     return Plot(
         "where-time-goes",
         "Where the time goes",
-        "Mean time of a request, by step. What the server's own times leave over is the network, copies between steps "
-        "and the client.",
+        "Mean time of a request, by step; steps that run at once are stacked, too. What the server's own times leave "
+        "over is the network, copies between steps and the client.",
         spec(
             height=34 * len(chosen),
             data={"name": "parts"},
@@ -65,16 +67,17 @@ def where_time_goes(swept: Swept) -> Plot | None:
     )
 
 
-def outside_ms(point: Point) -> float:
-    """What the server's times leave of the mean latency, ms; 0 where steps run at once and sum up to more."""
-    inside: float = sum(getattr(times, field) for times in point.steps.values() for field, _ in _PARTS)
+def outside_ms(point: Point, models: Collection[str]) -> float:
+    """What these models' times leave of the mean latency, ms; 0 where steps run at once and sum up to more."""
+    there = [times for model, times in point.steps.items() if model in models]
+    inside: float = sum(getattr(times, field) for times in there for field, _ in _PARTS)
     return max(0.0, (point.mean_ms.value if point.mean_ms else 0.0) - inside)
 
 
 def _models(swept: Swept, chosen: list[Tried]) -> list[str]:
-    known = [step.model for step in swept.served.steps]
-    measured = dict.fromkeys(model for one in chosen for model in one.point.steps)
-    return [*(model for model in known if model in measured), *(model for model in measured if model not in known)]
+    """Those that a request passes. Not the ensemble: Triton counts the time of its steps as its own, once more."""
+    measured = {model for one in chosen for model in one.point.steps}
+    return [step.model for step in swept.served.steps if step.model in measured]
 
 
 def _parts(point: Point, names: dict[str, str]) -> list[dict[str, Json]]:
@@ -84,4 +87,5 @@ def _parts(point: Point, names: dict[str, str]) -> list[dict[str, Json]]:
         if model in point.steps
         for field, part in _PARTS
     ]
-    return [{**one, "order": order} for order, one in enumerate([*inside, {"part": _OUTSIDE, "ms": outside_ms(point)}])]
+    outside = {"part": _OUTSIDE, "ms": outside_ms(point, names)}
+    return [{**one, "order": order} for order, one in enumerate([*inside, outside])]

@@ -70,13 +70,21 @@ class Found:
 
 @dataclass(slots=True)
 class Journey:
-    """Measures, remembers and tells: what all searches share."""
+    """Measures, remembers and tells: what all searches share. It may begin with points that were measured before."""
 
     task: Task
     measure: Measure
     told: Told
     points: list[Point] = field(default_factory=list)
     _judged: dict[tuple[Setting, Load], Ranked] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting, load in {(point.setting, point.load) for point in self.points}:
+            self._judge(setting, load)
+
+    def _judge(self, setting: Setting, load: Load) -> None:
+        same = [one for one in self.points if one.setting == setting and one.load == load]
+        self._judged[setting, load] = judged(pooled(same), self.task.objective, self.task.constraints)
 
     @property
     def spent(self) -> float:
@@ -92,8 +100,7 @@ class Journey:
         """One measurement. ``left``: how many more there may be; ``times``: how much longer than usual."""
         point = self.measure(setting, load, self.task.seconds * times)
         self.points.append(point)
-        same = [one for one in self.points if one.setting == setting and one.load == load]
-        self._judged[setting, load] = judged(pooled(same), self.task.objective, self.task.constraints)
+        self._judge(setting, load)
         best = winner(self.ranking())
         seconds = None if left is None else left * self.spent / len(self.points)
         self.told(point, best.point if best else None, seconds, said)
@@ -104,8 +111,9 @@ class Journey:
         return self._judged.get((setting, load))
 
     def ranking(self) -> tuple[Ranked, ...]:
-        """Of all points so far."""
-        return ordered(self._judged.values())
+        """Of all points so far, under the loads that were asked for: calibration may have had others."""
+        asked = set(self.task.loads)
+        return ordered(one for (_, load), one in self._judged.items() if load in asked)
 
     def found(self, why: str, first: tuple[Ranked, ...] = ()) -> Found:
         """The end. ``first``: who ranks before all others, whatever these look like."""
