@@ -154,6 +154,8 @@ def _check(wanted: Wanted, files: _Files) -> None:
     if files.tuned is not None:
         if wanted.recipe is None:
             raise UserError("--write-tuned: whose recipe is it for?", mend="name one with --recipe")
+        if wanted.target is not None:
+            _check_target(wanted.target, wanted.recipe)
         tuned.check(files.tuned, wanted.recipe)
 
 
@@ -168,22 +170,25 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
     shown.busy("getting ready")
     try:
         outcome = run(wanted, lambda progress: _tell(progress, shown))
-        held = _held(wanted, files, outcome, shown)
     except KeyboardInterrupt:
-        typer.echo("tritonsmith: what was measured is recorded; the same command goes on from there", err=True)
+        without = ", without --fresh," if wanted.fresh else ""
+        typer.echo(f"tritonsmith: what was measured is recorded; the same command{without} goes on from there", err=True)
         raise
-    shown.busy("report")
-    swept = outcome.swept if held is None else replace(outcome.swept, verdicts=held.verdicts)
-    if not as_json:  # before the files: a disk may be full
-        typer.echo(text.terminal(swept), nl=False)
-    written = []
+    held, swept = None, outcome.swept
+    try:
+        held = _held(wanted, files, outcome, shown)
+        swept = swept if held is None else replace(swept, verdicts=held.verdicts)
+    finally:  # a baseline that cannot be measured costs no report
+        shown.busy("report")
+        if not as_json:  # before the files: a disk may be full
+            typer.echo(text.terminal(swept), nl=False)
+        written = [*write_report(swept, files.out)]
     if files.tuned is not None and swept.winner is not None:
         written.append(_write_tuned(wanted, files.tuned, outcome))
     for path, content in ((files.junit, gate_report.junit), (files.summary, gate_report.markdown)):
         if path is not None:
             gate_report.write_text(path, content(swept, held))
             written.append(path)
-    written = [*write_report(swept, files.out), *written]
     shown.busy()
     if as_json:
         told = {"files": [str(path.absolute()) for path in written], "measured": outcome.measured}
@@ -195,7 +200,9 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
 
 def _tell(progress: Progress, shown: Console) -> None:
     """Point k, what it is, the best so far, and how long it may take."""
-    left = "" if progress.left_seconds is None else f", about {_duration(progress.left_seconds)} left"
+    from builder.sweep.report.summary import duration
+
+    left = "" if progress.left_seconds is None else f", about {duration(progress.left_seconds)} left"
     best = f"; best so far {_figures(progress.best)}" if progress.best else ""
     point = progress.point
     said = _figures(point) if point.status == "stable" else f"{point.status}: {point.reason.partition(chr(10))[0]}"
@@ -206,12 +213,6 @@ def _tell(progress: Progress, shown: Console) -> None:
 def _figures(point: object) -> str:
     throughput, p99 = (getattr(point, name) for name in ("throughput", "p99_ms"))
     return "no figures" if throughput is None or p99 is None else f"{throughput.value:.4g}/s, p99 {p99.value:.3g} ms"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < _SECONDS_PER_MINUTE:
-        return f"{seconds:.0f} s"
-    return f"{seconds / _SECONDS_PER_MINUTE:.0f} min"
 
 
 def _held(wanted: Wanted, files: _Files, outcome: Outcome, shown: Console) -> Held | None:
@@ -229,15 +230,27 @@ def _held(wanted: Wanted, files: _Files, outcome: Outcome, shown: Console) -> He
 
 def _write_tuned(wanted: Wanted, path: Path, outcome: Outcome) -> Path:
     from builder.sweep import tuned
+    from builder.sweep.subject import variant
 
-    assert wanted.recipe is not None
-    winner, subject = outcome.swept.winner, outcome.subject
-    assert winner is not None
-    target = str(winner.point.setting.get("@target") or wanted.target or next(iter(wanted.recipe.targets)))
-    main = subject.main.removeprefix(f"{subject.name}-")
-    section = tuned.section(wanted.recipe, target, winner.point.setting, subject.configs[subject.main], main)
-    tuned.write_tuned(path, wanted.recipe, {target: section}, {target: tuned.facts(outcome.swept)})
+    recipe, swept = wanted.recipe, outcome.swept
+    assert recipe is not None
+    sections, facts = {}, {}
+    own = wanted.target or outcome.subject.target or next(iter(recipe.targets))
+    for target, best in tuned.winners(swept, own).items():
+        _check_target(target, recipe)
+        setting = best.point.setting
+        built = variant(outcome.subject, setting.build)
+        main = built.main.removeprefix(f"{built.name}-")
+        sections[target] = tuned.section(recipe, target, setting, built.configs[built.main], main)
+        facts[target] = tuned.facts(swept, best)
+    tuned.write_tuned(path, recipe, sections, facts)
     return path
+
+
+def _check_target(target: str, recipe: AnyRecipe) -> None:
+    if target not in recipe.targets:
+        known = ", ".join(recipe.targets)
+        raise UserError(f"--target {target}: the recipe has no such target", mend=f"name one of {known}")
 
 
 def _test_itself(wanted: Wanted, shown: Console, *, as_json: bool) -> NoReturn:

@@ -19,7 +19,7 @@ from builder.recipe.document import Node, Problem, dotted, find, place_of, to_da
 from builder.recipe.inputs import Inputs
 from builder.recipe.overrides import write
 from builder.recipe.problems import translate
-from builder.recipe.serving import Serving
+from builder.recipe.serving import InstanceGroup, Serving
 from builder.recipe.suggest import did_you_mean, show
 from builder.recipe.targets import Target
 
@@ -39,7 +39,9 @@ SERVED: Final = (
     "optimization",
 )
 """Sections of ``serving`` that are settings, and no facts of the model or of its files."""
-BUILT: Final = ("precision", "padding", "target")
+COPIES: Final = ("count", "kind")
+"""What a sweep tries of ``instance_group``."""
+BUILT: Final = ("precision", "padding", "buckets", "target")
 """What takes a build of its own."""
 STEPS: Final = "steps"
 
@@ -92,7 +94,8 @@ def _below(value: Json, step: str, path: tuple[str, ...], written: Keys) -> Iter
 
 
 class _One(Section):
-    serving: Serving
+    serving: Serving = Serving()
+    inputs: Inputs = Inputs()
 
 
 def problems(root: Node, data: Mapping[str, Json]) -> Iterator[Problem]:
@@ -112,14 +115,14 @@ def problems(root: Node, data: Mapping[str, Json]) -> Iterator[Problem]:
             yield _no_list(section, *leaf)
         elif not leaf.values:
             yield _problem(section, leaf.written, "must not be empty: write at least one value")
+        elif leaf.knob == "@buckets":
+            yield from _values(section, leaf, bare, ("inputs", "buckets"))
         elif leaf.knob.removeprefix("@") in BUILT and not leaf.step:
             yield from _built(section, leaf, root, data)
         elif (wrong := _unknown(leaf, data)) is not None:
             yield _problem(section, (STEPS, leaf.step) if leaf.step else leaf.written, wrong, key=True)
         else:
-            yield from _twice(section, leaf)
-            for index in range(len(leaf.values)):
-                yield from _value(section, leaf, index, bare)
+            yield from _values(section, leaf, bare, ("serving", *served_path(leaf.path)))
 
 
 def _items(node: Node) -> Iterable[tuple[str, Node]]:
@@ -142,6 +145,8 @@ def _unknown(leaf: Leaf, data: Mapping[str, Json]) -> str | None:
             return f"no step {leaf.step!r}; allowed: {', '.join(steps)}{did_you_mean(leaf.step, steps)}"
     allowed = (*SERVED, *(() if leaf.step else (*BUILT, STEPS)))
     first = leaf.path[0]
+    if first == "instance_group" and leaf.path[1:2] and leaf.path[1] in set(InstanceGroup.model_fields) - set(COPIES):
+        return f"{'.'.join(leaf.path)} is no setting that a sweep can try; allowed: {', '.join(COPIES)}"
     if first in allowed:
         return None
     if first in Serving.model_fields:
@@ -194,17 +199,22 @@ def _twice(section: Node, leaf: Leaf) -> Iterator[Problem]:
             yield _problem(section, (*leaf.written, index), f"{show(leaf.values[index])} is there twice")
 
 
-def _value(section: Node, leaf: Leaf, index: int, bare: Node) -> Iterator[Problem]:
-    """What is wrong with a value, were it written in ``serving``."""
+def _values(section: Node, leaf: Leaf, bare: Node, path: Keys) -> Iterator[Problem]:
+    yield from _twice(section, leaf)
+    for index in range(len(leaf.values)):
+        yield from _value(section, leaf, index, bare, path)
+
+
+def _value(section: Node, leaf: Leaf, index: int, bare: Node, path: Keys) -> Iterator[Problem]:
+    """What is wrong with a value, were it written at ``path`` of the recipe."""
     value, item = leaf.values[index], find(section, (*leaf.written, index))
     if value is None or item is None:  # left out: Triton or the recipe's rules decide
         return
-    path = ("serving", *served_path(leaf.path))
-    root = write(bare, path, _node(served_value(leaf.path, value), item))
-    data = to_data(root, [])
+    root = write(bare, tuple(map(str, path)), _node(served_value(leaf.path, value), item))
+    data, name = to_data(root, []), path[0]
     try:
-        _One.model_validate_json(json.dumps({"serving": data["serving"]}))
-        found = [one for one in check(_view(root)) if one.path[:1] == ("serving",)]
+        _One.model_validate_json(json.dumps({name: data[name]}))
+        found = [one for one in check(_view(root)) if one.path[:1] == (name,)]
     except ValidationError as error:
         found = translate(error, root, _One)
     for one in found:

@@ -51,6 +51,9 @@ class TunedTarget(Section):
     padding: str | None = None
     """As inputs.padding."""
 
+    buckets: list[int] | None = None
+    """As inputs.buckets."""
+
 
 class TunedFile(Section):
     """The whole file."""
@@ -157,6 +160,7 @@ def _ways(recipe: AnyRecipe, target: str, section: Node) -> Iterator[tuple[Keys,
     yield ("serving",), ("serving",)
     yield ("precision",), ("targets", target, "precision")
     yield ("padding",), ("inputs", "padding")
+    yield ("buckets",), ("inputs", "buckets")
     steps = find(section, ("steps",))
     for step in steps.value if steps is not None and isinstance(steps.value, dict) else ():
         yield ("steps", step), _of_step(recipe, step)

@@ -76,6 +76,18 @@ class Lengths(Section):
     """Real texts, as for verify.samples: they are sent as they are."""
 
 
+@tagged
+def _one_or_more(value: Json) -> str:
+    return "more" if isinstance(value, list | tuple) else "one"
+
+
+Batch = Annotated[
+    Annotated[Count, Tag("<one>")]
+    | Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(ascending), Tag("<more>")],
+    Discriminator(_one_or_more),
+]
+
+
 class SweepLoad(Section):
     """What a sweep sends. Left out: as many requests in flight as verify.sweep.concurrency says, over gRPC."""
 
@@ -85,8 +97,8 @@ class SweepLoad(Section):
     arrivals: Literal["poisson", "constant"] = "poisson"
     """Of an open loop: whether requests come by chance, or at equal times."""
 
-    batch: Count = 1
-    """Items in each request."""
+    batch: Batch = 1
+    """Items in each request; of several, ascending, each is swept."""
 
     protocol: Literal["grpc", "http"] = "grpc"
     """What requests are sent over."""

@@ -3,6 +3,7 @@
 The baseline's winner says what is measured: its setting, under its load, on today's subject.
 
 * Where the baseline's archive is at hand, both are served and measured in turn, which no drift of the machine turns.
+  An archive is taken as it was built: knobs that take a build change recipes alone.
 * Else today's figures are held against those in the file. That takes the same hardware, and hours lie between: only a
   difference by which two runs of a machine do not differ, :data:`APART`, is a regression.
 * On other hardware nothing is compared: that is said, and is no pass.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.sweep.point import Interval, Point
+    from builder.sweep.setting import Setting
     from builder.sweep.subject import Subject
     from builder.sweep.swept import Swept, Tried
 
@@ -120,21 +122,26 @@ def _unsure(point: Point, figure: str) -> swept.Verdict:
 def _in_turn(winner: Tried, today: Subject, archive: Subject, *, seconds: float, told: Callable[[str], None]) -> Held:
     point = winner.point
 
-    def measured(bench: Bench, name: str) -> Callable[[], Point]:
+    def measured(bench: Bench, name: str, setting: Setting) -> Callable[[], Point]:
         def measure() -> Point:
-            told(f"{name}: {point.setting.label}, {point.load.label}")
-            return bench.measure(point.setting, point.load, seconds)
+            told(f"{name}: {setting.label}, {point.load.label}")
+            return bench.measure(setting, point.load, seconds)
 
         return measure
 
     with Bench(archive) as old, Bench(today) as new:
-        a, b = interleaved(measured(old, "baseline"), measured(new, "today"))
+        before, now = (_fitting(point.setting, subject) for subject in (archive, today))
+        a, b = interleaved(measured(old, "baseline", before), measured(new, "today", now))
     verdicts, reasons = [], {}
     for figure in FIGURES:
         found = compare.verdict(a, b, figure)
         reasons[figure] = found.reason
         verdicts.append(swept.Verdict(figure, found.kind, _together(a, figure), _together(b, figure)))
     return Held(tuple(verdicts), f"both measured in turn, {len(a)} times", reasons)
+
+
+def _fitting(setting: Setting, subject: Subject) -> Setting:
+    return setting if subject.recipe is not None else setting.served
 
 
 def _together(points: list[Point], figure: str) -> Interval | None:
@@ -144,11 +151,11 @@ def _together(points: list[Point], figure: str) -> Interval | None:
 
 def _against_file(winner: Tried, today: Subject, *, seconds: float, told: Callable[[str], None]) -> Held:
     point = winner.point
-    points = []
+    points, setting = [], _fitting(point.setting, today)
     with Bench(today) as bench:
         for number in range(_RUNS):
-            told(f"today, {number + 1} of {_RUNS}: {point.setting.label}, {point.load.label}")
-            points.append(bench.measure(point.setting, point.load, seconds))
+            told(f"today, {number + 1} of {_RUNS}: {setting.label}, {point.load.label}")
+            points.append(bench.measure(setting, point.load, seconds))
     verdicts, reasons = [], {}
     for figure in FIGURES:
         verdict, reason = against(getattr(point, figure), points, figure)
@@ -159,6 +166,9 @@ def _against_file(winner: Tried, today: Subject, *, seconds: float, told: Callab
 
 def against(before: Interval | None, points: list[Point], figure: str) -> tuple[swept.Verdict, str]:
     """The verdict on points of today, beside a figure that was measured another time; and why."""
+    broken = next((one for one in points if one.status in {"failed", "refused"}), None)
+    if broken is not None:
+        return swept.Verdict(figure, "worse", before, None), f"{broken.status}: {broken.reason}"
     stable = [one for one in points if one.status == "stable"]
     after = _together(stable, figure)
     if before is None or after is None or len(stable) < len(points):

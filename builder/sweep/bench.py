@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.core.store import NAME
 from builder.core.workspace import workspace
-from builder.errors import InternalError, ServerError
+from builder.errors import BlockedError, GateError, InternalError, MachineError, ModelError, ServerError
 from builder.settings import settings
 from builder.sweep import server_facts, statistics
 from builder.sweep.answers import Checker
@@ -69,6 +69,7 @@ class Bench:
         self.options = options
         self._held = ExitStack()
         self._folder: Path | None = None
+        self._variants: dict[Setting, Subject | RefusedError] = {}  # by the knobs that need a build
         self._senders: dict[Setting, Sender] = {}  # of each variant
         self._sender: Sender | None = None  # whose server runs
 
@@ -84,7 +85,7 @@ class Bench:
         """Ends the server and removes its files."""
         if self._sender is not None:
             self._sender.live.close()
-        self._sender, self._senders, self._folder = None, {}, None
+        self._sender, self._senders, self._variants, self._folder = None, {}, {}, None
         self._held.close()
 
     @property
@@ -94,19 +95,35 @@ class Bench:
             raise InternalError("bench: nothing has been applied")
         return self._sender.live
 
+    def variant(self, setting: Setting) -> Subject:
+        """The subject, built with the knobs of a setting that need a build; once.
+
+        Raises:
+            RefusedError: it cannot be built.
+            UserError: a knob is unknown, or the subject is no recipe.
+        """
+        built = setting.build
+        if built not in self._variants:
+            try:
+                self._variants[built] = variant(self.subject, built)
+            except (BlockedError, GateError, MachineError, ModelError) as error:
+                self._variants[built] = RefusedError(f"it cannot be built: {error.message}")
+        found = self._variants[built]
+        if isinstance(found, RefusedError):
+            raise found
+        return found
+
     def apply(self, setting: Setting) -> None:
         """Has the server use a setting, and warms it up.
 
         Raises:
-            RefusedError: the server does not take it; the message is its reason.
-            UserError: a knob is unknown, or needs a build of what cannot be built.
-            TritonsmithError: a build failed.
+            RefusedError: the server does not take it, or it cannot be built; the message is the reason.
+            UserError: a knob is unknown, or needs a build and the subject is no recipe.
         """
         sender = self._served(setting.build)
-        wanted = Setting(tuple(pair for pair in setting.values if pair not in setting.build.values))
-        if sender.live.runs and sender.live.setting == wanted:
+        if sender.live.runs and sender.live.setting == setting.served:
             return
-        sender.live.apply(wanted)
+        sender.live.apply(setting.served)
         try:
             sender.warm_up()
         except ServerError:
@@ -122,7 +139,7 @@ class Bench:
             seconds: for how long; where the windows do not agree, up to three times as long.
 
         Raises:
-            UserError: a knob is unknown, or needs a build of what cannot be built.
+            UserError: a knob is unknown, or needs a build and the subject is no recipe.
             MachineError: perf_analyzer or the machine failed.
         """
         began = time.monotonic()
@@ -213,8 +230,7 @@ class Bench:
         return sender
 
     def _made(self, built: Setting) -> Sender:
-        cache = settings().cache
-        subject = variant(self.subject, built)
+        cache, subject = settings().cache, self.variant(built)
         for known in self._senders.values():
             if known.live.subject.digest == subject.digest:
                 return known  # what was asked for is what it is anyway

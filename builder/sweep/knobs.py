@@ -83,8 +83,10 @@ def _set_max_batch(config: Config, path: tuple[str, ...], value: Value) -> None:
 def _set_batching(config: Config, path: tuple[str, ...], value: Value) -> None:
     if value is False:
         config.pop(path[0], None)
-    else:
-        config.setdefault(path[0], {})
+        return
+    section = config.setdefault(path[0], {})
+    if list(section.get("preferred_batch_size", [])) == [1]:  # that is how it was turned off
+        del section["preferred_batch_size"]
 
 
 def _get_batching(config: Mapping[str, Json], path: tuple[str, ...]) -> Json:

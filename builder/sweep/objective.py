@@ -96,11 +96,6 @@ class Objective:
         figures = {name: point.figure(name) for name in self.figures} if point.status == "stable" else {}
         return self.of({name: value for name, value in figures.items() if value is not None})
 
-    def cost(self, point: Point) -> float | None:
-        """What a million inferences cost at the point's throughput. None: without a price or a throughput."""
-        rate = point.figure("throughput")
-        return cost_per_million(self.price_per_hour, rate) if self.price_per_hour and rate else None
-
 
 @dataclass(frozen=True, slots=True)
 class Constraints:

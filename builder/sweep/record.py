@@ -117,14 +117,14 @@ class Recorded:
         record: where points are kept.
         measure: how a point is measured: takes seconds of wall time.
         determines: all that determines a point beside setting, load and seconds; of a setting, for some settings are
-            builds of their own.
+            builds of their own. None: nobody knows, so the point is not kept.
         fresh: measure all anew, in place of what the record has.
         measured: how many points were measured; ``found``: how many the record had.
     """
 
     record: Record
     measure: Callable[[Setting, Load, float], Point]
-    determines: Callable[[Setting], Mapping[str, Json]]
+    determines: Callable[[Setting], Mapping[str, Json] | None]
     fresh: bool = False
     measured: int = 0
     found: int = 0
@@ -133,6 +133,9 @@ class Recorded:
     def __call__(self, setting: Setting, load: Load, seconds: float) -> Point:
         """The point: from the record, or measured and recorded."""
         identity = self.identity(setting, load, seconds)
+        if identity is None:
+            self.measured += 1
+            return self.measure(setting, load, seconds)
         key = digest_json(identity)
         nth = self._times[key]
         self._times[key] += 1
@@ -144,10 +147,13 @@ class Recorded:
         self.measured += 1
         return point
 
-    def identity(self, setting: Setting, load: Load, seconds: float) -> dict[str, Json]:
+    def identity(self, setting: Setting, load: Load, seconds: float) -> dict[str, Json] | None:
         """All that determines a point."""
+        determined = self.determines(setting)
+        if determined is None:
+            return None
         said = {"setting": setting.as_json(), "load": load.as_json(), "seconds": float(seconds)}
-        return {**self.determines(setting), **said}
+        return {**determined, **said}
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from builder.sweep import self_test as itself
 from builder.sweep.bench import Bench
+from builder.sweep.live import RefusedError
 from builder.sweep.objective import rank, winner
 from builder.sweep.record import Record, Recorded
 from builder.sweep.reference import held_against
 from builder.sweep.search import search
-from builder.sweep.search.task import Found, Journey
+from builder.sweep.search.task import Found, Journey, joined, together
 from builder.sweep.setting import Setting
 from builder.sweep.subject import open_subject
 from builder.sweep.telling import tell
@@ -23,6 +24,7 @@ from builder.sweep.wanted import determines, options_of, task_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from builder.artifacts import Json
     from builder.sweep.compare import Verdict
     from builder.sweep.point import Point
     from builder.sweep.profiles import Profile
@@ -76,6 +78,9 @@ class _Diary:
     def note(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
         self.points.append(point)
         self.why.append(why)
+        if left is not None and self.most is not None:
+            each = sum(one.seconds for one in self.points) / len(self.points)
+            left = min(left, each * (self.most - len(self.points)))
         self.told(Progress(len(self.points), point, best, left, why))
 
     def write(self, point: Point, best: Point | None, left: float | None, why: str) -> None:
@@ -97,12 +102,13 @@ def sweep(wanted: Wanted, told: Callable[[Progress], None] = lambda _: None) -> 
     """
     began = time.monotonic()
     subject = open_subject(wanted.path, options_of(wanted))
-    task = task_of(wanted, subject)
+    tasks = [task_of(wanted.sending(batch), subject) for batch in wanted.batches]
+    task = joined(tasks)
     log.info("%s: %d settings, %d loads", subject.name, len(task.settings), len(task.loads))
     diary = _Diary(told, wanted.points)
     with Record.open(wanted.record_path) as record, Bench(subject) as bench:
-        recorded = Recorded(record, bench.measure, lambda one: determines(subject, wanted, one), fresh=wanted.fresh)
-        found = _searched(wanted, task, recorded, diary)
+        recorded = Recorded(record, bench.measure, lambda one: _determines(bench, one), fresh=wanted.fresh)
+        found = _searched(wanted, tasks, recorded, diary)
         journey = Journey(task, recorded, diary.note, list(diary.points))
         found, as_it_is = held_against(found, journey, closely=not diary.full)
     swept = tell(wanted, subject, task, found, list(zip(diary.points, diary.why, strict=True)), as_it_is)
@@ -112,9 +118,17 @@ def sweep(wanted: Wanted, told: Callable[[Progress], None] = lambda _: None) -> 
     return Outcome(replace(swept, seconds=spent, at=ended), subject, recorded.measured)
 
 
+def _determines(bench: Bench, setting: Setting) -> dict[str, Json] | None:
+    """None: it cannot be built, today."""
+    try:
+        return determines(bench.variant(setting))
+    except RefusedError:
+        return None
+
+
 def _remark(points: Sequence[Point], recorded: Recorded) -> None:
     """A machine that was busy once is not busy for ever."""
-    shaky = sum(point.status in {"unstable", "saturated"} for point in points)
+    shaky = sum(point.status != "stable" for point in points)
     if shaky and recorded.found:
         log.info("%d of %d points are not stable; --fresh measures anew what the record has", shaky, len(points))
 
@@ -128,27 +142,47 @@ def self_test(wanted: Wanted, told: Callable[[int, int, dict[str, Verdict]], Non
         return itself.self_test(lambda: bench.measure(Setting(), load, wanted.seconds), told)
 
 
-def _searched(wanted: Wanted, task: Task, recorded: Recorded, diary: _Diary) -> Found:
-    name = wanted.search or wanted.verify.sweep.search
+def _searched(wanted: Wanted, tasks: Sequence[Task], recorded: Recorded, diary: _Diary) -> Found:
+    """Each task in turn: they share the time that there is."""
+    found: list[Found] = []
+    for number, (task, batch) in enumerate(zip(tasks, wanted.batches, strict=True)):
+        if diary.full:
+            break
+        spent = sum(point.seconds for point in diary.points)
+        budget = task.budget_seconds
+        share = None if budget is None else max(0.0, budget - spent) / (len(tasks) - number)
+        found.append(_one_searched(wanted.sending(batch), replace(task, budget_seconds=share), recorded, diary))
+    return found[0] if len(found) == 1 else together(found)
+
+
+def _one_searched(wanted: Wanted, task: Task, recorded: Recorded, diary: _Diary) -> Found:
+    before = len(diary.points)
     try:
-        if wanted.load.kind == "ramp" or wanted.load.stop is not None:
+        if not wanted.searches:
             return _profiled(wanted.load, task, recorded, diary)
-        return search(name, task, recorded, diary.write)
+        return search(wanted.search_name, task, recorded, diary.write)
     except _EnoughError:
-        return Journey(task, recorded, diary.note, diary.points).found(f"ended after {wanted.points} points, as asked")
+        journey = Journey(task, recorded, diary.note, diary.points[before:])
+        return journey.found(f"ended after {wanted.points} points, as asked")
 
 
 def _profiled(load: Profile, task: Task, recorded: Recorded, diary: _Diary) -> Found:
-    """Every setting goes through the profile: where one ends only its own points tell, so nothing can be left out."""
+    """Every setting goes through the profile."""
+    left: float | None = None
+    before = len(diary.points)
 
     def told(point: Point) -> None:
         best = winner(rank([*diary.points, point], task.objective, task.constraints))
-        diary.write(point, best.point if best else None, None, f"{load.kind} profile")
+        diary.write(point, best.point if best else None, left, f"{load.kind} profile")
 
-    for setting in task.settings:
-        load.points(recorded, setting, task.seconds, told)
-        if task.budget_seconds is not None and sum(point.seconds for point in diary.points) >= task.budget_seconds:
+    for number, setting in enumerate(task.settings):
+        spent = sum(point.seconds for point in diary.points[before:])
+        if task.budget_seconds is not None and spent >= task.budget_seconds:
             break
-    ranking = rank(diary.points, task.objective, task.constraints)
-    tried = len({point.setting for point in diary.points})
-    return Found(tuple(diary.points), ranking, f"{tried} of {len(task.settings)} settings went through the profile")
+        if number:
+            left = spent / number * (len(task.settings) - number)
+        load.points(recorded, setting, task.seconds, told)
+    points = tuple(diary.points[before:])
+    ranking = rank(points, task.objective, task.constraints)
+    tried = len({point.setting for point in points})
+    return Found(points, ranking, f"{tried} of {len(task.settings)} settings went through the profile")

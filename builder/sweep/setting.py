@@ -23,7 +23,7 @@ class Setting:
     A knob is called by its path in a recipe's section ``serving``: ``instance_group.count``,
     ``dynamic_batching.max_queue_delay_microseconds``, ``parameters.intra_op_thread_count``. That is the main model's;
     another step's has the step before it: ``tokenize:instance_group.count``. A knob that needs a build of its own
-    has ``@`` before its name: ``@precision``, ``@padding``, ``@target``.
+    has ``@`` before its name: ``@precision``, ``@padding``, ``@buckets``, ``@target``.
     """
 
     values: tuple[tuple[str, Value], ...] = ()
@@ -49,6 +49,11 @@ class Setting:
     def build(self) -> Setting:
         """Its knobs that need a build of their own."""
         return Setting(tuple(pair for pair in self.values if pair[0].startswith("@")))
+
+    @property
+    def served(self) -> Setting:
+        """Its other knobs, which a running server can be given."""
+        return Setting(tuple(pair for pair in self.values if not pair[0].startswith("@")))
 
     @property
     def digest(self) -> str:

@@ -23,6 +23,8 @@ DELAY: Final = "dynamic_batching.max_queue_delay_microseconds"
 PREFERRED: Final = "dynamic_batching.preferred_batch_size"
 THREADS: Final = "parameters.intra_op_thread_count"
 GRAPHS: Final = "optimization.cuda.graphs"
+PADDING: Final = "@padding"
+BUCKETS: Final = "@buckets"
 
 _WHOLE: Final = {COUNT: 1, MAX_BATCH_SIZE: 0, DELAY: 0, THREADS: 0}  # knob → its least value
 _DELAYS: Final = (0, 500, 2000)  # of the default space, microseconds
@@ -46,8 +48,10 @@ class Facts:
         max_batch_sizes: step (``""``: the main model) → the greatest batch that it takes; a step that is not named
             has no known limit.
         client_batch: items in one request.
-        own: the subject's own values, by knob: they hold where a setting leaves the knob out.
+        own: the subject's own values, by knob: they hold where a setting leaves the knob out. Batching that is
+            turned off by a preferred size of 1 has that size here.
         before: models that a request passes before the main one, as the server calls them.
+        backend: of the main model; empty: not known.
     """
 
     cores: int
@@ -56,11 +60,29 @@ class Facts:
     client_batch: int = 1
     own: Mapping[str, Value] = field(default_factory=dict)
     before: tuple[str, ...] = ()
+    backend: str = ""
+
+    def gathers(self, values: Mapping[str, Value], step: str = "") -> bool:
+        """Whether a step gathers requests under these values.
+
+        A delay or a preferred size makes a section ``dynamic_batching`` where there is none; it turns nothing on where
+        the subject turned batching off.
+        """
+        said = values.get(step + BATCHING)
+        if said is not None:
+            return said is not False
+        made = any(values.get(step + knob) is not None for knob in (DELAY, PREFERRED))
+        return bool(self.own.get(step + BATCHING, True)) or (made and self.own.get(step + PREFERRED) != (1,))
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
     """All combinations of the knobs' values.
+
+    Args:
+        knobs: what is varied.
+        facts: of machine and subject.
+        most_threads: copies times threads of each; more is left out. None: nothing is.
 
     Raises:
         UserError: a knob has no values, or one that it cannot have.
@@ -68,6 +90,7 @@ class Space:
 
     knobs: tuple[Knob, ...]
     facts: Facts
+    most_threads: int | None = None
 
     def __post_init__(self) -> None:
         for knob in self.knobs:
@@ -82,7 +105,14 @@ class Space:
         """Each canonical setting once, in the order of the knobs' values."""
         names = [knob.name for knob in self.knobs]
         every = itertools.product(*(knob.values for knob in self.knobs))
-        return tuple(dict.fromkeys(self.canonical(Setting.of(dict(zip(names, row, strict=True)))) for row in every))
+        combined = (dict(zip(names, row, strict=True)) for row in every)
+        return tuple(dict.fromkeys(self.canonical(Setting.of(one)) for one in combined if self._fits(one)))
+
+    def _fits(self, values: Mapping[str, Value]) -> bool:
+        copies, threads = values.get(COUNT), values.get(THREADS)
+        if self.most_threads is None or not isinstance(copies, int) or not isinstance(threads, int):
+            return True
+        return copies * threads <= self.most_threads
 
     def canonical(self, setting: Setting) -> Setting:
         """The one setting that stands for all that are the same by construction."""
@@ -93,11 +123,10 @@ class Space:
 
     def _canonical_step(self, values: dict[str, Value], step: str) -> dict[str, Value]:
         values = {**values, **self._written_out(values, step)}
-        batching = values.get(step + BATCHING, self.facts.own.get(step + BATCHING, True))
         limit = values.get(step + MAX_BATCH_SIZE, self.facts.own.get(step + MAX_BATCH_SIZE))
         dropped: set[str] = set()
         client = self.facts.client_batch
-        if batching is False or limit in (0, client):
+        if not self.facts.gathers(values, step) or limit in (0, client):
             # Every request is a batch of its own: nothing waits for others. Written in one way.
             dropped = {DELAY, PREFERRED}
             if self._can_be(step + BATCHING, value=False) and (not isinstance(limit, int) or limit >= client):
@@ -107,6 +136,8 @@ class Space:
             values[step + PREFERRED] = _preferred(values[step + PREFERRED], limit)
         if not self.facts.gpus:
             dropped |= {GRAPHS}
+        if not step and values.get(PADDING) == "longest":
+            values.pop(BUCKETS, None)
         return {name: value for name, value in values.items() if name not in {step + one for one in dropped}}
 
     def _written_out(self, values: Mapping[str, Value], step: str) -> dict[str, Value]:
@@ -137,12 +168,13 @@ def default_space(facts: Facts) -> Space:
     No copies and threads that want more than twice the cores: that only ever lost.
     """
     limit = facts.max_batch_sizes.get("", 1)
-    knobs = [Knob(COUNT, _doubling(4 if facts.gpus else facts.cores))]
-    knobs += [] if facts.gpus else [Knob(THREADS, _doubling(facts.cores))]
+    on_gpu = facts.gpus > 0 and facts.own.get(KIND) != "KIND_CPU"
+    knobs = [Knob(COUNT, _doubling(4 if on_gpu else facts.cores))]
+    knobs += [Knob(THREADS, _doubling(facts.cores))] if not on_gpu and facts.backend in {"", "onnxruntime"} else []
     if limit > 1:
         sizes = tuple(size for size in _doubling(limit) if size in {2, 4, 8, limit} or size > 8)
         knobs += [Knob(BATCHING, (False, True)), Knob(MAX_BATCH_SIZE, sizes), Knob(DELAY, _DELAYS)]
-    return Space(tuple(knobs), facts)
+    return Space(tuple(knobs), facts, most_threads=2 * facts.cores)
 
 
 def _doubling(limit: int) -> tuple[int, ...]:

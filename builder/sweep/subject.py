@@ -96,6 +96,7 @@ class Subject:
         tolerances: what ``expected`` is held against.
         digest: identity for a record: the tree, the requests, the server, the hardware.
         record: the same, in words.
+        target: of the recipe that it was built from; None: nobody knows.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Subject:
     record: Mapping[str, Json] = field(default_factory=dict)
     recipe: Path | None = None
     options: Options = field(default_factory=Options)
+    target: str | None = None
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
@@ -202,7 +204,7 @@ def _of_recipe(path: Path, options: Options) -> Subject:
     if isinstance(result.delivery.archive, Folder):
         raise UserError(f"{path}: package.formats begins with {result.delivery.archive.format}, which is no archive")
     archive = _of_archive(result.delivery.archive.file.path, options)
-    return replace(archive, recipe=path, options=replace(options, target=targets[0]))
+    return replace(archive, recipe=path, options=replace(options, target=targets[0]), target=targets[0])
 
 
 def _of_archive(path: Path, options: Options) -> Subject:
@@ -227,7 +229,9 @@ def _of_archive(path: Path, options: Options) -> Subject:
         requests = with_lengths(requests, expected.samples, options, next(iter(tokenizers.values()), None))
     load = facts.load_models or (facts.name,)
     subject = _made(path, facts.name, load, configs, requests, facts.tree_digest, facts.triton, options)
-    return replace(subject, expected=expected, facts=facts, tolerances=delivery.manifest.gates.tolerances)
+    manifest = delivery.manifest
+    found = replace(subject, expected=expected, facts=facts, tolerances=manifest.gates.tolerances)
+    return replace(found, target=manifest.target.name)
 
 
 def _of_repository(path: Path, options: Options) -> Subject:

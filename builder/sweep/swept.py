@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from builder.core import codec
 from builder.sweep import point as points
 from builder.sweep.load import Load  # noqa: TC001 - the codec reads the annotations
+from builder.sweep.objective import cost_per_million
 from builder.sweep.point import Interval, Point  # noqa: TC001
 from builder.sweep.setting import Setting, Value
 from builder.tools.hardware import Hardware  # noqa: TC001
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Of results.json: another number for each key that comes, goes or means something else."""
 
 
@@ -30,11 +31,13 @@ class Step:
         name: what its knobs are called by, before the colon; empty for the main model, whose knobs have no prefix.
         model: its name in the repository: what the step times of a point go by.
         instances: how many of it run where a setting does not say.
+        threads: how many each of them computes with where a setting does not say.
     """
 
     name: str
     model: str
     instances: int = 1
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class Swept:
         tried: all measurements, in the order in which they were made. A setting may be measured more than once.
         ranking: the stable ones, best first, one for each setting and load (several measurements pooled): those that
             met the constraints, then those of which that is unsure, then those that missed one.
-        as_it_is: the subject without changes, under the load at which it does best; None: not measured.
+        as_it_is: the subject without changes, under the load of the winner; None: not measured.
         verdicts: against a baseline, where there is one.
         ended: why the search ended, for people.
         candidates: how many settings there were to choose from.
@@ -181,7 +184,7 @@ class Swept:
         """Price of a million inferences; None where no price is known, or nothing was measured."""
         if self.aim.price_per_hour is None or point.throughput is None or point.throughput.value <= 0:
             return None
-        return self.aim.price_per_hour / 3600 / point.throughput.value * 1e6
+        return cost_per_million(self.aim.price_per_hour, point.throughput.value)
 
     def as_json(self) -> dict[str, Json]:
         """The content of results.json."""

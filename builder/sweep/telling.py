@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from builder.sweep import statistics
 from builder.sweep.objective import judged
@@ -11,7 +11,7 @@ from builder.sweep.swept import Aim, Served, Step, Swept, Tried
 from builder.tools import hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.sweep.objective import Ranked
     from builder.sweep.point import Point
@@ -71,9 +71,17 @@ def _served(wanted: Wanted, subject: Subject) -> Served:
             continue  # an ensemble within an ensemble: Triton counts the time of its steps as its own, once more
         groups = subject.configs[model].get("instance_group", [])
         name = "" if model == subject.main else model.removeprefix(f"{subject.name}-")
-        steps.append(Step(name, model, sum(int(group.get("count", 1)) for group in groups) or 1))
-    target = subject.options.target if subject.recipe is not None else None
-    return Served(subject.name, kind, wanted.path.name, subject.digest, target, tuple(steps))
+        copies = sum(int(group.get("count", 1)) for group in groups) or 1
+        steps.append(Step(name, model, copies, _threads(subject.configs[model])))
+    return Served(subject.name, kind, wanted.path.name, subject.digest, subject.target, tuple(steps))
+
+
+def _threads(config: Mapping[str, Any]) -> int:
+    """Of onnxruntime all cores, where its config does not say; of others one, for all that is known."""
+    if config.get("backend") != "onnxruntime":
+        return 1
+    said = str(config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", ""))
+    return (int(said) if said.isdecimal() else 0) or max(1, int(hardware.detect().usable_cpus))
 
 
 def _versions(subject: Subject) -> dict[str, str]:
@@ -91,7 +99,7 @@ def _versions(subject: Subject) -> dict[str, str]:
 
 def _method(wanted: Wanted, task: Task) -> dict[str, str]:
     return {
-        "search": f"{wanted.search or wanted.verify.sweep.search}, seed {wanted.seed}",
+        "search": f"{wanted.search_name}, seed {wanted.seed}" if wanted.searches else f"none: a {wanted.load.kind} profile",
         "loads": "; ".join(load.label for load in task.loads),
         "measurement": f"{task.seconds:g} s by perf_analyzer, and up to three times as long where windows disagree",
         "windows": f"{statistics.LEAST_WINDOWS} to {statistics.MOST_WINDOWS} of about as many requests each, without "

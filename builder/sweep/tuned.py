@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.recipe import AnyRecipe
     from builder.sweep.setting import Setting
-    from builder.sweep.swept import Swept
+    from builder.sweep.swept import Swept, Tried
 
 _THREADS: Final = "intra_op_thread_count"
 _HEAD: Final = "# Settings that `tritonsmith sweep` found best; a recipe takes them with `tuned: <this file>`.\n"
@@ -42,7 +42,7 @@ def section(recipe: AnyRecipe, target: str, winner: Setting, own: Mapping[str, J
     for knob, value in winner.values:
         if knob.startswith("@"):
             if knob != "@target":  # says which section this is
-                made[knob.removeprefix("@")] = value
+                made[knob.removeprefix("@")] = list(value) if isinstance(value, tuple) else value
             continue
         step, _, name = knob.rpartition(":")
         step = step or ("" if name.partition(".")[0] in OF_THE_WHOLE else main)
@@ -85,14 +85,20 @@ def _put(place: dict[str, Any], path: tuple[str, ...], value: Json, group: Mappi
     place[last] = None if value is None else served_value(path, value)
 
 
-def facts(swept: Swept) -> dict[str, Json]:
-    """What a sweep saw of its winner, for whoever reads the file."""
-    winner = swept.winner
-    if winner is None:
-        return {}
-    figures = {name: winner.point.figure(name) for name in ("throughput", "p50_ms", "p99_ms", "memory_mb")}
+def winners(swept: Swept, target: str) -> dict[str, Tried]:
+    """The best of each target that surely meets the constraints; ``target``: of settings that name none."""
+    found: dict[str, Tried] = {}
+    for one in swept.ranking:
+        if one.verdict == "met":
+            found.setdefault(str(one.point.setting.get("@target", target)), one)
+    return found
+
+
+def facts(swept: Swept, best: Tried) -> dict[str, Json]:
+    """What a sweep saw of its best point, for whoever reads the file."""
+    figures = {name: best.point.figure(name) for name in ("throughput", "p50_ms", "p99_ms", "memory_mb")}
     return {
-        "load": winner.point.load.label,
+        "load": best.point.load.label,
         **{name: round(value, 2) for name, value in figures.items() if value is not None},
         "hardware": swept.hardware.cpu,
         "cpus": swept.hardware.usable_cpus,
@@ -130,8 +136,8 @@ def write_tuned(
     document = {
         "schema_version": 1,
         "recipe": recipe.name,
-        "targets": {**old.get("targets", {}), **sections},
-        "swept": {**(old.get("swept") or {}), **swept},
+        "targets": {**_mapping(old.get("targets")), **sections},
+        "swept": {**_mapping(old.get("swept")), **swept},
     }
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
     yaml.default_flow_style = False
@@ -157,6 +163,10 @@ def _existing(path: Path, name: str) -> dict[str, Any]:
             f"{path}: is there, and is no file of settings for {name!r}", mend="name another file with --write-tuned"
         )
     return data
+
+
+def _mapping(value: Json) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _plain(value: Json) -> Json:

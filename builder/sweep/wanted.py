@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from builder.core.digest import digest_json
 from builder.core.report import Reporter, Silent
+from builder.errors import UserError
 from builder.recipe.verify import Verify
 from builder.settings import settings
 from builder.sweep import lengths, profiles, space, statistics
+from builder.sweep.knobs import changes
 from builder.sweep.load import Load
 from builder.sweep.objective import Constraints, Objective
 from builder.sweep.record import NAME
 from builder.sweep.search.task import Task
+from builder.sweep.setting import Setting
 from builder.sweep.subject import Options
 from builder.tools import hardware
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.recipe import AnyRecipe
     from builder.sweep.profiles import Profile
-    from builder.sweep.setting import Setting, Value
+    from builder.sweep.setting import Value
     from builder.sweep.subject import Subject
 
 
@@ -76,12 +78,32 @@ class Wanted:
         """What is sent: as the command line says, or the recipe."""
         said = self.verify.sweep
         own = said.load
-        like = replace(Load(1, None, own.arrivals, own.batch, own.protocol, own.shared_memory), **self.sent)
+        like = replace(Load(1, None, own.arrivals, self.batches[0], own.protocol, own.shared_memory), **self.sent)
         if self.profile is not None:
             return profiles.parse(self.profile, like)
         if own.rate is not None:
             return profiles.open_loop(own.rate, like)
         return profiles.closed(profiles.between(said.concurrency), like)
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """How many items a request has: each is swept by itself."""
+        said = self.sent.get("batch", self.verify.sweep.load.batch)
+        return (said,) if isinstance(said, int) else tuple(said)
+
+    def sending(self, batch: int) -> Wanted:
+        """The same with so many items in each request."""
+        return replace(self, sent={**self.sent, "batch": batch})
+
+    @property
+    def search_name(self) -> str:
+        """How what is measured is chosen."""
+        return self.search or self.verify.sweep.search
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything is chosen. Where a profile ends only its own points tell: nothing of it can be left out."""
+        return self.load.kind != "ramp" and self.load.stop is None
 
     @property
     def record_path(self) -> Path:
@@ -109,13 +131,15 @@ def task_of(wanted: Wanted, subject: Subject) -> Task:
     Raises:
         UserError: a knob or its value does not fit the subject, or the objective has no price.
     """
+    assert len(wanted.batches) == 1, wanted.batches
     said = wanted.verify
     loads = sorted({level.load for level in wanted.load.levels}, key=lambda load: load.concurrency or load.rate or 0)
     facts = facts_of(subject, loads[0].batch)
-    knobs = said.sweep.knobs
+    knobs = of_main(subject, said.sweep.knobs)
     found = space.parse(knobs, facts) if knobs else space.default_space(facts)
     for knob in found.knobs:
-        subject.model_of("" if knob.name.startswith("@") else knob.name.rpartition(":")[0])
+        for value in knob.values:
+            changes(subject, Setting.of({knob.name: value}))
     limits = said.constraints.model_dump(exclude_none=True)
     goal = said.objective if isinstance(said.objective, str) else dict(said.objective)
     return Task(
@@ -130,6 +154,22 @@ def task_of(wanted: Wanted, subject: Subject) -> Task:
     )
 
 
+def of_main(subject: Subject, knobs: Mapping[str, tuple[Json, ...]]) -> dict[str, tuple[Json, ...]]:
+    """The main step's knobs have no prefix, whether the recipe names the step or not.
+
+    Raises:
+        UserError: there is no such step, or a knob is there in both ways.
+    """
+    made: dict[str, tuple[Json, ...]] = {}
+    for knob, values in knobs.items():
+        step, _, path = knob.rpartition(":")
+        name = path if step and subject.model_of(step) == subject.main else knob
+        if name in made:
+            raise UserError(f"knob {knob}: {step or name} is the main model, and {name} is there already")
+        made[name] = values
+    return made
+
+
 def facts_of(subject: Subject, client_batch: int) -> space.Facts:
     """What of the machine and the subject decides what can be told apart."""
     steps = {
@@ -140,7 +180,8 @@ def facts_of(subject: Subject, client_batch: int) -> space.Facts:
     machine = hardware.detect()
     before = tuple(model for model in subject.steps if model != subject.main)
     cores = int(machine.usable_cpus) or 1
-    return space.Facts(cores, len(machine.gpus), steps, client_batch, own_values(subject), before)
+    backend = str(subject.configs[subject.main].get("backend", ""))
+    return space.Facts(cores, len(machine.gpus), steps, client_batch, own_values(subject), before, backend)
 
 
 def own_values(subject: Subject) -> dict[str, Value]:
@@ -151,15 +192,22 @@ def own_values(subject: Subject) -> dict[str, Value]:
     made: dict[str, Value] = {
         space.COUNT: int(groups[0].get("count", 1)) if groups else 1,
         space.MAX_BATCH_SIZE: int(config.get("max_batch_size", 0)),
-        space.BATCHING: batching is not None and list(batching.get("preferred_batch_size", [])) != [1],
+        space.BATCHING: batching is not None and not _turned_off(batching),
         space.DELAY: int((batching or {}).get("max_queue_delay_microseconds", 0)),
     }
+    made |= {space.PREFERRED: (1,)} if batching is not None and _turned_off(batching) else {}
+    made |= {space.KIND: str(groups[0]["kind"])} if groups and groups[0].get("kind") else {}
     return made | ({space.THREADS: int(threads)} if threads.isdecimal() else {})
 
 
-def determines(subject: Subject, wanted: Wanted, setting: Setting) -> dict[str, Json]:
-    """All that determines a point beside setting, load and seconds: subject, server and hardware, measuring rules."""
+def _turned_off(batching: Mapping[str, Any]) -> bool:
+    return list(batching.get("preferred_batch_size", [])) == [1]
+
+
+def determines(subject: Subject) -> dict[str, Json]:
+    """All that determines a point beside setting, load and seconds: what is served, with which build's knobs, server
+    and hardware, measuring rules, and what answers are held against."""
     said: dict[str, Json] = {"subject": subject.digest, "rules": statistics.RULES}
-    if setting.build.values and wanted.recipe is not None:  # another archive: what it is made of is the recipe
-        said["recipe"] = digest_json(wanted.recipe.keyed())
+    if subject.facts is not None:
+        said |= {"expected": subject.facts.expected.sha256, "tolerances": dict(subject.tolerances)}
     return said

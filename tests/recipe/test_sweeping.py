@@ -18,10 +18,11 @@ verify:
       optimization: {cuda: {graphs: [true, false]}}
       precision: [fp32, int8]
       padding: [longest, buckets]
+      buckets: [[16, 32], [64]]
       steps: {tokenize: {instance_group: {count: [1, 2]}}}
     search: exhaustive
     lengths: {log_normal: {median: 20}}
-    load: {rate: [10, 20.5], protocol: http, batch: 2}
+    load: {rate: [10, 20.5], protocol: http, batch: [1, 2]}
     price_per_hour: 0.5
 """
 
@@ -35,6 +36,7 @@ def test_settings_are_knobs(good) -> None:
         "optimization.cuda.graphs": (True, False),
         "@precision": ("fp32", "int8"),
         "@padding": ("longest", "buckets"),
+        "@buckets": ((16, 32), (64,)),
         "tokenize:instance_group.count": (1, 2),
     }
     assert good().verify.sweep.knobs == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -55,8 +56,50 @@ def test_a_point_that_is_not_stable_is_no_figure() -> None:
     assert baseline.against(None, [today(100)], "throughput")[0].verdict == "unstable"
 
 
+class FakeBench:
+    """Measures as it is told to: what holds two subjects against each other is tested here, not the server."""
+
+    def __init__(self, subject: Any) -> None:
+        self.rates, self.recipe = subject.rates, subject.recipe
+
+    def __enter__(self) -> FakeBench:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
+        return today(self.rates.pop(0))
+
+
+def test_an_archive_is_taken_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[object, set[Setting]] = {}
+
+    class Bench(FakeBench):
+        def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
+            asked.setdefault(self.recipe, set()).add(setting)
+            return today(100)
+
+    monkeypatch.setattr(baseline, "Bench", Bench)
+    before = points.swept()
+    assert before.winner is not None
+    setting = before.winner.point.setting.with_({"@precision": "int8"})
+    won = replace(before.winner, point=replace(before.winner.point, setting=setting))
+    subjects = [SimpleNamespace(rates=[], recipe=recipe) for recipe in ("today.yaml", None)]
+    baseline.hold(replace(before, ranking=(won,)), *subjects, seconds=1.0, told=lambda _: None)  # type: ignore[arg-type]
+    assert asked == {"today.yaml": {setting}, None: {setting.served}}
+
+
+@pytest.mark.parametrize("status", ["failed", "refused"])
+def test_a_build_that_does_not_answer_is_worse_than_one_that_does(status: str) -> None:
+    runs = [today(100), today(100, status=status, reason="3 of 212 requests failed")]
+    found, reason = baseline.against(BEFORE, runs, "throughput")
+    assert (found.verdict, reason) == ("worse", f"{status}: 3 of 212 requests failed")
+
+
 class Subject:
     """Nothing may be measured on it."""
+
+    recipe = None
 
 
 def test_on_other_hardware_nothing_is_compared(caplog: pytest.LogCaptureFixture) -> None:
@@ -69,21 +112,6 @@ def test_on_other_hardware_nothing_is_compared(caplog: pytest.LogCaptureFixture)
     assert gate_report.exit_code(before, held) == 4
 
 
-class FakeBench:
-    """Measures as it is told to: what holds two subjects against each other is tested here, not the server."""
-
-    def __init__(self, subject: Any) -> None:
-        self.rates = subject
-
-    def __enter__(self) -> FakeBench:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
-        return today(self.rates.pop(0))
-
-
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "same"), (0.85, "worse"), (1.15, "better")])
 def test_measured_in_turn_no_drift_is_a_regression(
     monkeypatch: pytest.MonkeyPatch, factor: float, verdict: str
@@ -93,7 +121,8 @@ def test_measured_in_turn_no_drift_is_a_regression(
     rates: dict[str, list[float]] = {"a": [], "b": []}
     for name in "abba" * 4:
         rates[name].append(next(drifting) * (factor if name == "b" else 1))
-    held = baseline.hold(points.swept(), rates["b"], rates["a"], seconds=1.0, told=lambda _: None)  # type: ignore[arg-type]
+    subjects = [SimpleNamespace(rates=rates[name], recipe=None) for name in "ba"]
+    held = baseline.hold(points.swept(), *subjects, seconds=1.0, told=lambda _: None)  # type: ignore[arg-type]
     assert held.verdicts[0].verdict == verdict
     assert held.verdicts[1].verdict == {"worse": "better", "better": "worse"}.get(verdict, verdict)
     assert "in turn, 8 times" in held.how

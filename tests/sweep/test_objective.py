@@ -68,7 +68,6 @@ def test_only_stable_points_rank(status: str) -> None:
 def test_cost() -> None:
     assert cost_per_million(0.36, 100) == pytest.approx(1.0)
     objective = Objective.parse("cost", price_per_hour=0.36)
-    assert objective.cost(point(1, 100, 10)) == pytest.approx(1.0)
     assert order([point(1, 100, 10), point(2, 200, 20)], objective) == [2, 1]
     assert objective.rises_with_load
 

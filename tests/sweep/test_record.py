@@ -73,6 +73,23 @@ def test_only_what_changed_is_measured(tmp_path: Path, change: str) -> None:
         assert len(record) == 2
 
 
+def test_a_recorded_point_is_that_of_the_load_that_was_asked_for(tmp_path: Path) -> None:
+    """Of a closed loop nobody records how requests of an open one would arrive."""
+    asked = Load(concurrency=4, arrivals="constant")
+    with Record.open(tmp_path / "r") as record:
+        for measured in (1, 0):
+            recorded = Recorded(record, Counting(), lambda _: {})
+            assert recorded(SETTING, asked, 1.0).load == asked
+            assert recorded.measured == measured
+
+
+def test_what_nothing_determines_is_not_kept(tmp_path: Path) -> None:
+    with Record.open(tmp_path / "r") as record:
+        recorded = Recorded(record, measure := Counting(), lambda _: None)
+        recorded(SETTING, LOAD, 1.0)
+        assert (recorded.measured, len(measure.asked), len(record)) == (1, 1, 0)
+
+
 def test_what_is_measured_twice_is_found_twice(tmp_path: Path) -> None:
     """A search that measures its finalists again must find what it saw, in the order in which it saw it."""
     with Record.open(tmp_path / "r") as record:

@@ -11,12 +11,16 @@ import pytest
 from builder.errors import UserError
 from builder.recipe import load
 from builder.sweep import run, swept
+from builder.sweep.live import RefusedError
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point, Status
-from builder.sweep.wanted import Wanted, own_values
+from builder.sweep.subject import open_subject
+from builder.sweep.wanted import Wanted, of_main, own_values
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest import MonkeyPatch as Patch
 
     from builder.sweep.run import Progress
     from builder.sweep.setting import Setting
@@ -56,6 +60,9 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def variant(self, _: Setting) -> Subject:
+        return self.subject
 
     def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
         Server.measured.append((setting, load))
@@ -112,6 +119,50 @@ def test_a_winner_that_is_no_better_than_the_subject_as_it_is_gives_way_to_it(wa
     Server.measured = []
     short = run.sweep(replace(wanted, recipe=alone, points=1, fresh=True)).swept
     assert len(short.tried) == 2, "a limit is kept to: the subject as it is comes on top, once"
+
+
+def test_each_batch_of_a_client_is_swept_and_they_share_the_time(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    recipe = load(wanted.recipe.path, ("verify.sweep.load={batch: [1, 4]}",))
+    found = run.sweep(replace(wanted, recipe=recipe)).swept
+    assert {load.batch for _, load in Server.measured} == {1, 4}
+    assert {one.point.load.batch for one in found.ranking} == {1, 4}
+    assert [setting.batches for setting in (wanted, replace(wanted, sent={"batch": 8}))] == [(1,), (8,)]
+    Server.measured = []
+    assert len(run.sweep(replace(wanted, recipe=recipe, points=2, fresh=True)).swept.tried) == 3
+    short = run.sweep(replace(wanted, recipe=recipe, budget_seconds=6.0, fresh=True)).swept
+    assert {one.point.load.batch for one in short.tried} == {1, 4}
+
+
+def test_a_setting_that_cannot_be_built_is_refused_and_not_remembered(wanted: Wanted, monkeypatch: Patch) -> None:
+    def blocked(self: Server, setting: Setting) -> Subject:
+        if setting.get("instance_group.count") == 3:
+            raise RefusedError("it cannot be built: no GPU")
+        return self.subject
+
+    monkeypatch.setattr(Server, "variant", blocked)
+    run.sweep(wanted)
+    again = run.sweep(wanted)
+    assert again.measured == sum(one.what[0].get("instance_group.count") == 3 for one in again.swept.tried) > 0
+
+
+def test_the_main_model_may_be_called_by_its_name(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    settings = "verify.sweep.settings={steps: {tokenize: {instance_group: {count: [1, 2]}}}}"
+    with pytest.raises(UserError, match="knob of step tokenize: m has no such step; it has: m"):
+        run.sweep(replace(wanted, recipe=load(wanted.recipe.path, (settings,))))
+    subject = open_subject(wanted.path)
+    assert of_main(subject, {"m:instance_group.count": (1, 2)}) == {"instance_group.count": (1, 2)}
+    with pytest.raises(UserError, match="is there already"):
+        of_main(subject, {"instance_group.count": (1,), "m:instance_group.count": (1, 2)})
+
+
+def test_a_knob_that_no_model_has_is_found_before_anything_is_measured(wanted: Wanted) -> None:
+    assert wanted.recipe is not None
+    settings = "verify.sweep.settings={instance_group: {gpus: [[0], [1]]}}"
+    with pytest.raises(UserError, match=r"knob instance_group\.gpus: unknown; allowed: max_batch_size, "):
+        run.sweep(replace(wanted, recipe=load(wanted.recipe.path, (settings,))))
+    assert not Server.measured
 
 
 def test_it_goes_on_and_measures_only_what_changed(wanted: Wanted) -> None:

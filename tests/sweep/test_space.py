@@ -68,9 +68,17 @@ def test_each_step_for_itself() -> None:
 
 
 def test_the_subjects_own_values_hold_where_nothing_is_said() -> None:
-    never = Facts(cores=2, own={BATCHING: False})
+    never = Facts(cores=2, own={BATCHING: False, PREFERRED: (1,)})
     assert parse({DELAY: [0, 100]}, never).settings() == (Setting(),)
     assert len(parse({DELAY: [0, 100]}, FACTS).settings()) == 2
+
+
+def test_a_delay_turns_batching_on_where_there_is_none() -> None:
+    bare = Facts(cores=2, own={BATCHING: False})
+    assert len(parse({DELAY: [0, 100]}, bare).settings()) == 2
+    assert parse({DELAY: [None]}, bare).settings() == (Setting(),)
+    assert len(parse({DELAY: [None, 0, 100]}, bare).settings()) == 3
+    assert parse({BATCHING: [False], DELAY: [0, 100]}, bare).settings() == (Setting.of({BATCHING: False}),)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +96,22 @@ def test_the_subjects_own_values_hold_where_nothing_is_said() -> None:
 def test_values_that_cannot_be(knobs: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(knobs, FACTS)
+
+
+def test_the_default_space_wants_no_more_than_twice_the_cores() -> None:
+    settings = default_space(Facts(cores=8, max_batch_sizes={"": 8})).settings()
+    threads = {(setting.get(COUNT), setting.get(THREADS)) for setting in settings}
+    assert (8, 2) in threads
+    assert (8, 4) not in threads
+    python = default_space(Facts(cores=8, backend="python")).settings()
+    assert {THREADS in setting.as_dict() for setting in python} == {False}
+    on_cpu = default_space(Facts(cores=8, gpus=1, own={KIND: "KIND_CPU"})).settings()
+    assert all(THREADS in setting.as_dict() for setting in on_cpu)
+
+
+def test_buckets_are_moot_where_nothing_is_padded_to_them() -> None:
+    knobs = {"@padding": ["longest", "buckets"], "@buckets": [[16, 32], [64]]}
+    assert len(parse(knobs, FACTS).settings()) == 3
 
 
 def test_the_default_space_follows_the_machine() -> None:

@@ -32,7 +32,7 @@ def test_it_comes_back_from_json(swept: Swept) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema_version",), 2),
+        (("schema_version",), 1),
         (("served", "kind"), "zip"),
         (("tried", 0, "point", "status"), "fine"),
         (("tried", 0, "point", "load"), {}),

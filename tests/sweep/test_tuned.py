@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +14,10 @@ from builder.errors import UserError
 from builder.recipe import load
 from builder.settings import settings
 from builder.sweep.setting import Setting
-from builder.sweep.tuned import section, write_tuned
+from builder.sweep.tuned import facts, section, winners, write_tuned
 from tests.models import make_model
 from tests.recipe.test_tuned import COMPOSED
+from tests.sweep import points
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,14 +86,27 @@ def test_the_winner_comes_back_whole(recipe, tmp_path: Path) -> None:
         ({"parameters.intra_op_thread_count": None}, {"serving": {"parameters": {"intra_op_thread_count": None}}}),
         ({"optimization.cuda.graphs": True}, {"serving": {"optimization": {"cuda": {"graphs": True}}}}),
         ({"@precision": "int8", "@target": "cpu"}, {"precision": "int8"}),
+        ({"@padding": "buckets", "@buckets": (16, 256)}, {"padding": "buckets", "buckets": [16, 256]}),
         ({}, {}),
     ],
 )
 def test_each_knob_is_written_as_a_recipe_has_it(recipe, tmp_path: Path, winner, written) -> None:
     setting = Setting.of(winner)
     assert section(recipe, "cpu", setting, {"parameters": {}}) == written
-    if written:
-        tuned(recipe, tmp_path / "best.yaml", setting)
+    tuned(recipe, tmp_path / "best.yaml", setting)
+
+
+def test_each_target_has_a_winner_of_its_own() -> None:
+    found = points.swept()
+    met = [one for one in found.ranking if one.verdict == "met"]
+    named = [
+        replace(one, point=replace(one.point, setting=one.point.setting.with_({"@target": target})))
+        for one, target in zip(met, ("gpu", "gpu", "cpu", "cpu"), strict=False)
+    ]
+    assert winners(replace(found, ranking=tuple(named)), "cpu") == {"gpu": named[0], "cpu": named[2]}
+    assert winners(found, "cpu") == {"cpu": found.winner}
+    assert winners(replace(found, ranking=()), "cpu") == {}
+    assert facts(found, met[1])["load"] == met[1].point.load.label
 
 
 def test_a_second_sweep_keeps_what_it_did_not_vary(recipe, tmp_path: Path) -> None:

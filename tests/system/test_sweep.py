@@ -26,6 +26,10 @@ def test_a_sweep_is_recorded_and_told(again):
     counts = [point["setting"].get("instance_group.count") for point in points]  # an unstable point is measured again
     assert list(dict.fromkeys(filter(None, counts))) == [1, 2]
     assert all(point["checked"] and not point["wrong"] for point in points)
+    passed = [step["model"] for step in done.json["served"]["steps"]]
+    for point in points:  # each part of a request's time counts once
+        spent = sum(value for model in passed for key, value in point["steps"][model].items() if key.endswith("_ms"))
+        assert 0.3 < spent / point["mean_ms"]["value"] < 1.15
     assert {path.name for path in (command.folder / "found").iterdir()} >= {"report.html", "results.json", "archives"}
     assert "<testsuite" in (command.folder / "junit.xml").read_text()
     assert json.loads((command.folder / "found/results.json").read_text())["tried"] == done.json["tried"]

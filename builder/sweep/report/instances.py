@@ -71,7 +71,7 @@ def service_ms(times: StepTimes) -> float:
 def _suggestion(swept: Swept, point: Point, step: Step, rate: float) -> Suggestion:
     prefix = f"{step.name}:" if step.name else ""
     instances = _whole(point.setting.get(f"{prefix}instance_group.count"), step.instances)
-    threads = _whole(point.setting.get(f"{prefix}parameters.intra_op_thread_count"), 1)
+    threads = _whole(point.setting.get(f"{prefix}parameters.intra_op_thread_count"), step.threads)
     busy = rate * service_ms(point.steps[step.model]) / 1000
     wanted = max(1, math.ceil(busy / BUSY - 1e-9))
     fitting = max(1, int(swept.hardware.usable_cpus) // threads)

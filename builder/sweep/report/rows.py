@@ -67,8 +67,10 @@ def path(swept: Swept) -> list[Row]:
     """A row for each measurement, in their order, with the best so far of those that met the constraints."""
     found: list[Row] = []
     best: Tried | None = None
+    ranked = {one.what for one in swept.ranking}
     for at, one in enumerate(swept.tried, 1):
-        if one.score is not None and one.verdict == "met" and (best is None or one.score > (best.score or 0.0)):
+        may_win = one.what in ranked and one.verdict == "met"
+        if one.score is not None and may_win and (best is None or one.score > (best.score or 0.0)):
             best = one
         row = {**_what(swept, one, []), **_figures(swept, one.point), "n": at, "why": one.why}
         found.append({**row, "aim": _aim(swept, one), "best": best and _aim(swept, best)})

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from builder.sweep.search.task import Task
 
 THROUGHPUT: Final = "throughput"
+MEMORY: Final = "memory_mb"
 _LEAST_NOISE: Final = {THROUGHPUT: 0.01}  # standard deviation of a logarithm
 _LEAST_NOISE_OF_LATENCY: Final = 0.03
 _SIGMAS: Final = 1.96  # an interval's half-width
@@ -67,10 +68,10 @@ class Belief:
 
         self._task, self._places = task, places
         self._closed = np.array([0.0 if load.rate else 1.0 for load in loads])
-        wanted = (THROUGHPUT, *task.objective.figures, *task.constraints.limits())
-        self.figures = [name for name in dict.fromkeys(wanted) if name == THROUGHPUT or name in LATENCIES]
-        logs = {name: np.log([max(one.figure(name), 1e-6) for one in outcomes]) for name in self.figures}
-        self._predicted = {name: self._tail(name, logs[name], logs[THROUGHPUT]) for name in self.figures}
+        wanted = dict.fromkeys((THROUGHPUT, *task.objective.figures, *task.constraints.limits()))
+        self.figures = [name for name in wanted if name in {THROUGHPUT, MEMORY, *LATENCIES}]
+        rates = np.log([max(one.throughput, 1e-6) for one in outcomes])
+        self._predicted = {name: self._prior(name, outcomes, rates) for name in self.figures}
         self._means = dict(self._predicted)
         self._deviations = {name: np.full(len(loads), _UNKNOWN) for name in self.figures}
         self._usual_noise = dict.fromkeys(self.figures, 0.0)
@@ -86,7 +87,9 @@ class Belief:
         rates = np.log([point.figure(THROUGHPUT) or 1e-6 for point in points])
         for name in self.figures:
             logs = np.log([point.figure(name) or 1e-6 for point in points])
-            measured = logs if name == THROUGHPUT else logs + self._closed[rows] * rates
+            measured = logs + self._closed[rows] * rates if name in LATENCIES else logs
+            if name == MEMORY:
+                self._predicted[name] = np.full(len(self._places), float(np.median(logs)))
             noise = [_noise(point, name) for point in points]
             process = Process(self._places[rows], measured - self._predicted[name][rows], noise)
             off, self._deviations[name] = process.at(self._places)
@@ -123,8 +126,19 @@ class Belief:
             gain += chance * improvement(score, deviation, best)
         return Hope(self.score, feasible, better, gain)
 
-    def _tail(self, name: str, log: np.ndarray, rate: np.ndarray) -> np.ndarray:
-        return log if name == THROUGHPUT else log + self._closed * rate
+    def _prior(self, name: str, outcomes: Sequence[Outcome], rates: np.ndarray) -> np.ndarray:
+        """What is expected before anything was measured. Of memory nothing: it is what others took."""
+        import numpy as np
+
+        if name == THROUGHPUT:
+            return rates
+        if name == MEMORY:
+            return np.zeros(len(rates))
+        return np.log([max(one.figure(name), 1e-6) for one in outcomes]) + self._closed * rates
+
+    def _log(self, name: str, rate: np.ndarray) -> np.ndarray:
+        """The expected logarithm of a figure where the throughput is known."""
+        return self._means[name] - self._closed * rate if name in LATENCIES else self._means[name]
 
     def _scores(self, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The objective's mean and deviation where the throughput is known."""
@@ -136,7 +150,7 @@ class Belief:
             if name == THROUGHPUT:
                 mean = mean + weight * rate
             elif name in self._means:
-                mean = mean - weight * (self._means[name] - self._closed * rate)
+                mean = mean - weight * self._log(name, rate)
                 variance = variance + (weight * self._deviations[name]) ** 2
         return mean, np.sqrt(variance)
 
@@ -153,7 +167,7 @@ class Belief:
             if name == THROUGHPUT:
                 chance = chance * normal((rate - margin - math.log(limit)) / _LEAST_NOISE[name])
             else:
-                off = math.log(limit) - margin - (self._means[name] - self._closed * rate)
+                off = math.log(limit) - margin - self._log(name, rate)
                 chance = chance * normal(off / self._deviations[name])
         return chance
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.search.simulate import Scheduler, Server, simulate
-from builder.sweep.space import BATCHING, COUNT, DELAY, MAX_BATCH_SIZE, PREFERRED, THREADS
+from builder.sweep.space import COUNT, DELAY, MAX_BATCH_SIZE, PREFERRED, THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,8 +47,7 @@ class Reading:
         values = {**facts.own, **setting.as_dict()}
         count = _number(values.get(COUNT), 1)
         largest = _number(values.get(MAX_BATCH_SIZE), facts.max_batch_sizes.get("", 1))
-        gathers = values.get(BATCHING) is not False
-        preferred = values.get(PREFERRED)
+        gathers, preferred = facts.gathers(setting.as_dict()), setting.get(PREFERRED)
         scheduler = Scheduler(
             count,
             max(largest, 1) if gathers else 1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from builder.sweep.objective import judged, ordered, pooled, winner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builder.sweep.load import Load
     from builder.sweep.objective import Constraints, Objective, Ranked
     from builder.sweep.point import Point
@@ -68,6 +70,19 @@ class Found:
         return winner(self.ranking)
 
 
+def joined(tasks: Sequence[Task]) -> Task:
+    """One task with the settings and loads of all."""
+    every = dict.fromkeys(setting for task in tasks for setting in task.settings)
+    return replace(tasks[0], settings=tuple(every), loads=tuple(load for task in tasks for load in task.loads))
+
+
+def together(found: Sequence[Found]) -> Found:
+    """What several searches found, as one."""
+    points = tuple(point for one in found for point in one.points)
+    ranking = ordered(ranked for one in found for ranked in one.ranking)
+    return Found(points, ranking, "; ".join(dict.fromkeys(one.why for one in found)))
+
+
 @dataclass(slots=True)
 class Journey:
     """Measures, remembers and tells: what all searches share. It may begin with points that were measured before."""
@@ -103,6 +118,8 @@ class Journey:
         self._judge(setting, load)
         best = winner(self.ranking())
         seconds = None if left is None else left * self.spent / len(self.points)
+        if seconds is not None and self.task.budget_seconds is not None:
+            seconds = min(seconds, max(0.0, self.task.budget_seconds - self.spent))
         self.told(point, best.point if best else None, seconds, said)
         return point
 

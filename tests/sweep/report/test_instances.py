@@ -9,7 +9,7 @@ import pytest
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point, StepTimes
 from builder.sweep.report import instances
-from builder.sweep.report.where import outside_ms
+from builder.sweep.report.where import outside_ms, where_time_goes
 from builder.sweep.setting import Setting
 from builder.sweep.swept import Step, Swept
 from tests.sweep import points
@@ -66,3 +66,23 @@ def test_what_the_servers_times_do_not_explain_is_never_negative() -> None:
     there = replace(point(1, QUICK), mean_ms=Interval(5, 5, 5))
     assert outside_ms(there, there.steps) == pytest.approx(3)
     assert outside_ms(replace(there, mean_ms=Interval(1, 1, 1)), there.steps) == 0
+
+
+def test_the_time_of_an_ensemble_is_that_of_its_steps_and_does_not_count_twice() -> None:
+    found = points.swept()
+    assert found.winner is not None
+    name, point = found.served.name, found.winner.point
+    whole = StepTimes(10, 10, 0, 0, sum(one.compute_infer_ms for one in point.steps.values()), 0)
+    measured = replace(found.winner, point=replace(point, steps={**point.steps, name: whole}))
+    plots = [where_time_goes(replace(found, ranking=(one,), as_it_is=None)) for one in (found.winner, measured)]
+    assert all(plots)
+    assert plots[0].data == plots[1].data  # type: ignore[union-attr]
+    assert sum(row["ms"] for row in plots[1].data["parts"]) == pytest.approx(point.mean_ms.value)  # type: ignore[union-attr]
+
+
+def test_threads_that_a_setting_leaves_out_are_the_subjects_own() -> None:
+    slow = replace(QUICK, compute_infer_ms=20)
+    own = swept(cores=4)
+    steps = tuple(replace(one, threads=4) for one in own.served.steps)
+    _, main = instances.suggestions(replace(own, served=replace(own.served, steps=steps)), point(200, slow))
+    assert (main.suggested, main.limited) == (1, True)

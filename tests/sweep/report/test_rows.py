@@ -93,6 +93,14 @@ def test_a_setting_that_was_measured_twice_is_one_row() -> None:
     assert len(rows.path(swept)) == 3
 
 
+def test_what_the_search_did_not_rank_has_no_rank() -> None:
+    """A load that only calibrated the search was not asked for."""
+    asked, other = tried(50, 10, name=1), tried(90, 10, name=2)
+    swept = replace(of(asked, other), ranking=(asked,))
+    assert [(row["throughput"], row["rank"]) for row in rows.points(swept)] == [(50, 1), (90, None)]
+    assert [row["best"] for row in rows.path(swept)] == [50, 50]
+
+
 def test_the_closer_look_has_each_setting_once_and_the_subject_as_it_is() -> None:
     swept = points.swept()
     shown = rows.shown(swept, most=4)

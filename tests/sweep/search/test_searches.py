@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SEEDS = range(3)
 SETTINGS = SPACE.settings()
 LIMIT = Constraints(p99_ms=12)
+LIMIT_60 = Constraints(p99_ms=60)
 
 
 def task(seed: int, *, constraints: Constraints = LIMIT, budget_seconds: float | None = None) -> Task:
@@ -173,6 +174,37 @@ class Modelled:
         return Point(setting, load, "stable", seconds=seconds, requests=600, **figures)  # type: ignore[arg-type]
 
 
+def test_memory_is_learned_from_what_others_took() -> None:
+    """The simulation knows nothing of it; the least is in the middle."""
+    knobs = {space.COUNT: [1, 2, 3, 4, 5, 6], space.MAX_BATCH_SIZE: [1, 2, 4, 8]}
+    settings, server = space.parse(knobs, Modelled.facts).settings(), Modelled()
+
+    def measure(setting: Setting, load: Load, seconds: float) -> Point:
+        count = int(str(setting.get(space.COUNT)))
+        return replace(server(setting, load, seconds), memory_mb=300.0 + 40 * abs(count - 3))
+
+    loads = tuple(Load(concurrency=each) for each in (1, 4, 16))
+    found = search("guided", Task(settings, loads, Objective.parse("memory_mb"), LIMIT_60, server.facts), measure, quiet)
+    assert found.winner is not None
+    assert found.winner.point.setting.get(space.COUNT) == 3
+    assert server.calls < len(settings) * len(loads)
+
+
+def test_a_load_that_nobody_asked_for_does_not_win() -> None:
+    """Calibration uses closed loops. Here the open ones that were asked for are more than the server can do."""
+    loads = tuple(Load(rate=float(rate)) for rate in (4000, 8000))
+    settings, server = space.parse({space.COUNT: [1, 2]}, Modelled.facts).settings(), Modelled()
+
+    def measure(setting: Setting, load: Load, seconds: float) -> Point:
+        point = server(setting, load, seconds)
+        return replace(point, status="unstable") if load.rate else point
+
+    found = search("guided", Task(settings, loads, Objective.parse("throughput"), LIMIT_60, server.facts), measure, quiet)
+    assert any(point.status == "stable" for point in found.points)
+    assert found.winner is None
+    assert found.ranking == ()
+
+
 @pytest.mark.parametrize("kind", ["guided", "exhaustive"])
 def test_open_loop_and_builds(kind: str) -> None:
     knobs = {
@@ -184,8 +216,7 @@ def test_open_loop_and_builds(kind: str) -> None:
     settings = space.parse(knobs, Modelled.facts).settings()
     loads = tuple(Load(rate=float(rate)) for rate in (25, 50, 100, 150, 200, 300, 400))
     server = Modelled()
-    limit = Constraints(p99_ms=60)
-    found = search(kind, Task(settings, loads, Objective.parse("throughput"), limit, server.facts), server, quiet)
+    found = search(kind, Task(settings, loads, Objective.parse("throughput"), LIMIT_60, server.facts), server, quiet)
     assert found.winner is not None
     assert found.winner.point.setting.get("@precision") == "int8"
     assert found.winner.point.load.rate == 150.0  # one that takes 5 ms follows so many, and no more
