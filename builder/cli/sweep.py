@@ -172,7 +172,9 @@ def _sweep(wanted: Wanted, files: _Files, shown: Console, *, as_json: bool) -> N
         outcome = run(wanted, lambda progress: _tell(progress, shown))
     except KeyboardInterrupt:
         without = ", without --fresh," if wanted.fresh else ""
-        typer.echo(f"tritonsmith: what was measured is recorded; the same command{without} goes on from there", err=True)
+        typer.echo(
+            f"tritonsmith: what was measured is recorded; the same command{without} goes on from there", err=True
+        )
         raise
     held, swept = None, outcome.swept
     try:

@@ -19,7 +19,6 @@ from builder.sweep.live import Live, RefusedError
 from builder.sweep.point import Point
 from builder.sweep.rounds import Rounds
 from builder.sweep.sending import Sender
-from builder.sweep.setting import Setting
 from builder.sweep.subject import variant
 from builder.tools import toolchain as toolchains
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.sweep.load import Load
     from builder.sweep.point import Status
+    from builder.sweep.setting import Setting
     from builder.sweep.subject import Subject
     from builder.tools.perf_requests import Sent
 

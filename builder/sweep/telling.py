@@ -99,7 +99,9 @@ def _versions(subject: Subject) -> dict[str, str]:
 
 def _method(wanted: Wanted, task: Task) -> dict[str, str]:
     return {
-        "search": f"{wanted.search_name}, seed {wanted.seed}" if wanted.searches else f"none: a {wanted.load.kind} profile",
+        "search": f"{wanted.search_name}, seed {wanted.seed}"
+        if wanted.searches
+        else f"none: a {wanted.load.kind} profile",
         "loads": "; ".join(load.label for load in task.loads),
         "measurement": f"{task.seconds:g} s by perf_analyzer, and up to three times as long where windows disagree",
         "windows": f"{statistics.LEAST_WINDOWS} to {statistics.MOST_WINDOWS} of about as many requests each, without "

@@ -205,8 +205,10 @@ def _turned_off(batching: Mapping[str, Any]) -> bool:
 
 
 def determines(subject: Subject) -> dict[str, Json]:
-    """All that determines a point beside setting, load and seconds: what is served, with which build's knobs, server
-    and hardware, measuring rules, and what answers are held against."""
+    """All that determines a point beside setting, load and seconds.
+
+    That is what is served, built with which knobs, server and hardware, measuring rules, what answers are held against.
+    """
     said: dict[str, Json] = {"subject": subject.digest, "rules": statistics.RULES}
     if subject.facts is not None:
         said |= {"expected": subject.facts.expected.sha256, "tolerances": dict(subject.tolerances)}

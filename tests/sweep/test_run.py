@@ -20,8 +20,6 @@ from builder.sweep.wanted import Wanted, of_main, own_values
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest import MonkeyPatch as Patch
-
     from builder.sweep.run import Progress
     from builder.sweep.setting import Setting
     from builder.sweep.subject import Subject
@@ -130,11 +128,13 @@ def test_each_batch_of_a_client_is_swept_and_they_share_the_time(wanted: Wanted)
     assert [setting.batches for setting in (wanted, replace(wanted, sent={"batch": 8}))] == [(1,), (8,)]
     Server.measured = []
     assert len(run.sweep(replace(wanted, recipe=recipe, points=2, fresh=True)).swept.tried) == 3
-    short = run.sweep(replace(wanted, recipe=recipe, budget_seconds=6.0, fresh=True)).swept
+    short = run.sweep(replace(wanted, recipe=recipe, budget_seconds=30.0, fresh=True)).swept
     assert {one.point.load.batch for one in short.tried} == {1, 4}
 
 
-def test_a_setting_that_cannot_be_built_is_refused_and_not_remembered(wanted: Wanted, monkeypatch: Patch) -> None:
+def test_a_setting_that_cannot_be_built_is_refused_and_not_remembered(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def blocked(self: Server, setting: Setting) -> Subject:
         if setting.get("instance_group.count") == 3:
             raise RefusedError("it cannot be built: no GPU")
@@ -155,14 +155,6 @@ def test_the_main_model_may_be_called_by_its_name(wanted: Wanted) -> None:
     assert of_main(subject, {"m:instance_group.count": (1, 2)}) == {"instance_group.count": (1, 2)}
     with pytest.raises(UserError, match="is there already"):
         of_main(subject, {"instance_group.count": (1,), "m:instance_group.count": (1, 2)})
-
-
-def test_a_knob_that_no_model_has_is_found_before_anything_is_measured(wanted: Wanted) -> None:
-    assert wanted.recipe is not None
-    settings = "verify.sweep.settings={instance_group: {gpus: [[0], [1]]}}"
-    with pytest.raises(UserError, match=r"knob instance_group\.gpus: unknown; allowed: max_batch_size, "):
-        run.sweep(replace(wanted, recipe=load(wanted.recipe.path, (settings,))))
-    assert not Server.measured
 
 
 def test_it_goes_on_and_measures_only_what_changed(wanted: Wanted) -> None:
@@ -234,6 +226,7 @@ def test_knobs_that_the_subject_has_not(wanted: Wanted, settings: str, told: str
 def test_the_subjects_own_values_are_those_of_its_config(wanted: Wanted) -> None:
     assert own_values(run.open_subject(wanted.path)) == {
         "instance_group.count": 1,
+        "instance_group.kind": "KIND_CPU",
         "max_batch_size": 8,
         "dynamic_batching": True,
         "dynamic_batching.max_queue_delay_microseconds": 100,

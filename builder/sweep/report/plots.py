@@ -6,6 +6,7 @@ user's is in the data alone, never in an expression.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -228,10 +229,10 @@ def _named(found: Sequence[rows.Row], x: Spec, y: Spec, said: list[Spec]) -> lis
     there = f"isValid(datum.mark) && isValid(datum.{x['field']}) && isValid(datum.{y['field']})"
     place = {"x": x, "y": y, "tooltip": said}
     label = place | {"text": {"field": "mark", "type": "nominal"}}
-    winner = "indexof(datum.mark, 'winner') == 0"
     marks = [(there, {"type": "point", "size": 170, "style": "ring"}, place)]
-    for which, side in ((winner, -16), (f"!({winner})", 18)):  # on either side: the two may lie on each other
-        text = {"type": "text", "dy": side}
+    names = dict.fromkeys(row["mark"] for row in found if row["mark"])
+    for name, side in zip(names, (-16, 18), strict=False):  # on either side: the two may lie on each other
+        which, text = f"datum.mark == {json.dumps(name)}", {"type": "text", "dy": side}
         marks += [(f"{there} && {which}", text | {"style": style}, label) for style in ("halo", "label")]
     return [{"transform": [{"filter": shown}], "mark": mark, "encoding": encoding} for shown, mark, encoding in marks]
 

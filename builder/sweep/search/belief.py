@@ -134,7 +134,7 @@ class Belief:
             return rates
         if name == MEMORY:
             return np.zeros(len(rates))
-        return np.log([max(one.figure(name), 1e-6) for one in outcomes]) + self._closed * rates
+        return np.asarray(np.log([max(one.figure(name), 1e-6) for one in outcomes]) + self._closed * rates)
 
     def _log(self, name: str, rate: np.ndarray) -> np.ndarray:
         """The expected logarithm of a figure where the throughput is known."""

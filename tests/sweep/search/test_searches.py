@@ -184,7 +184,8 @@ def test_memory_is_learned_from_what_others_took() -> None:
         return replace(server(setting, load, seconds), memory_mb=300.0 + 40 * abs(count - 3))
 
     loads = tuple(Load(concurrency=each) for each in (1, 4, 16))
-    found = search("guided", Task(settings, loads, Objective.parse("memory_mb"), LIMIT_60, server.facts), measure, quiet)
+    least = Task(settings, loads, Objective.parse("memory_mb"), LIMIT_60, server.facts)
+    found = search("guided", least, measure, quiet)
     assert found.winner is not None
     assert found.winner.point.setting.get(space.COUNT) == 3
     assert server.calls < len(settings) * len(loads)
@@ -199,7 +200,8 @@ def test_a_load_that_nobody_asked_for_does_not_win() -> None:
         point = server(setting, load, seconds)
         return replace(point, status="unstable") if load.rate else point
 
-    found = search("guided", Task(settings, loads, Objective.parse("throughput"), LIMIT_60, server.facts), measure, quiet)
+    most = Task(settings, loads, Objective.parse("throughput"), LIMIT_60, server.facts)
+    found = search("guided", most, measure, quiet)
     assert any(point.status == "stable" for point in found.points)
     assert found.winner is None
     assert found.ranking == ()
