@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Candidate = tuple[Setting, Load]
 
-MOST: Final = 3
-TIMES: Final = 3
+MOST: Final = 4
+TIMES: Final = 4
 """How often each of them is measured in all."""
 
 _NEAR: Final = 0.05  # of the best score: what is farther behind does not get lucky
