@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.objective import LATENCIES
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from builder.sweep.load import Load
-    from builder.sweep.objective import Ranked
     from builder.sweep.point import Point
     from builder.sweep.search.simulate import Outcome
     from builder.sweep.search.task import Task
@@ -31,6 +31,8 @@ MEMORY: Final = "memory_mb"
 _LEAST_NOISE: Final = {THROUGHPUT: 0.01}  # standard deviation of a logarithm
 _LEAST_NOISE_OF_LATENCY: Final = 0.03
 _SIGMAS: Final = 1.96  # an interval's half-width
+_USUALLY_BETWEEN: Final = {THROUGHPUT: 0.03, MEMORY: 0.01, **dict.fromkeys(LATENCIES, 0.05)}
+_WEIGHT_OF_USUAL: Final = 4
 _UNKNOWN: Final = 0.5  # standard deviation before anything was measured
 _NODES: Final = 41
 _REACH: Final = 4.0  # standard deviations
@@ -76,25 +78,33 @@ class Belief:
         self._deviations = {name: np.full(len(loads), _UNKNOWN) for name in self.figures}
         self._usual_noise = dict.fromkeys(self.figures, 0.0)
 
-    def learn(self, known: Mapping[int, Ranked]) -> None:
-        """Takes in what was measured: candidate → point, each with all of its measurements."""
+    def learn(self, known: Mapping[int, Sequence[Point]]) -> None:
+        """Takes in what was measured: candidate → its stable points."""
         import numpy as np
 
         if not known:
             return
         rows = np.array(list(known))
-        points = [one.point for one in known.values()]
-        rates = np.log([point.figure(THROUGHPUT) or 1e-6 for point in points])
         for name in self.figures:
-            logs = np.log([point.figure(name) or 1e-6 for point in points])
-            measured = logs + self._closed[rows] * rates if name in LATENCIES else logs
+            logs = [self._measured(name, place, points) for place, points in known.items()]
+            measured = np.array([fmean(one) for one in logs])
             if name == MEMORY:
-                self._predicted[name] = np.full(len(self._places), float(np.median(logs)))
-            noise = [_noise(point, name) for point in points]
+                self._predicted[name] = np.full(len(self._places), float(np.median(measured)))
+            between = _between(name, logs)
+            noise = [
+                math.hypot(fmean(_noise(point, name) for point in points), between) / math.sqrt(len(points))
+                for points in known.values()
+            ]
             process = Process(self._places[rows], measured - self._predicted[name][rows], noise)
             off, self._deviations[name] = process.at(self._places)
             self._means[name] = self._predicted[name] + off
-            self._usual_noise[name] = float(np.median(noise))
+            self._usual_noise[name] = float(np.median([_noise(point, name) for one in known.values() for point in one]))
+
+    def _measured(self, name: str, place: int, points: Sequence[Point]) -> list[float]:
+        """Logarithms of what is learned of a candidate: of a latency in a closed loop, its tail."""
+        rates = [math.log(point.figure(THROUGHPUT) or 1e-6) for point in points]
+        closed = float(self._closed[place]) if name in LATENCIES else 0.0
+        return [math.log(point.figure(name) or 1e-6) + closed * rate for point, rate in zip(points, rates, strict=True)]
 
     @property
     def score(self) -> np.ndarray:
@@ -170,6 +180,21 @@ class Belief:
                 off = math.log(limit) - margin - self._log(name, rate)
                 chance = chance * normal(off / self._deviations[name])
         return chance
+
+
+def _between(name: str, logs: Sequence[Sequence[float]]) -> float:
+    """Standard deviation between measurements of the same, beside what their own intervals tell.
+
+    A machine is faster in one minute than in the next, and no interval of a point of two seconds knows of that. What
+    repeated measurements say of it is weighed with what is usual, as so many of them.
+    """
+    usual = _USUALLY_BETWEEN.get(name, _USUALLY_BETWEEN[THROUGHPUT])
+    squares, freedom = _WEIGHT_OF_USUAL * usual**2, float(_WEIGHT_OF_USUAL)
+    for one in logs:
+        middle = fmean(one)
+        squares += sum((value - middle) ** 2 for value in one)
+        freedom += len(one) - 1
+    return math.sqrt(squares / freedom)
 
 
 def _noise(point: Point, name: str) -> float:

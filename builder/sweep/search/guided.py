@@ -3,10 +3,13 @@
 1. *Calibration*: a handful of measurements fit the parameters of the simulation (:mod:`.calibration`, :mod:`.model`).
 2. The simulation predicts every setting under every load. What it gets wrong is learned from all that was measured, as
    a smooth function of the knobs with an uncertainty (:mod:`.belief`, :mod:`.gaussian`).
-3. The next measurement is where the expected improvement over the best so far is greatest, times the chance that the
-   constraints hold; another load of the setting that is loaded costs less than loading another setting.
-4. It ends when no candidate has a fair chance to beat the best by more than the noise.
-5. *Finalists*: the best few are measured again, in turn, and pooled (:mod:`.finalists`). Where that takes some of
+3. Each way to share the processors among copies and threads is looked into once: none is dismissed unseen.
+4. The next measurement is where the expected improvement over the best so far is greatest, times the chance that the
+   constraints hold; another load of the setting that is loaded costs less than loading another setting. Of a setting
+   that is new, the best load is bisected from there (:mod:`.concurrency`).
+5. It ends when no candidate has a fair chance to beat the best by more than the noise, or when it has cost a tenth of
+   what trying everything would.
+6. *Finalists*: the best few are measured again, in turn, and pooled (:mod:`.finalists`). Where that takes some of
    their luck away, others have a fair chance again, and the search goes on.
 
 A simulation that errs costs measurements, not the result: errors that do not look alike make the uncertainty large,
@@ -20,9 +23,13 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from builder.sweep.objective import LATENCIES
+from builder.sweep.point import Interval
 from builder.sweep.search.belief import Belief
 from builder.sweep.search.calibration import calibrated, questions
-from builder.sweep.search.finalists import MOST, TIMES, best_of, measure_again, ranked_first
+from builder.sweep.search.concurrency import Axis
+from builder.sweep.search.finalists import MOST, best_of, measure_again, ranked_first
+from builder.sweep.search.model import Reading
 from builder.sweep.search.places import places, twins
 from builder.sweep.search.task import Journey
 
@@ -57,6 +64,11 @@ MOST_CANDIDATES: Final = 5000
 _EVEN: Final = 0.4  # chance to be feasible
 _PATIENCE: Final = 0.25  # of the budget may be spent when a calibration is tried a second time
 _IN_VAIN: Final = 10
+_MOST_CLASSES: Final = 8  # ways to share the processors that are looked into
+_FAR_BEHIND: Final = 1.0  # of the score: a way with less than 37 % of the best one's throughput is not looked into
+_WHILE_UNSURE: Final = 8  # measurements of what may hold the constraints, or not
+_LEAST_EFFORT: Final = 40  # measurements, before the finalists
+_MOST_EFFORT: Final = 0.1  # of the measurements that it would take to bisect every setting
 _LOADING: Final = 2.0  # what a measurement costs that needs another setting, against one that does not
 
 
@@ -92,6 +104,9 @@ class _Guided:
         self.journey, self.task = journey, task
         self.among = f" of {len(settings)} settings by chance" if len(settings) < len(task.settings) else ""
         self.candidates = [(setting, load) for setting in settings for load in task.loads]
+        self.bisected: set[Setting] = set()
+        bisected = len(settings) * (1 + math.ceil(math.log2(len(task.loads))))  # what to try everything would take
+        self.most = max(_LEAST_EFFORT, round(_MOST_EFFORT * bisected))
         self.number = {candidate: place for place, candidate in enumerate(self.candidates)}
         outcomes = [predict(setting, load) for setting, load in self.candidates]
         loads = [load for _, load in self.candidates]
@@ -100,22 +115,60 @@ class _Guided:
 
     def run(self) -> Found:
         """Measures until nothing is worth it, and those that look best were measured again and still do."""
+        self.look_into_each_class()
         why = self.explore()
         while self.look_around() or measure_again(self.journey, self.best_measured()):
             why = self.explore()
         return self.journey.found(why, ranked_first(self.journey, self.best_measured()))
 
+    def look_into_each_class(self) -> None:
+        """Measures the most promising candidate of each way to use the processors: none is dismissed unseen.
+
+        How copies and threads share cores and memory is what a simulation errs in most, and what it gets wrong of one
+        class says little of another.
+        """
+        import numpy as np
+
+        classes: dict[object, list[int]] = {}
+        for place, (setting, _) in enumerate(self.candidates):
+            reading = Reading.of(setting, self.task.facts)
+            gathers = reading.scheduler.largest > 1
+            classes.setdefault((reading.instances, reading.threads, reading.build, gathers), []).append(place)
+        self.learn()
+        times = self.times()
+        hope = self.belief.hope(-1e9, 0.0, times)
+        worth = hope.score + np.log(np.maximum(hope.feasible, 1e-9))
+        best = sorted((max(places_, key=worth.__getitem__) for places_ in classes.values()), key=lambda p: -worth[p])
+        for place in best[:_MOST_CLASSES]:
+            promising = worth[place] >= worth[best[0]] - _FAR_BEHIND
+            if promising and not times[place] and not self.journey.over:
+                self.journey.take(*self.candidates[place], "the most promising with as many copies and threads")
+
     def explore(self) -> str:
         """Measures what has a fair chance to be better. Returns why it ended."""
         while not self.journey.over:
+            if len(self.journey.points) >= self.most:
+                return f"{self.most} measurements were spent: what is left costs more than it is likely to bring"
             if self.in_vain():
                 return f"{_IN_VAIN} measurements in a row were not stable: the machine is too busy, or too slow"
             chosen = self.next()
             if chosen is None:
                 return f"nothing left{self.among} has a fair chance to be better"
             place, said, left = chosen
-            self.journey.take(*self.candidates[place], said, left=left)
+            self.explore_at(*self.candidates[place], said, left)
         return "the time was spent"
+
+    def explore_at(self, setting: Setting, load: Load, said: str, left: float) -> None:
+        """Of a setting that is new, the best load, beginning where it is expected; else that load alone."""
+        if setting in self.bisected:
+            self.journey.take(setting, load, said, left=left)
+            return
+        self.bisected.add(setting)
+
+        def probe(index: int, times: float) -> Point:
+            return self.journey.take(setting, self.task.loads[index], said, left=left, times=times)
+
+        Axis(self.task, probe).search(self.task.loads.index(load))
 
     def look_around(self) -> bool:
         """Measures the next loads of the finalists, where they may be feasible: it costs little. Says whether it did.
@@ -139,7 +192,7 @@ class _Guided:
         import numpy as np
 
         known = self.known()
-        self.belief.learn(known)
+        self.learn()
         score, times = self.belief.score, self.times()
         met = [place for place, one in known.items() if one.verdict == "met"]
         best = max(score[met]) if met else score.min()
@@ -167,6 +220,15 @@ class _Guided:
         ranked = {self.number.get((one.point.setting, one.point.load)): one for one in self.journey.ranking()}
         return {place: one for place, one in ranked.items() if place is not None}
 
+    def learn(self) -> None:
+        """Has the belief know all stable points."""
+        points: dict[int, list[Point]] = {}
+        for point in self.journey.points:
+            place = self.number.get((point.setting, point.load))
+            if place is not None and point.status == "stable":
+                points.setdefault(place, []).append(point)
+        self.belief.learn(points)
+
     def open(self, times: np.ndarray) -> np.ndarray:
         """1 for what may be measured, 0 for what was, or cannot be used whatever the load is.
 
@@ -174,10 +236,11 @@ class _Guided:
         """
         import numpy as np
 
-        unsure = {place for place, one in self.known().items() if one.verdict == "unsure"}
+        known = self.known()
+        unsure = {place for place, one in known.items() if one.verdict == "unsure" or self.just_missed(one.point)}
         shut = {point.setting for point in self.journey.points if point.status == "refused" or self.too_big(point)}
         shaky = {self.number.get((one.setting, one.load)) for one in self.journey.points if one.status == "unstable"}
-        most = np.array([TIMES if one in unsure else 1 + (one in shaky) for one in range(len(self.candidates))])
+        most = np.array([_WHILE_UNSURE if one in unsure else 1 + (one in shaky) for one in range(len(self.candidates))])
         return np.where(np.array([setting in shut for setting, _ in self.candidates]) | (times >= most), 0.0, 1.0)
 
     def times(self) -> np.ndarray:
@@ -187,6 +250,12 @@ class _Guided:
         counts = Counter((point.setting, point.load) for point in self.journey.points)
         return np.array([counts[one] for one in self.candidates])
 
+    def just_missed(self, point: Point) -> bool:
+        """Whether what misses a limit reaches it within its interval: it may be bad luck."""
+        limits = self.task.constraints.limits()
+        found = [(getattr(point, name, None), limit) for name, limit in limits.items() if name in LATENCIES]
+        return bool(found) and all(isinstance(one, Interval) and one.low <= limit for one, limit in found)
+
     def too_big(self, point: Point) -> bool:
         """Whether it takes more memory than there may be: no load changes that."""
         limit, used = self.task.constraints.memory_mb, point.figure("memory_mb")
@@ -194,9 +263,8 @@ class _Guided:
 
     def best_measured(self) -> list[tuple[Setting, Load]]:
         """Finalists: by what is believed of them, which discounts luck."""
-        known = self.known()
-        self.belief.learn(known)
-        return self.best_first(known)
+        self.learn()
+        return self.best_first(self.known())
 
     def best_first(self, known: dict[int, Ranked]) -> list[tuple[Setting, Load]]:
         """Of what was measured, those that may win, the best that is believed first."""

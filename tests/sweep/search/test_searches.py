@@ -113,9 +113,11 @@ def test_what_it_says_while_it_runs() -> None:
     found, _ = guided_run(0)
     assert tuple(said[0] for said in TOLD) == found.points
     assert TOLD[0][3] == "calibration"
-    assert TOLD[-1][3].startswith("finalist")
+    assert any(said.startswith("the most promising") for *_, said in TOLD)
     assert TOLD[-1][1] is not None
-    assert TOLD[-1][2] == 0.0
+    left = [seconds for _, _, seconds, _ in TOLD if seconds is not None]
+    assert len(left) > len(TOLD) / 2
+    assert min(left) >= 0
     assert any("better with" in said for *_, said in TOLD)
 
 

@@ -83,4 +83,4 @@ def test_guided_sees_the_traps(seed: int) -> None:
     assert (found.winner.point.figure("throughput") or 0) >= 0.97 * 130  # the plateau; 132.6 is noise
     assert len({(point.setting, point.load) for point in found.points}) <= 0.3 * len(CELLS)
     crowded = [one for one in found.points if one.setting.get(space.COUNT) == one.setting.get(space.THREADS) == 2]
-    assert len(crowded) <= 4  # of 21: to see how they fight, and that batches do not help
+    assert len(crowded) <= 6  # of 21: to see how they fight, and where their best load is
