@@ -37,7 +37,7 @@ from builder.sweep.subject import open_subject
 from builder.tools import archive, perf_analyzer, process, python_env, releases, toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.options import Options
@@ -68,6 +68,7 @@ _TRITON = "25.09"
 _ROUNDS = 5
 _PROFILE_SECONDS = 3600.0
 _FINALISTS_SECONDS = 25.0  # what comes after the budget
+_QUIET = "end what else runs on this machine, or ask for more --rounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,11 @@ def _candidate(row: Mapping[str, str]) -> Candidate:
 
 
 def _rows(ours: Run, peer: Peer, again: dict[Candidate, list[Point]]) -> Iterator[Comparison]:
+    """What is compared.
+
+    Raises:
+        MachineError: in no round both winners were stable.
+    """
     assert ours.candidate is not None
     sides = (ours.candidate, peer.candidate)
     for figure, what, unit, large in (
@@ -256,12 +262,18 @@ def _rows(ours: Run, peer: Peer, again: dict[Candidate, list[Point]]) -> Iterato
         ("p99_ms", "p99 of the winner", "ms", False),
     ):
         mine, theirs = figures(again, sides, figure)
-        if mine:
-            dropped = len(again[ours.candidate]) - len(mine)
-            yield Comparison(
-                what, unit, _NAME, mine, theirs, larger_is_better=large, goal=Goal("ratio", 1.0), dropped_rounds=dropped
-            )
+        if not mine:
+            told = "; ".join(f"{_shown(side)}: {_statuses(again[side])}" for side in dict.fromkeys(sides))
+            raise MachineError(f"in none of the rounds both winners were stable: {told}", mend=_QUIET)
+        dropped = len(again[ours.candidate]) - len(mine)
+        yield Comparison(
+            what, unit, _NAME, mine, theirs, larger_is_better=large, goal=Goal("ratio", 1.0), dropped_rounds=dropped
+        )
     yield Comparison("time", "s", _NAME, (ours.seconds,), (peer.seconds,), goal=Goal("ratio", 2.0))
+
+
+def _statuses(points: Sequence[Point]) -> str:
+    return ", ".join(f"{point.status} ({point.reason})" if point.reason else point.status for point in points)
 
 
 def _shown(candidate: Candidate) -> str:

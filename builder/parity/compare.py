@@ -127,6 +127,9 @@ CRITERIA: Final[Mapping[str, tuple[Criterion, ...]]] = {
 """By metric. A criterion without ``derive`` is one that the recipe's ``verify.parity`` names."""
 
 
+SHARES: Final = frozenset({"label_agreement", "text_agreement"})
+"""Figures that are means over the samples, of which a share must agree. All others are that of the worst sample."""
+
 OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cosine": ("EMBEDDING",),
     "single-label": ("LOGITS", "PROBABILITIES"),
@@ -331,8 +334,7 @@ def _worst(values: np.ndarray, at_least: bool) -> Worst:
 
 
 def _figure(name: str, values: np.ndarray, worst: Worst) -> float:
-    # Agreement is a share of all; every other figure is that of its worst sample.
-    return float(values.mean()) if name in {"label_agreement", "text_agreement"} else worst.value
+    return float(values.mean()) if name in SHARES else worst.value
 
 
 def _means(measures: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.artifacts import LENGTHS
-from builder.parity.compare import CRITERIA, compare, figures_of
+from builder.parity.compare import CRITERIA, SHARES, compare, figures_of
 from builder.sweep import printed
+from builder.sweep.checked import Checked, Share
 from builder.sweep.requests import dtypes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from builder.sweep.requests import Request
     from builder.sweep.subject import Subject
@@ -26,18 +27,6 @@ _ALONE: Final = 1e-3
 value: batches and threads add numbers in another order. Half precision gets ten times as much."""
 _HALF: Final = ("FP16", "BF16")
 _UNREAD: Final = frozenset({"FP16", "BF16"})  # perf_analyzer prints them as null
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """How many answers were compared, how many differed, and in what the first one did."""
-
-    checked: int = 0
-    wrong: int = 0
-    reason: str = ""
-
-    def __add__(self, other: Checked) -> Checked:
-        return Checked(self.checked + other.checked, self.wrong + other.wrong, self.reason or other.reason)
 
 
 @dataclass
@@ -63,11 +52,18 @@ class Checker:
         self._inputs = [printed.sent_by(request) for request in self.subject.requests]
         self._largest = _largest(self.subject.expected.answers) if self.subject.expected else {}
 
-    @property
-    def reads_records(self) -> bool:
-        """Whether perf_analyzer's record tells which request was sent, and what was answered."""
+    def reads_records(self, batch: int) -> bool:
+        """Whether perf_analyzer's record tells which request was sent, and what was answered.
+
+        Of texts in a batch it does not tell where one item's end, if the config does not say how many they are.
+        """
         inputs = dtypes_of(self.subject.configs[self.subject.name])
-        return bool(set(inputs.values()) - _UNREAD and set(self._dtypes.values()) - _UNREAD)
+        told = [
+            name
+            for name, dtype in self._dtypes.items()
+            if dtype not in _UNREAD and not (dtype == "BYTES" and batch > 1 and -1 in self._shapes[name])
+        ]
+        return bool(set(inputs.values()) - _UNREAD and told)
 
     def learn(self, ask: Callable[[Request], Tensors]) -> None:
         """Asks what no reference answers. Call it when nothing else is asked."""
@@ -79,10 +75,7 @@ class Checker:
         """Holds answers against what is expected; those that belong to no request of the subject are left out."""
         found = Checked()
         for answer in answers:
-            if answer is None:
-                found += Checked(1, 1, _UNREADABLE)
-            elif (number := self._number(answer)) is not None:
-                found += self._compared(number, answer, batch)
+            found += Checked(1, 1, _UNREADABLE) if answer is None else self._closest(answer, batch)
         return found
 
     def check_asked(self, answers: Mapping[int, Tensors]) -> Checked:
@@ -90,17 +83,29 @@ class Checker:
         found = Checked()
         for number, actual in answers.items():
             if (expected := self._expected(number)) is not None:
-                wrong = self._wrong(number, expected, actual)
-                found += Checked(1, int(bool(wrong)), wrong)
+                found += self._judged(number, expected, actual)
         return found
 
     def _of_reference(self, request: Request) -> int | None:
         return request.sample if self.subject.expected is not None else None
 
-    def _number(self, answer: Answer) -> int | None:
-        """Which of the requests it is: perf_analyzer tells what it sent, not its number."""
+    def _closest(self, answer: Answer, batch: int) -> Checked:
+        """Beside what is expected of its request; of several that it may be, of the one that it fits best.
+
+        Two requests are alike where their values are the same, or differ in what the record does not tell. In a batch
+        others follow the one than the other.
+        """
+        found: list[Checked] = []
+        for number in self._numbers(answer):
+            found.append(self._compared(number, answer, batch))
+            if not found[-1].differing:
+                return found[-1]
+        return min(found, key=lambda one: one.differing, default=Checked())
+
+    def _numbers(self, answer: Answer) -> Iterator[int]:
+        """Which of the requests it may be: perf_analyzer tells what it sent, not its number."""
         given = {name: printed.sent(value) for name, value in answer.inputs.items() if value is not None}
-        return next((number for number, row in enumerate(self._inputs) if printed.is_sent(row, given)), None)
+        return (number for number, row in enumerate(self._inputs) if printed.is_sent(row, given))
 
     def _compared(self, number: int, answer: Answer, batch: int) -> Checked:
         """All items of one request: perf_analyzer takes the requests of a batch from the rows in turn."""
@@ -115,8 +120,7 @@ class Checker:
                 return found + Checked(1, 1, f"{missing[0]} was not answered")
             actual = self._item(answer, expected, item, batch)
             if actual is not None:
-                wrong = self._wrong(asked, expected, actual)
-                found += Checked(1, int(bool(wrong)), wrong)
+                found += self._judged(asked, expected, actual)
         return found
 
     def _expected(self, number: int) -> Tensors | None:
@@ -137,27 +141,30 @@ class Checker:
         readable = {name: value for name, value in found.items() if value is not None}
         return readable or None
 
-    def _wrong(self, number: int, expected: Tensors, actual: Tensors) -> str:
-        """In what an answer differs; empty: in nothing."""
+    def _judged(self, number: int, expected: Tensors, actual: Tensors) -> Checked:
+        """One answer: off, or how far it agrees in what is judged over all of them."""
         said = self.subject.requests[number].digest[:8]
         if self._of_reference(self.subject.requests[number]) is None:
-            return _differs(expected, actual, self._dtypes, said)
+            differs = _differs(expected, actual, self._dtypes, said)
+            return Checked(1, int(bool(differs)), differs)
         assert self.subject.facts is not None
-        metric = self.subject.facts.metric
+        metric, tolerances = self.subject.facts.metric, self.subject.tolerances
         scale = {name: self._largest[name] for name in expected if name in actual}
         wanted, got = _stacked(scale, expected, actual)
         compared = compare(metric, wanted, got)
         if compared.failures:
-            return compared.failures[0].what
+            return Checked(1, 1, compared.failures[0].what)
+        shares, judged = {}, figures_of(metric, wanted)
         for criterion in CRITERIA[metric]:
-            if criterion.figure in figures_of(metric, wanted) and not criterion.holds(
-                compared.figures, self.subject.tolerances
-            ):
-                limit = criterion.limit(self.subject.tolerances)
-                return (
-                    f"request {said}: {criterion.figure} is {compared.figures[criterion.figure]:.6g}, not {limit:.6g}"
-                )
-        return ""
+            if criterion.figure not in judged:
+                continue
+            limit, figure = criterion.limit(tolerances), compared.figures[criterion.figure]
+            if criterion.figure in SHARES:
+                # A mean of two rows, of which the second one agrees with itself.
+                shares[criterion.figure] = Share.of(limit, number, 2 * figure - 1)
+            elif not criterion.holds(compared.figures, tolerances):
+                return Checked(1, 1, f"request {said}: {criterion.figure} is {figure:.6g}, not {limit:.6g}")
+        return Checked(1, shares=shares)
 
 
 def _largest(answers: Mapping[str, Any]) -> Tensors:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Json
     from builder.sweep.load import Load
-    from builder.sweep.point import Status
+    from builder.sweep.point import Status, StepTimes
     from builder.sweep.setting import Setting
     from builder.sweep.subject import Subject
     from builder.tools.perf_requests import Sent
@@ -158,10 +158,19 @@ class Bench:
         largest = max(1, int(self.live.client.config(self.live.subject.name).get("max_batch_size", 0)))
         if load.batch > largest:
             return Point(setting, load, "refused", f"a request of {load.batch} is larger than max_batch_size {largest}")
+        so_far = Rounds(load, len(self.live.subject.requests), checks=self.options.checks > 0)
+        before = self.live.statistics()
+        with server_facts.GpuWatch(self.live.server.metrics_address) as gpus:
+            if (problem := self._measured(so_far, seconds)) is not None:
+                return Point(setting, load, *problem, requests=so_far.requests, errors=so_far.errors)
+        return self._point(setting, so_far, before, gpus.during(so_far.spans))
+
+    def _measured(self, so_far: Rounds, seconds: float) -> tuple[Status, str] | None:
+        """Sends a load until its rounds are believed, or hopeless; status and reason where one brought no figures."""
         assert self._sender is not None
-        before, so_far, stretch = self.live.statistics(), Rounds(load, len(self.live.subject.requests)), 1
+        stretch = 1
         for number in range(self.options.rounds):
-            sent, checked = self._sender.send(load, seconds * stretch)
+            sent, checked = self._sender.send(so_far.load, seconds * stretch)
             if (problem := self._problem(sent)) is None:
                 so_far.add(sent, checked)
                 if so_far.is_hopeless or not so_far.doubt:
@@ -169,9 +178,9 @@ class Bench:
             elif problem[0] == "unstable" and number + 1 < self.options.rounds:
                 stretch += 1  # a request takes longer than a window
             else:
-                errors = so_far.errors + int(sent.status == "refused")
-                return Point(setting, load, *problem, requests=so_far.requests, errors=errors)
-        return self._point(setting, so_far, before)
+                so_far.errors += int(sent.status == "refused")
+                return problem
+        return None
 
     def _problem(self, sent: Sent) -> tuple[Status, str] | None:
         """Status and reason of a run that brought no figures.
@@ -191,11 +200,19 @@ class Bench:
             return "failed", "an answer under load holds NaN or an infinity: at such, perf_analyzer's record ends"
         return ("failed", sent.detail) if sent.status == "refused" else None
 
-    def _point(self, setting: Setting, so_far: Rounds, before: Mapping[str, Mapping[str, Json]]) -> Point:
+    def _point(
+        self,
+        setting: Setting,
+        so_far: Rounds,
+        before: Mapping[str, Mapping[str, Json]],
+        gpus: dict[str, dict[str, float]],
+    ) -> Point:
         live, windows = self.live, so_far.windows
         status, reason = so_far.verdict()
-        after = live.statistics()
-        times = {model: server_facts.step_times(before.get(model, {}), one) for model, one in after.items()}
+        steps = self._steps(before)
+        if status == "stable":
+            remarks = (reason, server_facts.cache_remark(steps, len(live.subject.requests)))
+            reason = "; ".join(filter(None, remarks))
         return Point(
             setting,
             so_far.load,
@@ -208,16 +225,21 @@ class Bench:
             p99_ms=so_far.latency("p99_ms"),
             mean_ms=so_far.latency("mean_ms"),
             windows=tuple(windows),
-            steps={model: one for model, one in times.items() if one is not None},
+            steps=steps,
             client_share=so_far.client_share,
-            littles_law=statistics.littles_law(windows, so_far.load),
+            littles_law=so_far.littles_law,
             memory_mb=server_facts.memory_mb(live.server.pid),
-            gpu=server_facts.gpus(live.server.metrics_address),
+            gpu=gpus,
             requests=so_far.requests,
             errors=so_far.errors,
             checked=so_far.checked.checked,
             wrong=so_far.checked.wrong,
         )
+
+    def _steps(self, before: Mapping[str, Mapping[str, Json]]) -> dict[str, StepTimes]:
+        after = self.live.statistics()
+        times = {model: server_facts.step_times(before.get(model, {}), one) for model, one in after.items()}
+        return {model: one for model, one in times.items() if one is not None}
 
     def _served(self, built: Setting) -> Sender:
         """Who asks a variant; the server of another one is ended."""

@@ -46,6 +46,8 @@ class Verdict:
         p_value: how likely so clear an order of the pairs is, were there no difference.
         pairs: how many were compared.
         reason: in words.
+        broken: the side, ``a`` or ``b``, that failed or was refused: nothing was compared, and the reason is its own.
+            Empty: neither did.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Verdict:
     p_value: float | None = None
     pairs: int = 0
     reason: str = ""
+    broken: Literal["", "a", "b"] = ""
 
 
 def order(pairs: int = PAIRS) -> str:
@@ -82,8 +85,20 @@ def verdict(
     """
     if len(a) != len(b):
         raise InternalError(f"{len(a)} points cannot be paired with {len(b)}")
+    if why := broken(a):
+        return Verdict("unstable", figure, reason=why, broken="a")
+    if why := broken(b):
+        return Verdict("unstable", figure, reason=why, broken="b")
     usable = [(x, y) for x, y in zip(a, b, strict=True) if x.status == y.status == "stable"]
     return compare([(x.figure(figure), y.figure(figure)) for x, y in usable], figure, level=level, smallest=smallest)
+
+
+def broken(points: Sequence[Point]) -> str:
+    """Why one side is nothing to compare with: what the first of its points says that failed or was refused.
+
+    Empty: all could be measured. A point that is only unstable says nothing against its setting.
+    """
+    return next((f"{one.status}: {one.reason}" for one in points if one.status in {"failed", "refused"}), "")
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -34,11 +35,11 @@ def junit(swept: Swept, held: Held | None) -> str:
     for one in held.verdicts if held else ():
         kind = {"worse": "failure", "unstable": "skipped"}.get(one.verdict, "")
         reason = held.reasons.get(one.figure, "") if held else ""
-        cases.append((f"baseline {one.figure}", kind, f"{summary.verdict(one)}; {reason}".rstrip("; ")))
+        cases.append((f"baseline {one.figure}", kind, f"{summary.verdict(one)}; {_line(reason)}".rstrip("; ")))
     counted = {kind: sum(case[1] == kind for case in cases) for kind in ("failure", "skipped")}
     suite = ElementTree.Element(
         "testsuite",
-        name=f"tritonsmith sweep {swept.served.name}",
+        name=f"tritonsmith sweep {_line(swept.served.name)}",
         tests=str(len(cases)),
         failures=str(counted["failure"]),
         skipped=str(counted["skipped"]),
@@ -46,11 +47,11 @@ def junit(swept: Swept, held: Held | None) -> str:
         time=f"{swept.seconds:.1f}",
     )
     for name, kind, said in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"sweep.{swept.served.name}", name=name)
+        case = ElementTree.SubElement(suite, "testcase", classname=f"sweep.{_line(swept.served.name)}", name=name)
         if kind:
-            ElementTree.SubElement(case, kind, message=said)
+            ElementTree.SubElement(case, kind, message=_line(said))
         else:
-            ElementTree.SubElement(case, "system-out").text = said
+            ElementTree.SubElement(case, "system-out").text = _line(said)
     ElementTree.indent(suite)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
 
@@ -60,13 +61,24 @@ def markdown(swept: Swept, held: Held | None) -> str:
     lines = [text.markdown(swept if held is None else replace(swept, verdicts=()))]
     if held is not None:  # the table says more than the lines of the ranking
         marks = {"worse": "❌", "unstable": "❔", "better": "✅", "same": "✅"}
-        lines += [f"\n#### Baseline ({held.how})\n", "| | figure | verdict | |", "|---|---|---|---|"]
+        lines += [f"\n#### Baseline ({_cell(held.how)})\n", "| | figure | verdict | |", "|---|---|---|---|"]
         lines += [
             f"| {marks[one.verdict]} | {summary.figure_label(one.figure)} | {summary.verdict(one).partition(': ')[2]} "
-            f"| {held.reasons.get(one.figure, '')} |"
+            f"| {_cell(held.reasons.get(one.figure, ''))} |"
             for one in held.verdicts
         ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _line(text: str) -> str:
+    """The first line, of characters that XML may hold: reasons are a server's, or its log's."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return "".join(one if one.isprintable() else "�" for one in first.strip())
+
+
+def _cell(text: str) -> str:
+    """The first line, as plain text in Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", _line(text))
 
 
 def write_text(path: Path, content: str) -> None:

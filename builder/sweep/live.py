@@ -12,6 +12,7 @@ from builder.config.folder import write_config
 from builder.errors import ServerError, TritonsmithError, UserError
 from builder.sweep.configs import CONFIG
 from builder.sweep.knobs import CACHE, changes, edited
+from builder.sweep.server_facts import GPU_MILLISECONDS
 from builder.tools import server_log, triton_client, triton_server
 from builder.tools import toolchain as toolchains
 from builder.tools.releases import release
@@ -152,6 +153,7 @@ class Live:
                 toolchain=self._tools,
                 environment=environment,
                 load=self.subject.load,
+                arguments=(f"--metrics-interval-ms={GPU_MILLISECONDS}",),
                 options=options,
                 log_path=self.folder / "server.log",
             )

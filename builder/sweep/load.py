@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Load:
     """A load that does not change while it is measured: closed loop or open loop.
 
+    Two are equal where they say the same: in a closed loop nobody arrives, so it does not matter how. A closed one
+    keeps its arrivals all the same: profiles make open ones of it.
+
     Args:
         concurrency: closed loop: so many requests are in flight at any time.
         rate: open loop: so many requests are sent per second, whatever becomes of them.
@@ -34,6 +37,17 @@ class Load:
     def __post_init__(self) -> None:
         if (self.concurrency is None) == (self.rate is None):
             raise InternalError(f"a load has a concurrency or a rate: {self}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Load) and self._said == other._said
+
+    def __hash__(self) -> int:
+        return hash(self._said)
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        arrivals = self.arrivals if self.rate is not None else None
+        return self.concurrency, self.rate, arrivals, self.batch, self.protocol, self.shared_memory
 
     @property
     def label(self) -> str:

@@ -48,14 +48,25 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Where a request's time went in a step: milliseconds for each of its inferences, on the average."""
+    """Where a request's time went in a step: milliseconds for each request, on the average, however many items it has.
 
-    inferences: int
+    A request that the response cache answers is among them: it takes no computing, and makes no inference.
+    """
+
+    inferences: int  # items that were computed
     executions: int
     queue_ms: float
     compute_input_ms: float
     compute_infer_ms: float
     compute_output_ms: float
+    cache_hits: int = 0  # requests that were answered from the response cache
+    cache_misses: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the requests that the response cache was asked for, and had; 0 without one."""
+        asked = self.cache_hits + self.cache_misses
+        return self.cache_hits / asked if asked else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Point:
         setting: what was tried.
         load: what was sent.
         status: whether it can be believed.
-        reason: why not, for people.
+        reason: why not, for people; of a stable point what else should be known, as that a cache answered.
         throughput: inferences per second: the median of the windows.
         p50_ms, p90_ms, p95_ms, p99_ms, mean_ms: latency, of all requests of all windows; intervals by bootstrap over
             windows.
@@ -75,8 +86,8 @@ class Point:
         client_share: processor seconds of the client, per second and usable processor: 0 to 1.
         littles_law: throughput * mean latency / (concurrency * batch): 1 in a closed loop in which nothing is lost.
         memory_mb: what the server's processes hold at the end (proportional set size).
-        gpu: per GPU: used memory in MB, utilisation 0 to 1; empty without one.
-        requests: how many were sent and answered.
+        gpu: per GPU, under the load: used memory in MB, at most; utilisation 0 to 1, on the average; empty without one.
+        requests: how many were sent and answered, but for those that warmed the server up.
         errors: how many failed.
         checked: how many answers were compared with the expected ones; ``wrong`` of them differed.
         seconds: what it cost: wall time with loading.

@@ -116,7 +116,13 @@ def between(concurrency: Sequence[int]) -> tuple[int, ...]:
 
 
 def open_loop(rates: Sequence[float], like: Load, stop: Stop | None = None) -> Profile:
-    """So many requests a second; arrivals, batch, protocol and shared memory are those of ``like``."""
+    """So many requests a second; arrivals, batch, protocol and shared memory are those of ``like``.
+
+    Raises:
+        UserError: a rate is not above 0, or infinite.
+    """
+    if wrong := [rate for rate in rates if not 0 < rate < math.inf]:
+        raise UserError(f"load: a rate of {wrong[0]:g} requests per second; it must be above 0, and finite")
     return Profile("open", tuple(Level(replace(like, concurrency=None, rate=rate)) for rate in rates), stop)
 
 
@@ -138,10 +144,11 @@ def ramp(
     Raises:
         UserError: a number is out of its range.
     """
-    if initial_users < 1 or spawn_per_minute < 0 or duration_seconds <= 0:
+    known = math.isfinite(spawn_per_minute) and math.isfinite(duration_seconds)
+    if not known or initial_users < 1 or spawn_per_minute < 0 or duration_seconds <= 0:
         raise UserError(
             f"ramp: initial {initial_users}, spawn {spawn_per_minute:g}, duration {duration_seconds:g}: at least 1, at "
-            "least 0, more than 0"
+            "least 0, more than 0; all of them finite"
         )
     plateau = min(duration_seconds, max(1.0, 60 / spawn_per_minute)) if spawn_per_minute else duration_seconds
     count = max(1, int(duration_seconds / plateau + 1e-9))
@@ -180,7 +187,7 @@ def parse(text: str, like: Load | None = None) -> Profile:
 
 
 def _positive(number: _Number) -> _Number:
-    if number <= 0:
+    if not 0 < number < math.inf:  # nor NaN
         raise ValueError(number)
     return number
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from builder.artifacts import RequestTensor
 from builder.core.digest import digest_json
 from builder.errors import UserError
 from builder.sweep.lengths import make_texts, words
 from builder.tools.tensors import NUMPY, array_of
 from builder.verify.load import as_sent, typical
-from builder.verify.rows import read_rows, row_of
+from builder.verify.rows import load_rows, read_rows, row_of
 from builder.verify.samples import load_samples
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from builder.tools.perf_analyzer import Value
 
 _TEXT: Final = "TEXT"
+_TEXTS: Final = frozenset({_TEXT, "TEXT_PAIR"})
 _MOST_SMALL: Final = 100  # random whole numbers are below it: most vocabularies and tables have as many
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
@@ -84,7 +86,7 @@ def samples_in(path: Path, dtypes: Mapping[str, str]) -> Sequence[Sample | Row]:
     Raises:
         UserError: the file cannot be read, or a line of it.
     """
-    if set(dtypes) <= {_TEXT, "TEXT_PAIR"}:
+    if set(dtypes) <= _TEXTS:
         return load_samples(path, text_pair="TEXT_PAIR" in dtypes)
     return read_rows(path)
 
@@ -93,16 +95,28 @@ def from_file(path: Path, known: Sequence[Sample | Row], config: Mapping[str, Js
     """The requests of a file, evenly by length; those that are among the known samples have an expected answer.
 
     Raises:
-        UserError: the file cannot be read, or has not what clients send.
+        UserError: the file cannot be read, or has not what clients send; with ``file:line``.
     """
     dtypes = dtypes_of(config)
+    _check_types(dtypes)
     pair = "TEXT_PAIR" in dtypes
-    samples = typical(samples_in(path, dtypes), rows)
-    values = [dict(row_of(sample, text_pair=pair)) for sample in samples]
-    if lacks := [name for name in dtypes if name not in values[0]]:
-        raise UserError(f"{path}: its samples have no {lacks[0]}; clients send {', '.join(dtypes)}")
+    tensors = [
+        RequestTensor(one["name"], dtypes[one["name"]], tuple(map(int, one["dims"])), bool(one.get("optional")))
+        for one in config["input"]
+    ]
+    samples = samples_in(path, dtypes) if set(dtypes) <= _TEXTS else load_rows(path, tensors, fewest=1)
+    values = [dict(row_of(sample, text_pair=pair)) for sample in typical(samples, rows)]
     asked = [dict(row_of(sample, text_pair=pair)) for sample in known]
     return tuple(Request(one, dtypes, asked.index(one) if one in asked else None) for one in values)
+
+
+def _check_types(dtypes: Mapping[str, str]) -> None:
+    for name, dtype in dtypes.items():
+        if dtype not in NUMPY:
+            raise UserError(
+                f"input {name} has the type {dtype}; values are known for {', '.join(NUMPY)}",
+                mend="sweep an ensemble whose first step makes it of another type",
+            )
 
 
 def with_lengths(
@@ -163,8 +177,7 @@ def random_requests(config: Mapping[str, Json], options: Options) -> tuple[Reque
         raise UserError(f"{config.get('name')}: its config names no inputs", mend="complete its config.pbtxt")
     if options.samples is not None:
         return from_file(options.samples, (), config, options.rows)
-    if unknown := [name for name, dtype in dtypes.items() if dtype not in NUMPY]:
-        raise UserError(f"input {unknown[0]} has the type {dtypes[unknown[0]]}; known: {', '.join(NUMPY)}")
+    _check_types(dtypes)
     random = np.random.default_rng(options.seed)
     shapes = {one["name"]: _shape(one, options.sizes) for one in config["input"]}
     texts = {name: shape for name, shape in shapes.items() if dtypes[name] == "BYTES" and shape != (1,)}

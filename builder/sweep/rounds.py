@@ -8,15 +8,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep import statistics
-from builder.sweep.answers import Checked
-from builder.sweep.point import Interval, Window
+from builder.sweep.checked import Checked
+from builder.sweep.point import Window
 from builder.tools import hardware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.sweep.load import Load
-    from builder.sweep.point import Status
+    from builder.sweep.point import Interval, Status
     from builder.tools.perf_requests import Printed, Sent
 
 MOST_CLIENT: Final = 0.4
@@ -32,6 +32,12 @@ MOST_MISSING: Final = 0.1
 MOST_GROWTH: Final = 2.0
 """Open loop: how many times the latency of the first half of the windows that of the second half may be."""
 
+LEAST_IN_FLIGHT: Final = 0.8
+"""Closed loop: share of the requests that should be in flight, by Little's law, from which on they are."""
+
+MOST_IN_FLIGHT: Final = 1.2
+"""The same: more than were sent at once cannot be; somebody has counted wrong."""
+
 _CHANCE: Final = 3.0  # standard deviations
 
 
@@ -42,16 +48,22 @@ class Rounds:
     Args:
         load: what was sent.
         rows: how many different requests were sent, in turn.
+        checks: whether answers were to be checked.
+        spans: of each round whose requests are known, when the first was sent and the last answered, ns since the
+            epoch.
     """
 
     load: Load
     rows: int = 1
+    checks: bool = False
     windows: list[Window] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
     requests: int = 0
     errors: int = 0
     checked: Checked = field(default_factory=Checked)
     _printed: list[Mapping[str, float]] = field(default_factory=list)  # latencies of rounds without single requests
-    _sending_seconds: float = 0.0
+    _following: int = 0  # answers, but for the first one of each round
+    _following_seconds: float = 0.0  # from the first to the last of them
     _watched_seconds: float = 0.0
     _cpu_seconds: float = 0.0  # of the client
     _busiest_thread: float = 0.0
@@ -74,9 +86,11 @@ class Rounds:
         times = [((a - start) / 1e9, (b - start) / 1e9) for a, b in zip(sent.sent_ns, sent.ended_ns, strict=True)]
         cycle = self.rows // math.gcd(self.rows, self.load.batch)
         self.windows += statistics.cut(times, batch=self.load.batch, cycle=cycle)
+        self.spans.append((start, max(sent.ended_ns)))
         self.requests += len(times)
         self.errors += sent.unanswered
-        self._sending_seconds += max(ended for _, ended in times)
+        self._following += len(times) - 1
+        self._following_seconds += (max(sent.ended_ns) - min(sent.ended_ns)) / 1e9
 
     def _add_printed(self, printed: Printed) -> None:
         """Where requests are not recorded: perf_analyzer's own windows, all of one length."""
@@ -85,21 +99,24 @@ class Rounds:
         seconds = printed.requests * self.load.batch / sum(throughput for throughput, _ in printed.windows)
         for throughput, mean_ms in printed.windows:
             self.windows.append(Window(seconds, round(throughput * seconds / self.load.batch), throughput, mean_ms))
-            self._sending_seconds += seconds
         self.requests += printed.requests
         self._printed.append({**printed.latencies_ms, "mean_ms": median(mean for _, mean in printed.windows)})
 
     def latency(self, figure: str) -> Interval | None:
-        """A latency and its interval; of rounds without single requests, the range of these rounds."""
+        """A latency and its interval; of rounds without single requests, as far as these rounds agree."""
         if not self._printed:
             return statistics.interval(self.windows, figure)
-        found = [one[figure] for one in self._printed if figure in one]
-        return Interval(median(found), min(found), max(found)) if found else None
+        return statistics.of_rounds([one[figure] for one in self._printed if figure in one])
 
     @property
     def client_share(self) -> float | None:
         """Of the usable processors, what the client took."""
         return self._cpu_seconds / self._watched_seconds / hardware.cpus() if self._watched_seconds else None
+
+    @property
+    def littles_law(self) -> float | None:
+        """Of the requests that should be in flight, how many are; see :func:`.statistics.littles_law`."""
+        return statistics.littles_law(self.windows, self.load)
 
     @property
     def is_hopeless(self) -> bool:
@@ -110,7 +127,9 @@ class Rounds:
     def doubt(self) -> str:
         """Why the windows cannot be believed; empty: they can."""
         if self.load.rate is None:
-            return statistics.disagreement(self.windows)
+            law = self.littles_law or 1.0
+            many = f"more requests seem to be in flight than there are: {law:.2f} times as many"
+            return statistics.disagreement(self.windows) or (many if law > MOST_IN_FLIGHT else "")
         # The throughput of an open loop is that of the arrivals, and differs as these do.
         if self._is_overloaded:
             late = f", and {self._delayed:.0%} of them were sent late" if self._delayed else ""
@@ -124,8 +143,17 @@ class Rounds:
 
     @property
     def _reached(self) -> float:
-        """Requests per second."""
-        return self.requests / self._sending_seconds
+        """Requests answered per second, from one answer to another: else the first one's latency would seem idle time.
+
+        That is what the windows tell. A server that is far behind leaves none, as all is ramp-up and drain; then all
+        answers count. As many as come, where nobody can tell.
+        """
+        seconds = sum(window.seconds for window in self.windows)
+        if seconds:
+            return sum(window.requests for window in self.windows) / seconds
+        if self._following_seconds:
+            return self._following / self._following_seconds
+        return self.load.rate or 0.0
 
     @property
     def _is_overloaded(self) -> bool:
@@ -137,16 +165,27 @@ class Rounds:
         return self._delayed > MOST_MISSING or self._reached < self.load.rate * (1 - missing)
 
     def verdict(self) -> tuple[Status, str]:
-        """What the figures are worth, and why: the gravest first."""
-        share = self.client_share
+        """What the figures are worth, and why: the gravest first. A stable point may have a remark."""
         if self.errors:
             return "failed", f"{self.errors} of {self.requests + self.errors} requests were not answered"
         if self.checked.wrong:
             told = self.checked
             return "failed", f"{told.wrong} of {told.checked} answers under load are wrong: {told.reason}"
+        if limit := self._client_limit:
+            return "saturated", limit
+        if doubt := self.doubt:
+            return "unstable", doubt
+        unseen = self.checks and not self.checked.checked
+        return "stable", "no answer was checked: none of them can be told from what is recorded" if unseen else ""
+
+    @property
+    def _client_limit(self) -> str:
+        """Why the client is the limit; empty: it is not."""
+        share, law, users = self.client_share, self.littles_law, self.load.concurrency
         if share is not None and share > MOST_CLIENT:
-            return "saturated", f"the client takes {share:.0%} of the processors, more than {MOST_CLIENT:.0%}"
+            return f"the client takes {share:.0%} of the processors, more than {MOST_CLIENT:.0%}"
         if self._busiest_thread > MOST_THREAD:
-            return "saturated", f"a thread of the client takes {self._busiest_thread:.0%} of a processor"
-        doubt = self.doubt
-        return ("unstable", doubt) if doubt else ("stable", "")
+            return f"a thread of the client takes {self._busiest_thread:.0%} of a processor"
+        if law is not None and users is not None and law < LEAST_IN_FLIGHT:
+            return f"the client keeps only {law * users:.3g} of {users} requests in flight"
+        return ""

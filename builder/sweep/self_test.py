@@ -92,7 +92,8 @@ def interleaved(
     """Points of A and of B, measured in turn: the n-th of each belong together.
 
     Pairs with a point that is not stable do not count: they are measured again, until there are so many that do, or
-    there could be no more in twice as many.
+    there could be no more in twice as many. A pair with a point that failed or was refused is the last one: see
+    :func:`.compare.broken`.
     """
     made: dict[str, list[Point]] = {"a": [], "b": []}
     usable, order = 0, iter(compare.order(2 * pairs))
@@ -101,5 +102,7 @@ def interleaved(
             break
         for name in (next(order), next(order)):
             made[name].append(a() if name == "a" else b())
+        if compare.broken([made["a"][-1], made["b"][-1]]):
+            break
         usable += made["a"][-1].status == made["b"][-1].status == "stable"
     return made["a"], made["b"]

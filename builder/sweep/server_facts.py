@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import http.client
 import re
+import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.point import StepTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
 
     from builder.artifacts import Json
 
 _MB: Final = 1e6
 _SECONDS: Final = 5.0
+GPU_MILLISECONDS: Final = 250
+"""How often a server should look at its GPUs: by itself it does so every two seconds, which is longer than a point."""
+_GPU_SECONDS: Final = GPU_MILLISECONDS / 1000
 _GPU: Final = re.compile(r'^(nv_gpu_\w+)\{[^}]*gpu_uuid="([^"]+)"[^}]*\} ([\d.eE+-]+)$', re.MULTILINE)
 _SECTIONS: Final = ("queue", "compute_input", "compute_infer", "compute_output")
 
@@ -54,6 +62,59 @@ def gpus(metrics_address: str) -> dict[str, dict[str, float]]:
     return found
 
 
+class GpuWatch:
+    """Looks at a server's GPUs in a thread of its own while the block runs; where it has none, it looks once.
+
+    Args:
+        metrics_address: of the server, ``host:port``.
+        every_seconds: between two looks.
+    """
+
+    def __init__(self, metrics_address: str, every_seconds: float = _GPU_SECONDS) -> None:
+        self._address = metrics_address
+        self._every_seconds = every_seconds
+        self._seen: list[tuple[int, dict[str, dict[str, float]]]] = []  # ns since the epoch
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while found := gpus(self._address):
+            self._seen.append((time.time_ns(), found))
+            if self._over.wait(self._every_seconds):
+                return
+
+    def during(self, spans: Sequence[tuple[int, int]]) -> dict[str, dict[str, float]]:
+        """Per GPU, the most memory and the mean utilisation while a load was on.
+
+        Args:
+            spans: from when to when one was, ns since the epoch; where none is known, all of the time counts.
+        """
+        seen = [found for at, found in self._seen if any(began <= at <= ended for began, ended in spans)]
+        return _summary(seen or [found for _, found in self._seen])
+
+
+def _summary(seen: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for found in seen:
+        for gpu, figures in found.items():
+            for name, value in figures.items():
+                values.setdefault(gpu, {}).setdefault(name, []).append(value)
+    return {
+        gpu: {name: max(all_of) if name == "memory_mb" else fmean(all_of) for name, all_of in figures.items()}
+        for gpu, figures in values.items()
+    }
+
+
 def _metrics(address: str) -> str:
     with closing(http.client.HTTPConnection(address, timeout=_SECONDS)) as connection:
         connection.request("GET", "/metrics")
@@ -61,17 +122,37 @@ def _metrics(address: str) -> str:
 
 
 def step_times(before: Mapping[str, Json], after: Mapping[str, Json]) -> StepTimes | None:
-    """Where time went between two readings of a model's statistics; None: it was not asked."""
+    """Where time went between two readings of a model's statistics; None: it was not asked.
+
+    Triton counts a request that the response cache answers as a success, but not as an inference (its statistics
+    extension, *inference_count*).
+    """
     inferences = _count(after, "inference_count") - _count(before, "inference_count")
-    if inferences <= 0:
+    requests, hits, misses = (
+        _duration(after, section, "count") - _duration(before, section, "count")
+        for section in ("success", "cache_hit", "cache_miss")
+    )
+    if inferences <= 0 and hits <= 0:
         return None
-    requests = _duration(after, "success", "count") - _duration(before, "success", "count")
     spent = {
         section: (_duration(after, section, "ns") - _duration(before, section, "ns")) / 1e6 / max(1, requests)
         for section in _SECTIONS
     }
     executions = _count(after, "execution_count") - _count(before, "execution_count")
-    return StepTimes(inferences, executions, **{f"{section}_ms": value for section, value in spent.items()})
+    times = {f"{section}_ms": value for section, value in spent.items()}
+    return StepTimes(inferences, executions, **times, cache_hits=hits, cache_misses=misses)
+
+
+def cache_remark(steps: Mapping[str, StepTimes], rows: int) -> str:
+    """What must be known of figures that the response cache has part in; empty: it has none.
+
+    Args:
+        steps: of a point.
+        rows: how many different requests its load has: they were all asked before.
+    """
+    rate = max((times.hit_rate for times in steps.values()), default=0.0)
+    said = f"{rate:.0%} of the requests were answered from the response cache: all of them are repeats of {rows}"
+    return said if rate else ""
 
 
 def _count(statistics: Mapping[str, Json], name: str) -> int:

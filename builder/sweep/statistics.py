@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median, stdev
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.point import Interval, Window
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
     from builder.sweep.load import Load
 
-RULES: Final = 1
+RULES: Final = 2
 """Of measuring: raised when the same requests would make another point. What was recorded under others is not found."""
 
 MOST_WINDOWS: Final = 12
@@ -34,6 +34,7 @@ MOST_SPREAD: Final = 0.1
 share of the throughput. perf_analyzer asks the same of its last three windows (``--stability-percentage``, 10)."""
 
 CONFIDENCE: Final = 0.95
+_STUDENT: Final = (12.706, 4.303, 3.182, 2.776)  # what CONFIDENCE is within, with 1 to 4 degrees of freedom
 RESAMPLES: Final = 1000
 
 _PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99}
@@ -136,12 +137,34 @@ def interval(windows: Sequence[Window], figure: str, *, seed: int = 0) -> Interv
 
 def _tail(count: int) -> float:
     """What the bootstrap's interval leaves out on either side, so that it holds the value with the confidence."""
-    normal = NormalDist()
-    z, free = normal.inv_cdf((1 + CONFIDENCE) / 2), count - 1
+    return NormalDist().cdf(-((count / (count - 1)) ** 0.5) * student_t(count - 1))
+
+
+def student_t(free: int) -> float:
+    """So many standard errors an estimate is from the truth at most, with the confidence: Student's t.
+
+    Args:
+        free: degrees of freedom.
+    """
+    if free <= len(_STUDENT):
+        return _STUDENT[free - 1]
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
-    # Student's t: Abramowitz and Stegun, 26.7.5; within 0.2 % from five degrees of freedom on.
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2) + third
-    return normal.cdf(-((count / free) ** 0.5) * t)
+    # Abramowitz and Stegun, 26.7.5; within 0.2 % from five degrees of freedom on.
+    return z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2) + third
+
+
+def of_rounds(values: Sequence[float]) -> Interval | None:
+    """A figure that is known of whole rounds alone, and its 95 % interval: their mean, by Student's t.
+
+    Two or three rounds say little of how much rounds differ, so the interval is wide. Of one it has no width: it says
+    nothing. No figure is below 0. None where there are no rounds.
+    """
+    if not values:
+        return None
+    mean, count = fmean(values), len(values)
+    half = student_t(count - 1) * stdev(values) / math.sqrt(count) if count > 1 else 0.0
+    return Interval(mean, max(0.0, mean - half), mean + half)
 
 
 def _latencies(windows: Sequence[Window], figure: str, times: Json) -> Json:

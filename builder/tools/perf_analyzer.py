@@ -41,15 +41,19 @@ log = logging.getLogger(__name__)
 Value: TypeAlias = "str | bytes | Sequence[int] | Array"
 """What one request sends to one input; an array has no batch axis."""
 
+DATA: Final = "input.json"
+"""What it is told to send, in the folder that it runs in."""
+
+# What it prints.
+NOTHING: Final = "No valid requests recorded within time interval"
+REFUSED: Final = "Failed to maintain requested inference load"
+WINDOW: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.]+) infer/sec\. Avg latency: (\d+) usec")
+REQUESTS: Final = re.compile(r"Request count: (\d+)")
+
 _CSV: Final = "report.csv"
-_DATA: Final = "input.json"
 _LINES_SHOWN: Final = 6
 _MEASURED: Final = (0, 2, 99)  # exit statuses that say something of the model
 _UNSTABLE: Final = "Failed to obtain stable measurement"
-_NOTHING: Final = "No valid requests recorded within time interval"
-_REFUSED: Final = "Failed to maintain requested inference load"
-_WINDOW: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.]+) infer/sec\. Avg latency: (\d+) usec")
-_REQUESTS: Final = re.compile(r"Request count: (\d+)")
 _OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.]+)%")
 
 # Columns of the CSV, in microseconds there → fields of Times.
@@ -173,7 +177,7 @@ def measure(
         MachineError: perf_analyzer cannot be started, crashed, or wrote what cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_input_data(rows, folder / _DATA)
+    write_input_data(rows, folder / DATA)
     lines: list[str] = []
     began = time.monotonic()
     command = _command(toolchain.perf_analyzer, address, model, concurrency, windows)
@@ -224,7 +228,7 @@ def read_point(completed: Completed, concurrency: int, folder: Path) -> Point:
 
 def _point(concurrency: int, stdout: str) -> Point:
     """The windows that it told of; failed until something better is known."""
-    found = _WINDOW.findall(stdout)
+    found = WINDOW.findall(stdout)
     return Point(
         concurrency,
         "failed",
@@ -236,7 +240,7 @@ def _point(concurrency: int, stdout: str) -> Point:
 def _is_unstable(completed: Completed) -> bool:
     """No three windows agreed; or a request takes longer than a window, and none of them failed."""
     output = completed.stdout + completed.stderr
-    return _UNSTABLE in output or (_NOTHING in output and _REFUSED not in output)
+    return _UNSTABLE in output or (NOTHING in output and REFUSED not in output)
 
 
 def _stable(point: Point, stdout: str, folder: Path) -> Point:
@@ -245,7 +249,7 @@ def _stable(point: Point, stdout: str, folder: Path) -> Point:
         path.name.removesuffix(f".{_CSV}").rpartition("_v")[0]: _read_csv(path, point.concurrency)
         for path in sorted(folder.glob(f"*_v*.{_CSV}"))
     }
-    requests, overhead = _REQUESTS.search(stdout), _OVERHEAD.search(stdout)
+    requests, overhead = REQUESTS.search(stdout), _OVERHEAD.search(stdout)
     return _with(
         point,
         status="stable",
@@ -298,7 +302,7 @@ def _command(program: Path, address: str, model: str, concurrency: int, windows:
     return (
         program,
         *("-m", model, "-u", address, "-i", "grpc", "-v"),
-        *("--input-data", _DATA),
+        *("--input-data", DATA),
         *("--concurrency-range", str(concurrency)),
         *("--measurement-interval", str(windows.interval_milliseconds)),
         *("--max-trials", str(windows.trials)),

@@ -22,6 +22,7 @@ import contextlib
 import json
 import mmap
 import os
+import random
 import re
 import time
 from array import array
@@ -30,7 +31,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from builder.errors import MachineError
-from builder.tools.perf_analyzer import program_environment, write_input_data
+from builder.tools.perf_analyzer import (
+    DATA,
+    NOTHING,
+    REFUSED,
+    REQUESTS,
+    WINDOW,
+    program_environment,
+    write_input_data,
+)
 from builder.tools.process import Process, describe_status
 
 if TYPE_CHECKING:
@@ -41,7 +50,7 @@ if TYPE_CHECKING:
     from builder.tools.toolchain import Toolchain
 
 WINDOWS: Final = 3  # that the program measures, whatever its options say
-_DATA: Final = "input.json"
+OUTPUT_BYTES: Final = 1 << 18  # room for each output in shared memory, where nobody says that it takes more
 _EXPORT: Final = "profile.json"
 _EVER: Final = 1 << 63
 _OUTPUT: Final = "output.txt"
@@ -59,14 +68,9 @@ _MEASURED: Final = (2, 3, 99)  # exit statuses that say something of the model: 
 _REQUEST: Final = b'{"timestamp":'
 _ANSWERED: Final = b'"response_timestamps":['
 _END: Final = b'"window_boundaries":'
-_OVERHEAD: Final = re.compile(r"Avg client overhead: ([\d.]+)%")
-_WINDOW: Final = re.compile(r"Pass \[\d+\] throughput: ([\d.]+) infer/sec\. Avg latency: (\d+) usec")
 _LATENCY: Final = re.compile(r"p(50|90|95|99) latency: (\d+) usec")
-_COUNT: Final = re.compile(r"Request count: (\d+)")
 _DELAYED: Final = re.compile(r"([\d.]+)% of the requests were delayed")
 _USAGE: Final = "Usage: "  # an option is wrong: no measurement, and our bug
-_NOTHING: Final = "No valid requests recorded within time interval"
-_REFUSED: Final = "Failed to maintain requested inference load"
 _SERVERS_REASON: Final = re.compile(r"Thread \[\d+\] had error: (?:\[request id: [^\]]*\] )?(.*\S)")
 
 Status = Literal["done", "cut", "nothing", "refused", "late", "stopped"]
@@ -121,7 +125,7 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of a run. Times are nanoseconds since the epoch; answers are some, evenly over the run."""
+    """What came of a run. Times are nanoseconds since the epoch; answers are some, all over the run."""
 
     status: Status
     detail: str = ""
@@ -130,7 +134,6 @@ class Sent:
     unanswered: int = 0  # requests without an answer
     answers: tuple[Answer | None, ...] = ()  # None: what came cannot be read, as with NaN
     client: ClientUse = field(default_factory=ClientUse)
-    overhead_percent: float | None = None
     delayed_percent: float = 0.0  # with a rate: requests that were sent later than they should have been
     printed: Printed | None = None
 
@@ -146,7 +149,7 @@ class Run:
     seconds: float
     recorded: bool = True  # False: only what the program prints is known of the requests
     answers: int = 64  # of how many requests the answers are looked at
-    output_bytes: int = 1 << 18  # room for each output in shared memory
+    output_bytes: int = OUTPUT_BYTES  # room for each output in shared memory
 
 
 def send(toolchain: Toolchain, run: Run, folder: Path, alive: Callable[[], bool] = lambda: True) -> Sent:
@@ -162,7 +165,7 @@ def send(toolchain: Toolchain, run: Run, folder: Path, alive: Callable[[], bool]
         MachineError: perf_analyzer cannot be started, crashed, or wrote what cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_input_data(run.rows, folder / _DATA)
+    write_input_data(run.rows, folder / DATA)
     environment = program_environment(toolchain.perf_libraries)
     output = folder / _OUTPUT
     command = _command(toolchain.perf_analyzer, run)
@@ -180,7 +183,7 @@ def _command(program: Path, run: Run) -> tuple[str | Path, ...]:
     milliseconds = max(1, round(run.seconds * 1000 / WINDOWS))
     return (
         *(program, "-m", run.model, "-u", run.address, "-i", "http" if traffic.http else "grpc", "-v"),
-        *("--input-data", _DATA, "-b", str(traffic.batch)),
+        *("--input-data", DATA, "-b", str(traffic.batch)),
         *("--measurement-interval", str(milliseconds), "--max-trials", str(WINDOWS)),
         *("--stability-percentage", _ANY_SPREAD),
         *(("--profile-export-file", _EXPORT) if run.recorded else ()),
@@ -217,7 +220,8 @@ def _watch(
     while child.wait(_POLL_SECONDS) is None:
         # Looking at hundreds of threads takes time from what is measured.
         threads = len(samples) % _THREADS_EVERY == 0
-        samples.append((time.time_ns(), _processor_seconds(child.pid), _thread_seconds(child.pid) if threads else {}))
+        if (used := _processor_seconds(child.pid)) is not None:
+            samples.append((time.time_ns(), used, _thread_seconds(child.pid) if threads else {}))
         if not alive():
             return samples, "stopped"
         if time.monotonic() > deadline:
@@ -228,12 +232,12 @@ def _watch(
     return samples, None
 
 
-def _processor_seconds(pid: int) -> float:
-    """Of a process, so far, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15."""
+def _processor_seconds(pid: int) -> float | None:
+    """Of a process, so far, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15. None: it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return 0.0  # it has just ended
+        return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -252,7 +256,7 @@ def _checked(code: int | None, text: str) -> Status:
     if code not in _MEASURED or _USAGE in text:
         said = text.partition(_USAGE)[0] if _USAGE in text else _reason(text)
         raise MachineError(f"perf_analyzer: {describe_status(code or 0)}\n{said}")
-    return "nothing" if _NOTHING in text and _REFUSED not in text else "refused"
+    return "nothing" if NOTHING in text and REFUSED not in text else "refused"
 
 
 def _reason(text: str) -> str:
@@ -269,20 +273,19 @@ def _read(status: Status, text: str, path: Path | None, answers: int, samples: S
         export = Sent(status) if path is None else _export(path, answers)
     except (OSError, ValueError) as error:
         raise MachineError(f"perf_analyzer: its export cannot be read: {type(error).__name__}: {error}") from error
-    overhead, delayed = _OVERHEAD.search(text), _DELAYED.search(text)
+    delayed = _DELAYED.search(text)
     return replace(
         export,
         client=_use(samples, min(export.sent_ns, default=0), max(export.ended_ns, default=_EVER)),
-        overhead_percent=float(overhead[1]) if overhead else None,
         delayed_percent=float(delayed[1]) if delayed else 0.0,
         printed=_printed(text),
     )
 
 
 def _printed(text: str) -> Printed:
-    count = _COUNT.search(text)
+    count = REQUESTS.search(text)
     return Printed(
-        tuple((float(throughput), int(latency) / 1e3) for throughput, latency in _WINDOW.findall(text)),
+        tuple((float(throughput), int(latency) / 1e3) for throughput, latency in WINDOW.findall(text)),
         {f"p{rank}_ms": int(latency) / 1e3 for rank, latency in _LATENCY.findall(text)},
         int(count[1]) if count else 0,
     )
@@ -294,9 +297,14 @@ def _export(path: Path, answers: int) -> Sent:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         sent, ended, starts = _times(data)
         whole = data.rfind(_END) >= 0
-        every = max(1, -(-len(starts) // max(1, answers)))
-        read = tuple(_answer(data, start) for start in starts[::every][:answers]) if whole else ()
+        read = tuple(_answer(data, starts[at]) for at in _looked_at(len(starts), answers)) if whole else ()
         return Sent("done" if whole else "cut", "", sent, ended, len(starts) - len(sent) if whole else 0, read)
+
+
+def _looked_at(count: int, answers: int) -> list[int]:
+    """Which of the requests: by chance, all over the run. Each n-th might be the same one, sent again and again."""
+    chance = random.Random(count)  # noqa: S311 - not for secrets
+    return sorted(chance.sample(range(count), min(count, answers)))
 
 
 def _times(data: mmap.mmap) -> tuple[array[int], array[int], array[int]]:

@@ -27,7 +27,9 @@ _TEXTS: Final = ("TEXT", "TEXT_PAIR")
 _FEWEST: Final = 2
 
 
-def load_rows(path: Path | None, tensors: Sequence[RequestTensor], *, questions: bool = False) -> tuple[Row, ...]:
+def load_rows(
+    path: Path | None, tensors: Sequence[RequestTensor], *, questions: bool = False, fewest: int = _FEWEST
+) -> tuple[Row, ...]:
     """Reads the samples of a pipeline.
 
     A ``.jsonl`` file has one object per line, with the tensors by name: ``{"TEXT": "…", "IMAGE": "cat.jpg"}``, where
@@ -38,6 +40,7 @@ def load_rows(path: Path | None, tensors: Sequence[RequestTensor], *, questions:
         path: the file; None: texts and images that ship with tritonsmith.
         tensors: what clients send.
         questions: whether TEXT is a question to TEXT_PAIR, for some model; then such pairs ship, too.
+        fewest: how many samples there must be.
 
     Raises:
         UserError: the file cannot be read, a sample is not as it must be (with ``file:line``), or samples are needed
@@ -56,10 +59,11 @@ def load_rows(path: Path | None, tensors: Sequence[RequestTensor], *, questions:
     ]
     rows = tuple(_row(place, values, tensors, path.parent) for place, values in _paired(given, tensors))
     _check_alike(rows, [place for place, _ in placed])
-    if len(rows) < _FEWEST:
+    if len(rows) < fewest:
+        names = ", ".join(tensor.name for tensor in tensors)
         raise UserError(
-            f"{path}: {len(rows)} samples, at least {_FEWEST} are needed",
-            mend="verification tells one answer from another; give it some real requests, best 64 or more",
+            f"{path}: {len(rows)} samples, at least {fewest} must be there",
+            mend=f"write one object with {names} per line; best are 64 or more real requests, which tell answers apart",
         )
     return rows
 
@@ -185,15 +189,28 @@ def _value(place: str, tensor: RequestTensor, value: Json, folder: Path) -> Json
         for item in value if isinstance(value, list) else [value]:
             _check_bytes(place, item)
     try:
+        if tensor.dtype != "BYTES":
+            _check_numbers(value)
         shape = array_of(value, tensor.dtype).shape
     except (ValueError, TypeError, OverflowError) as error:
         shown = json.dumps(value)[:40]
-        raise UserError(f"{place} is {shown}; it is {tensor.dtype} {list(tensor.dims)}: {error}") from error
+        raise UserError(
+            f"{place} is {shown}; it is {tensor.dtype} {list(tensor.dims)}: {error}",
+            mend="write values of that type, in lists as deep as its dims are many",
+        ) from error
     if len(shape) != len(tensor.dims) or any(
         want not in (-1, have) for want, have in zip(tensor.dims, shape, strict=True)
     ):
         raise UserError(f"{place} has shape {list(shape)}; it is {tensor.dtype} {list(tensor.dims)}")
     return value
+
+
+def _check_numbers(value: Json) -> None:
+    """Against what numpy makes numbers of, though no client would: texts of digits, and null."""
+    import numpy as np
+
+    if np.asarray(value).dtype.kind not in "biuf":
+        raise ValueError("not all of it are numbers")
 
 
 def _picture(place: str, path: Path) -> Json:

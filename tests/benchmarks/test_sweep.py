@@ -1,8 +1,11 @@
 """What the sweep's benchmark takes for granted: how large its grid is, and how a peer's table is read."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks import sweep, sweep_peer
+from builder.errors import MachineError
 from builder.sweep import space
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point
@@ -36,3 +39,16 @@ def test_only_rounds_in_which_both_were_stable_count() -> None:
         for place, side in enumerate(sides)
     }
     assert sweep.figures(again, sides, "throughput") == [(0.0, 20.0), (1.0, 21.0)]
+
+
+def test_without_a_round_in_which_both_winners_were_stable_there_is_no_result() -> None:
+    sides = [(Setting.of({space.COUNT: count}), Load(concurrency=1)) for count in (1, 2)]
+    ours = sweep.Run("guided", SimpleNamespace(winner=SimpleNamespace(point=Point(*sides[0], "stable"))), 10.0)  # type: ignore[arg-type]
+    peer = sweep_peer.Peer(sides[1], 100.0, 9.0, 20.0, 3, ())
+    figure = Interval(5.0, 5.0, 5.0)
+    again = {side: [Point(*side, "stable", throughput=figure, p99_ms=figure)] for side in sides}
+    first, *_ = sweep_peer._rows(ours, peer, again)
+    assert first.what == "throughput of the winner"
+    again[sides[1]] = [Point(*sides[1], "unstable", "the throughput drifts")]
+    with pytest.raises(MachineError, match=r"count 2, concurrency 1: unstable \(the throughput drifts\)"):
+        list(sweep_peer._rows(ours, peer, again))

@@ -99,9 +99,21 @@ def test_what_is_not_answered_is_wrong_and_half_precision_is_not_told(vectors):
     held = checker("cosine", vectors)
     assert held.check([Answer({"TEXT": "a"}, {})], 1).wrong == 1
     assert held.check([Answer({"TEXT": "a"}, {"EMBEDDING": [1.0]})], 1).wrong == 1
-    assert held.reads_records
+    assert held.reads_records(1)
     held.subject.configs["model"]["input"] = [{"name": "X", "data_type": "TYPE_FP16", "dims": [1]}]
-    assert not held.reads_records
+    assert not held.reads_records(1)
+
+
+def test_of_texts_in_a_batch_the_record_does_not_tell_how_many_are_whose():
+    texts = np.array([[b"a"], [b"b"], [b"c"]], dtype=object)
+    counted = checker("pipeline", {"LABEL": texts})
+    assert (counted.reads_records(1), counted.reads_records(2)) == (True, True)
+    config = counted.subject.configs["model"]
+    config["output"] = [{"name": "LABEL", "data_type": "TYPE_STRING", "dims": [-1]}]
+    uncounted = Checker(counted.subject)
+    assert (uncounted.reads_records(1), uncounted.reads_records(2)) == (True, False)
+    assert uncounted.check([answer("a", "LABEL", "a")], 1).checked == 1
+    assert uncounted.check([answer("a", "LABEL", "a\x01\0\0\0b")], 2).checked == 0  # why a client of our own asks them
 
 
 def test_without_a_reference_answers_are_held_against_those_alone(vectors):
@@ -112,3 +124,82 @@ def test_without_a_reference_answers_are_held_against_those_alone(vectors):
     found = held.check([answer("a", "EMBEDDING", [1, 2, 3, 98])], 1)
     assert found.wrong == 1
     assert "not what the server answers alone" in found.reason
+
+
+CLASSES = 16
+
+
+def classifier(limit):
+    """Of 16 samples whose labels are all but a tie, but for the last one's."""
+    logits = np.tile(np.array([0.02, -0.02], np.float32), (CLASSES, 1))
+    logits[-1] = [5, -5]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    outputs = [{"name": name, "data_type": "TYPE_FP32", "dims": [2]} for name in ("LOGITS", "PROBABILITIES")]
+    texts = [{"name": "TEXT", "data_type": "TYPE_STRING", "dims": [1]}]
+    letters = [chr(ord("a") + number) for number in range(CLASSES)]
+    answers = {"LOGITS": logits, "PROBABILITIES": probabilities}
+    subject = types.SimpleNamespace(
+        name="model",
+        configs={"model": {"input": texts, "output": outputs}},
+        requests=tuple(Request({"TEXT": one}, {"TEXT": "BYTES"}, number) for number, one in enumerate(letters)),
+        expected=types.SimpleNamespace(answers=answers, samples=tuple(map(Sample, letters))),
+        facts=types.SimpleNamespace(metric="single-label"),
+        tolerances={"label_agreement": limit, "max_probability_difference": 0.05},
+    )
+    return Checker(subject)
+
+
+def classified(held, flipped):
+    """The answers of a run in which some requests get the other label, whenever they are asked."""
+    expected = held.subject.expected.answers
+
+    def answered(number):
+        way = -1 if number in flipped else 1
+        return {name: values[number][::way].tolist() for name, values in expected.items()}
+
+    return [Answer(dict(held.subject.requests[number].values), answered(number)) for number in [*range(CLASSES)] * 2]
+
+
+@pytest.mark.parametrize(
+    ("limit", "flipped", "wrong"), [(0.97, [], 0), (0.97, [3], 0), (0.97, [3, 4], 4), (0.8, [3, 4], 0), (1.0, [3], 2)]
+)
+def test_labels_are_judged_over_all_answers_of_a_point(limit, flipped, wrong):
+    held = classifier(limit)
+    answers = classified(held, flipped)
+    found = held.check(answers[:CLASSES], 1) + held.check(answers[CLASSES:], 1)  # two rounds
+    assert (found.checked, found.wrong, found.differing) == (2 * CLASSES, wrong, 2 * len(flipped))
+    assert ("label_agreement is 0." in found.reason) == bool(wrong)
+
+
+def test_an_answer_that_is_far_off_is_wrong_whatever_the_others_are():
+    held = classifier(0.5)
+    found = held.check(classified(held, [CLASSES - 1]), 1)  # its label is no tie
+    assert found.wrong == 2
+    assert "max_probability_difference" in found.reason
+
+
+def doubler(rows, dtypes):
+    """Of a repository whose model answers twice X; its requests are these rows."""
+    inputs = [{"name": name, "data_type": f"TYPE_{dtype}", "dims": [1]} for name, dtype in dtypes.items()]
+    subject = types.SimpleNamespace(
+        name="model",
+        configs={"model": {"input": inputs, "output": [{"name": "Y", "data_type": "TYPE_FP32", "dims": [1]}]}},
+        requests=tuple(Request(row, dtypes) for row in rows),
+        expected=None,
+    )
+    held = Checker(subject)
+    held.learn(lambda request: {"Y": np.float32([2 * sum(value[0] for value in request.values.values())])})
+    return held
+
+
+def test_requests_with_the_same_values_are_followed_by_different_ones():
+    held = doubler([{"X": [value]} for value in (5, 7, 5, 9)], {"X": "INT32"})
+    for values, wrong in (([10, 14], 0), ([10, 18], 0), ([10, 10], 1), ([14, 10], 2)):
+        found = held.check([Answer({"X": 5}, {"Y": values})], 2)
+        assert (found.checked, found.wrong) == (2, wrong)
+
+
+def test_requests_that_differ_in_half_precision_are_not_told_apart_by_the_record():
+    held = doubler([{"X": [5], "H": [half]} for half in (1.0, 2.0)], {"X": "INT32", "H": "FP16"})
+    for value, wrong in ((12, 0), (14, 0), (16, 1)):
+        assert held.check([Answer({"X": 5, "H": None}, {"Y": value})], 1).wrong == wrong

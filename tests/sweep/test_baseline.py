@@ -182,3 +182,18 @@ def test_without_a_setting_that_holds_the_constraints_the_gate_fails() -> None:
     (case,) = ElementTree.fromstring(gate_report.junit(none, None).encode())
     assert case[0].tag == "failure"
     assert isinstance(points.swept().verdicts[0], Verdict)
+
+
+def test_what_a_server_says_breaks_neither_xml_nor_markdown() -> None:
+    ugly = "refused: a|b *c* \x1b[31m\x00 <d>\ntritonserver's log\n| e | f |"
+    one = replace(held("same", "unstable"), reasons={"p99_ms": ugly}, how="in turn | twice\nand more")
+    whole = replace(points.swept(), served=replace(points.swept().served, name="m\x00|n"))
+    suite = ElementTree.fromstring(gate_report.junit(whole, one).encode())
+    said = suite[2][0].get("message", "")
+    assert "refused: a|b *c* �[31m� <d>" in said
+    assert "log" not in said
+    lines = gate_report.markdown(whole, one).splitlines()
+    (row,) = [line for line in lines if line.startswith("| ❔")]
+    assert row.endswith(r"| refused: a\|b \*c\* �\[31m� \<d\> |")
+    assert r"#### Baseline (in turn \| twice)" in lines
+    assert "| e | f |" not in lines

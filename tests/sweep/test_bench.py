@@ -12,7 +12,7 @@ from builder.tools import perf_requests
 pytestmark = pytest.mark.triton
 
 SECONDS = 0.3
-FOUR = Load(concurrency=4)
+ONE, FOUR, MANY = (Load(concurrency=each) for each in (1, 4, 16))
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +109,18 @@ def test_every_kind_of_load_is_sent_and_its_answers_are_checked(measure, load):
     assert (point.checked > 5, point.wrong) == (True, 0)
 
 
-def test_wrong_answers_under_load_fail_the_point(measure):
-    assert measure(Load(concurrency=1), parameters__mood="muddled").wrong == 0  # alone it is right
-    point = measure(Load(concurrency=16), parameters__mood="muddled")
+def test_wrong_answers_under_load_fail_the_point(bench, measure):
+    assert measure(ONE, parameters__mood="muddled").wrong == 0  # alone it is right
+    point = measure(MANY, parameters__mood="muddled")
+    assert [bench._sender.planned(load, 1.0).warm_seconds for load in (ONE, MANY)] == [0, 0]
     assert point.status == "failed"
     assert point.wrong > 0
     assert "answers under load are wrong" in point.reason
 
 
-def test_numbers_that_are_none_fail_the_point(measure):
-    point = measure(Load(concurrency=16), parameters__mood="no number")
+def test_numbers_that_are_none_fail_the_point(bench, measure):
+    point = measure(MANY, parameters__mood="no number")
+    assert bench._sender.planned(ONE, 1.0).warm_seconds > 0  # the server has not seen it with this setting
     assert point.status == "failed"
     assert "NaN" in point.reason
 
@@ -168,3 +170,13 @@ def test_a_saturated_client_is_said(measure, monkeypatch):
     point = measure(Load(concurrency=32), parameters__mood="right")
     assert point.status == "saturated"
     assert f"the client takes {point.client_share:.0%}" in point.reason
+
+
+def test_what_the_response_cache_answers_is_said(measure):
+    point = measure(parameters__mood="slow", response_cache__enable=True)
+    times = point.steps["moody"]
+    assert (times.inferences, times.hit_rate) == (0, 1.0)  # each of them was asked before
+    assert times.cache_hits >= point.requests
+    assert (point.status == "stable") == (
+        point.reason == "100% of the requests were answered from the response cache: all of them are repeats of 8"
+    )

@@ -79,3 +79,15 @@ def test_points_that_are_not_stable_do_not_count() -> None:
     assert compare.verdict(a, shaky, "throughput").kind == "unstable"
     with pytest.raises(InternalError, match="cannot be paired"):
         compare.verdict(a, b[1:], "throughput")
+
+
+@pytest.mark.parametrize("status", ["failed", "refused"])
+def test_a_side_that_cannot_be_measured_says_why(status: str) -> None:
+    a, b = [point(100.0 + n) for n in range(9)], [point(120.0 + n) for n in range(9)]
+    bad = Point(Setting(), Load(concurrency=1), status, "3 of 64 answers under load are wrong")  # type: ignore[arg-type]
+    found = compare.verdict(a, [*b[:8], bad], "throughput")
+    assert (found.kind, found.broken) == ("unstable", "b")
+    assert found.reason == compare.broken([*b, bad]) == f"{status}: 3 of 64 answers under load are wrong"
+    assert compare.verdict([bad, *a[1:]], b, "throughput").broken == "a"
+    assert compare.verdict(a, [*b[:8], point(127.0, "unstable")], "throughput").broken == ""
+    assert compare.broken(a) == ""

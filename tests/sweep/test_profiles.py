@@ -5,7 +5,7 @@ import pytest
 from builder.errors import UserError
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point
-from builder.sweep.profiles import between, parse
+from builder.sweep.profiles import between, open_loop, parse
 from builder.sweep.setting import Setting
 
 
@@ -62,11 +62,20 @@ def test_a_setting_that_fails_is_not_tried_any_further():
         *("", "closed", "closed:", "closed:0", "closed:x", "open:-1", "waves:1", "ramp:initial=1", "closed:1@p95_ms"),
         *("ramp:initial=0,spawn=1,duration=1", "ramp:initial=1,spawn=1,duration=1,more=1", "closed:1@throughput<5"),
         *("closed:1@p95_ms<x", "closed:1@p95_ms<-1"),
+        *("open:inf", "open:nan", "closed:1@p95_ms<inf", "closed:1@p95_ms<nan", "ramp:initial=1,spawn=inf,duration=1"),
+        *("ramp:initial=1,spawn=nan,duration=1", "ramp:initial=1,spawn=1,duration=inf"),
+        "ramp:initial=1,spawn=1,duration=nan",
     ],
 )
 def test_what_is_no_profile_is_refused(text):
     with pytest.raises(UserError):
         parse(text)
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), 0.0])
+def test_a_rate_of_a_recipe_is_a_number(rate):
+    with pytest.raises(UserError, match="requests per second; it must be above 0"):
+        open_loop([5.0, rate], Load(concurrency=1))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 
 from builder.sweep.load import Load
 from builder.sweep.point import Interval, Point
@@ -59,6 +60,16 @@ def test_pairs_that_are_not_stable_are_measured_again() -> None:
     ]
     a, _ = interleaved(lambda: point(1, "unstable"), lambda: point(1), 3)
     assert len(a) == 4  # three of six could still be stable, three of five, of four; of two no more
+
+
+@pytest.mark.parametrize("broken", ["failed", "refused"])
+def test_what_fails_is_not_measured_again_and_again(broken: str) -> None:
+    statuses = iter(["stable", "stable", broken])
+    a, b = interleaved(lambda: point(1, next(statuses)), lambda: point(1), 8)
+    assert [one.status for one in a] == ["stable", "stable", broken]
+    assert len(b) == 3
+    found = self_test(lambda: point(1, broken), times=1)
+    assert found.verdicts["throughput"][0].broken == "a"
 
 
 def test_each_pair_is_the_other_way_round() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from builder.sweep import statistics
 from builder.sweep.load import Load
-from builder.sweep.point import Window
+from builder.sweep.point import Interval, Window
 from tests.sweep.closed_loop import SERVICE_SECONDS, requests
 
 TRUE_PER_SECOND = 2 / SERVICE_SECONDS  # of two servers
@@ -94,3 +94,20 @@ def test_an_open_loop_has_no_number_in_flight() -> None:
 def test_littles_law_sees_requests_that_were_lost() -> None:
     sent = requests(8, 2, 2.0, noisy(2))[::2]  # every other one is not in the record
     assert statistics.littles_law(statistics.cut(sent), Load(concurrency=8)) == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_few_rounds_say_is_as_wide_as_it_is_unsure() -> None:
+    known = {1: 12.706, 2: 4.303, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042}
+    assert {free: statistics.student_t(free) for free in known} == pytest.approx(known, rel=0.002)
+    rng = np.random.default_rng(3)
+    for count in (2, 3):
+        rounds = rng.normal(10, 0.5, (1000, count)).tolist()
+        found = [statistics.of_rounds(values) for values in rounds]
+        assert np.mean([one is not None and one.low <= 10 <= one.high for one in found]) >= 0.93  # 0.95, and chance
+        ranges = np.mean([min(values) <= 10 <= max(values) for values in rounds])
+        assert ranges < 0.8  # the negative control
+    assert statistics.of_rounds([]) is None
+    assert statistics.of_rounds([5.0]) == Interval(5.0, 5.0, 5.0)
+    wide = statistics.of_rounds([1.0, 9.0])
+    assert wide is not None
+    assert wide.low == 0

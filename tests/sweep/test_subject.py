@@ -75,9 +75,41 @@ def test_requests_come_from_a_file(ensemble, tmp_path):
     path.write_text("".join(json.dumps({"TEXT": "x" * size, "N": [size]}) + "\n" for size in (1, 2, 3)))
     subject = open_subject(ensemble, Options(samples=path))
     assert sorted(row["TEXT"] for row in subject.rows) == ["x", "xx", "xxx"]
-    path.write_text('{"TEXT": "x"}\n{"TEXT": "y"}\n')
-    with pytest.raises(UserError, match="have no N"):
+    path.write_text('{"TEXT": "x", "N": [1], "source": "mine"}\n')
+    (request,) = open_subject(ensemble, Options(samples=path)).requests
+    assert request.values == {"TEXT": "x", "N": [1]}  # one will do
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", r"requests\.jsonl: 0 samples, at least 1 must be there"),
+        ("[1]", r"requests\.jsonl:2: \[1\] is not an object"),
+        ('{"TEXT": "y"}', r"requests\.jsonl:2: the tensor N is missing"),
+        ('{"TEXT": "y", "N": [1], "M": 2}', r"requests\.jsonl:2: unknown tensor 'M'; clients send TEXT, N"),
+        ('{"TEXT": "y", "N": "abc"}', r'requests\.jsonl:2: N is "abc"; it is INT64 \[-1\]: not all of it are numbers'),
+        ('{"TEXT": "y", "N": "7"}', r'requests\.jsonl:2: N is "7"; it is INT64'),
+        ('{"TEXT": "y", "N": [null]}', r"requests\.jsonl:2: N is \[null\]; it is INT64"),
+        ('{"TEXT": "y", "N": [[1], [2, 3]]}', r"requests\.jsonl:2: N is \[\[1\], \[2, 3\]\]; it is INT64"),
+        ('{"TEXT": "y", "N": [[1, 2]]}', r"requests\.jsonl:2: N has shape \[1, 2\]; it is INT64 \[-1\]"),
+        ('{"TEXT": 3, "N": [1]}', r"requests\.jsonl:2: TEXT is 3, neither a string"),
+    ],
+)
+def test_a_mistake_in_a_file_of_requests_has_its_line(ensemble, tmp_path, line, message):
+    path = tmp_path / "requests.jsonl"
+    path.write_text(('{"TEXT": "x", "N": [1]}\n' if line else "") + line + "\n")
+    with pytest.raises(UserError, match=message):
         open_subject(ensemble, Options(samples=path))
+
+
+def test_an_input_of_a_type_that_no_file_can_hold_is_refused(ensemble, tmp_path):
+    config = ensemble / "all/config.pbtxt"
+    config.write_text(config.read_text().replace("TYPE_INT64", "TYPE_BF16"))
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"TEXT": "x", "N": [1]}\n')
+    for options in (Options(samples=path), Options(sizes={"N": 3})):
+        with pytest.raises(UserError, match="input N has the type BF16; values are known for BOOL"):
+            open_subject(ensemble, options)
 
 
 def test_texts_of_a_file_are_made_as_long_as_asked(ensemble, tmp_path):

@@ -1,12 +1,15 @@
 """Settings, loads and points: what they are called, and that they come back from JSON."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.errors import InternalError
 from builder.sweep import load as loads
+from builder.sweep import point as points
 from builder.sweep import setting as settings
 from builder.sweep.load import Load
-from builder.sweep.point import Interval, Point, Window
+from builder.sweep.point import Interval, Point, StepTimes, Window
 from builder.sweep.setting import Setting
 
 
@@ -27,9 +30,32 @@ def test_settings_come_back(values: dict[str, settings.Value]) -> None:
     assert settings.from_json(Setting.of(values).as_json()) == Setting.of(values)
 
 
-@pytest.mark.parametrize("load", [Load(concurrency=4), Load(rate=60.5, batch=2, protocol="http", shared_memory=True)])
+LOADS = st.builds(
+    lambda paced, **said: Load(**paced, **said),
+    st.one_of(
+        st.builds(dict, concurrency=st.integers(1, 1000)), st.builds(dict, rate=st.floats(0.1, 1e4, allow_nan=False))
+    ),
+    arrivals=st.sampled_from(["poisson", "constant"]),
+    batch=st.integers(1, 64),
+    protocol=st.sampled_from(["grpc", "http"]),
+    shared_memory=st.booleans(),
+)
+
+
+@given(LOADS)
 def test_loads_come_back(load: Load) -> None:
-    assert loads.from_json(load.as_json()) == load
+    again = loads.from_json(load.as_json())
+    assert again == load
+    assert hash(again) == hash(load)
+    assert again.as_json() == load.as_json()
+
+
+def test_of_a_closed_loop_arrivals_say_nothing() -> None:
+    assert Load(concurrency=4, arrivals="constant") == Load(concurrency=4)
+    assert len({Load(concurrency=4, arrivals="constant"), Load(concurrency=4)}) == 1
+    assert Load(rate=4, arrivals="constant") != Load(rate=4)
+    assert Load(concurrency=4) != Load(concurrency=4, batch=2)
+    assert Load(concurrency=4) != "concurrency 4"
 
 
 def test_a_load_is_closed_or_open() -> None:
@@ -48,3 +74,11 @@ def test_single_latencies_stay_out_of_json() -> None:
     window = Window(1.0, 2, 2.0, 5.0, (4.0, 6.0))
     written = Point(Setting(), Load(concurrency=1), "stable", windows=(window,)).as_json()
     assert written["windows"] == [{**written["windows"][0], "latencies_ms": []}]
+
+
+def test_a_point_without_counts_of_the_cache_can_be_read() -> None:
+    times = StepTimes(3, 2, 0.1, 0.2, 0.3, 0.4)
+    written = Point(Setting(), Load(concurrency=1), "stable", steps={"m": times}).as_json()
+    for name in ("cache_hits", "cache_misses"):
+        written["steps"]["m"].pop(name)
+    assert points.from_json(written).steps == {"m": times}

@@ -103,7 +103,7 @@ def test_every_mistake_has_its_line(tmp_path: Path, line: Any, message: str) -> 
 def test_files_that_cannot_be_samples(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown kind of file '\.csv'"):
         load_rows(tmp_path / "samples.csv", (TEXT,))
-    with pytest.raises(UserError, match="1 samples, at least 2 are needed"):
+    with pytest.raises(UserError, match="1 samples, at least 2 must be there"):
         load_rows(write(tmp_path, {"TEXT": "a"}), (TEXT,))
     with pytest.raises(UserError, match="the tensor IMAGE is missing"):
         load_rows(write(tmp_path, "a", "b", name="samples.txt"), (TEXT, IMAGE))
