@@ -136,7 +136,8 @@ def _in_turn(winner: Tried, today: Subject, archive: Subject, *, seconds: float,
     for figure in FIGURES:
         found = compare.verdict(a, b, figure)
         reasons[figure] = found.reason
-        verdicts.append(swept.Verdict(figure, found.kind, _together(a, figure), _together(b, figure)))
+        kind = "worse" if found.broken == "b" else found.kind
+        verdicts.append(swept.Verdict(figure, kind, _stable(a, figure), _stable(b, figure)))
     return Held(tuple(verdicts), f"both measured in turn, {len(a)} times", reasons)
 
 
@@ -144,8 +145,10 @@ def _fitting(setting: Setting, subject: Subject) -> Setting:
     return setting if subject.recipe is not None else setting.served
 
 
-def _together(points: list[Point], figure: str) -> Interval | None:
-    found: Interval | None = getattr(pooled(points), figure) if points else None
+def _stable(points: list[Point], figure: str) -> Interval | None:
+    """Of what can be believed, together; None: nothing can."""
+    stable = [one for one in points if one.status == "stable"]
+    found: Interval | None = getattr(pooled(stable), figure) if stable else None
     return found
 
 
@@ -166,12 +169,10 @@ def _against_file(winner: Tried, today: Subject, *, seconds: float, told: Callab
 
 def against(before: Interval | None, points: list[Point], figure: str) -> tuple[swept.Verdict, str]:
     """The verdict on points of today, beside a figure that was measured another time; and why."""
-    broken = next((one for one in points if one.status in {"failed", "refused"}), None)
-    if broken is not None:
-        return swept.Verdict(figure, "worse", before, None), f"{broken.status}: {broken.reason}"
-    stable = [one for one in points if one.status == "stable"]
-    after = _together(stable, figure)
-    if before is None or after is None or len(stable) < len(points):
+    if why := compare.broken(points):
+        return swept.Verdict(figure, "worse", before, None), why
+    after = _stable(points, figure)
+    if before is None or after is None or any(one.status != "stable" for one in points):
         why = next((one.reason for one in points if one.status != "stable"), "there is no such figure")
         return swept.Verdict(figure, "unstable", before, after), why
     ratio = after.value / before.value

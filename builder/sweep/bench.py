@@ -53,6 +53,26 @@ class BenchOptions:
     rounds: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a server said of itself, and had used, before a load."""
+
+    statistics: Mapping[str, Mapping[str, Json]]  # by model
+    processor_seconds: float
+
+    def steps(self, after: Mapping[str, Mapping[str, Json]]) -> dict[str, StepTimes]:
+        """Where the time went since, by model."""
+        times = {model: server_facts.step_times(self.statistics.get(model, {}), one) for model, one in after.items()}
+        return {model: one for model, one in times.items() if one is not None}
+
+    def share(self, live: Live, after: Mapping[str, Mapping[str, Json]], per_second: float) -> float | None:
+        """Of the processors, what the server takes at so many requests a second."""
+        name = live.subject.name
+        answered = server_facts.answered(self.statistics.get(name, {}), after.get(name, {}))
+        used = server_facts.processor_seconds(live.server.pid) - self.processor_seconds
+        return server_facts.processor_share(used, answered, per_second)
+
+
 class Bench:
     """One running server at a time. Use it as a context manager, or call :meth:`close`.
 
@@ -159,7 +179,7 @@ class Bench:
         if load.batch > largest:
             return Point(setting, load, "refused", f"a request of {load.batch} is larger than max_batch_size {largest}")
         so_far = Rounds(load, len(self.live.subject.requests), checks=self.options.checks > 0)
-        before = self.live.statistics()
+        before = _Before(self.live.statistics(), server_facts.processor_seconds(self.live.server.pid))
         with server_facts.GpuWatch(self.live.server.metrics_address) as gpus:
             if (problem := self._measured(so_far, seconds)) is not None:
                 return Point(setting, load, *problem, requests=so_far.requests, errors=so_far.errors)
@@ -201,15 +221,12 @@ class Bench:
         return ("failed", sent.detail) if sent.status == "refused" else None
 
     def _point(
-        self,
-        setting: Setting,
-        so_far: Rounds,
-        before: Mapping[str, Mapping[str, Json]],
-        gpus: dict[str, dict[str, float]],
+        self, setting: Setting, so_far: Rounds, before: _Before, gpus: dict[str, dict[str, float]]
     ) -> Point:
         live, windows = self.live, so_far.windows
         status, reason = so_far.verdict()
-        steps = self._steps(before)
+        throughput, after = statistics.interval(windows, "throughput"), live.statistics()
+        steps = before.steps(after)
         if status == "stable":
             remarks = (reason, server_facts.cache_remark(steps, len(live.subject.requests)))
             reason = "; ".join(filter(None, remarks))
@@ -218,7 +235,7 @@ class Bench:
             so_far.load,
             status,
             reason,
-            throughput=statistics.interval(windows, "throughput"),
+            throughput=throughput,
             p50_ms=so_far.latency("p50_ms"),
             p90_ms=so_far.latency("p90_ms"),
             p95_ms=so_far.latency("p95_ms"),
@@ -227,6 +244,7 @@ class Bench:
             windows=tuple(windows),
             steps=steps,
             client_share=so_far.client_share,
+            server_share=throughput and before.share(live, after, throughput.value / so_far.load.batch),
             littles_law=so_far.littles_law,
             memory_mb=server_facts.memory_mb(live.server.pid),
             gpu=gpus,
@@ -235,11 +253,6 @@ class Bench:
             checked=so_far.checked.checked,
             wrong=so_far.checked.wrong,
         )
-
-    def _steps(self, before: Mapping[str, Mapping[str, Json]]) -> dict[str, StepTimes]:
-        after = self.live.statistics()
-        times = {model: server_facts.step_times(before.get(model, {}), one) for model, one in after.items()}
-        return {model: one for model, one in times.items() if one is not None}
 
     def _served(self, built: Setting) -> Sender:
         """Who asks a variant; the server of another one is ended."""

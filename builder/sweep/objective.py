@@ -30,6 +30,7 @@ SAME: Final = 0.01
 
 _SECONDS_PER_HOUR: Final = 3600.0
 _MILLION: Final = 1e6
+_SIGMAS: Final = 1.96  # half of a 95 % interval, in standard errors
 ORDER: Final = {"met": 0, "unsure": 1, "missed": 2}
 """How verdicts rank."""
 
@@ -153,7 +154,8 @@ def pooled(points: Sequence[Point]) -> Point:
     """Repeated measurements of one setting under one load as one point.
 
     Values are means; the intervals' half-widths shrink as those of independent estimates do, and are never less than
-    the spread of the values themselves says.
+    what the values themselves say: 1.96 standard errors of their mean. A machine is faster in one minute than in the
+    next, which no single interval knows of.
     """
     stable = [point for point in points if point.status == "stable"]
     if len(stable) <= 1:
@@ -179,7 +181,7 @@ def _pooled(intervals: Sequence[Interval]) -> Interval | None:
     count, value = len(intervals), fmean(one.value for one in intervals)
     below = math.sqrt(sum((one.value - one.low) ** 2 for one in intervals)) / count
     above = math.sqrt(sum((one.high - one.value) ** 2 for one in intervals)) / count
-    spread = math.sqrt(sum((one.value - value) ** 2 for one in intervals) / max(1, count - 1) / count)
+    spread = _SIGMAS * math.sqrt(sum((one.value - value) ** 2 for one in intervals) / max(1, count - 1) / count)
     return Interval(value, value - max(below, spread), value + max(above, spread))
 
 

@@ -84,6 +84,7 @@ class Point:
         windows: what these come from.
         steps: where the time went, by the name of the model in the repository.
         client_share: processor seconds of the client, per second and usable processor: 0 to 1.
+        server_share: the same of the server's processes.
         littles_law: throughput * mean latency / (concurrency * batch): 1 in a closed loop in which nothing is lost.
         memory_mb: what the server's processes hold at the end (proportional set size).
         gpu: per GPU, under the load: used memory in MB, at most; utilisation 0 to 1, on the average; empty without one.
@@ -107,6 +108,7 @@ class Point:
     windows: tuple[Window, ...] = ()
     steps: dict[str, StepTimes] = field(default_factory=dict)
     client_share: float | None = None
+    server_share: float | None = None
     littles_law: float | None = None
     memory_mb: float | None = None
     gpu: dict[str, dict[str, float]] = field(default_factory=dict)

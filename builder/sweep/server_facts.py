@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import threading
 import time
@@ -12,15 +13,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from builder.sweep.point import StepTimes
+from builder.tools import hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from builder.artifacts import Json
 
 _MB: Final = 1e6
+_USER: Final = 11  # utime; stime comes after it
 _SECONDS: Final = 5.0
 GPU_MILLISECONDS: Final = 250
 """How often a server should look at its GPUs: by itself it does so every two seconds, which is longer than a point."""
@@ -35,12 +38,38 @@ def memory_mb(pid: int) -> float | None:
     A page that several of them share counts once. None: it has ended, or the kernel does not tell.
     """
     total = 0
+    for process, _ in _group(pid):
+        with suppress(OSError, LookupError, ValueError):
+            total += _pss(process)
+    return total / _MB if total else None
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and all in its group have used so far, in user and system mode; 0: it has ended."""
+    ticks = sum(int(fields[_USER]) + int(fields[_USER + 1]) for _, fields in _group(pid))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def processor_share(seconds: float, answered: int, per_second: float) -> float | None:
+    """Of the usable processors, what a server takes, 0 to 1: processor seconds of a request, times requests a second.
+
+    So what it does before and after a load does not count as idle time. None: it answered nothing.
+    """
+    return seconds / answered * per_second / hardware.cpus() if answered > 0 else None
+
+
+def answered(before: Mapping[str, Json], after: Mapping[str, Json]) -> int:
+    """Requests that a model answered between two readings of its statistics."""
+    return _duration(after, "success", "count") - _duration(before, "success", "count")
+
+
+def _group(pid: int) -> Iterator[tuple[Path, list[str]]]:
+    """Each process of a group, with the fields of its ``stat`` after the name (man 5 proc)."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, LookupError, ValueError):
             fields = (process / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-            if int(fields[2]) == pid:  # the process group: builder.tools.guardian gives each child its own
-                total += _pss(process)
-    return total / _MB if total else None
+            if int(fields[2]) == pid:  # builder.tools.guardian gives each child a group of its own
+                yield process, fields
 
 
 def _pss(process: Path) -> int:
@@ -128,9 +157,10 @@ def step_times(before: Mapping[str, Json], after: Mapping[str, Json]) -> StepTim
     extension, *inference_count*).
     """
     inferences = _count(after, "inference_count") - _count(before, "inference_count")
-    requests, hits, misses = (
+    requests = answered(before, after)
+    hits, misses = (
         _duration(after, section, "count") - _duration(before, section, "count")
-        for section in ("success", "cache_hit", "cache_miss")
+        for section in ("cache_hit", "cache_miss")
     )
     if inferences <= 0 and hits <= 0:
         return None

@@ -137,6 +137,7 @@ def _point(asked: tuple[Setting, Load], chance: random.Random, *, gpu: bool) -> 
         windows=windows,
         steps={"minilm-embedder-tokenize": tokenizer, "minilm-embedder-model": model},
         client_share=0.04 + throughput / 4000,
+        server_share=min(1.0, 0.1 + throughput / 200),
         littles_law=chance.uniform(0.985, 1.0),
         memory_mb=310 + 96 * instances + 22 * int(str(values[TOKENIZERS])) + chance.uniform(-3, 3),
         gpu={"0": {"memory_mb": 1200.0 + 410 * instances, "utilisation": min(1.0, throughput / 140)}} if gpu else {},

@@ -89,6 +89,22 @@ def test_an_archive_is_taken_as_it_was_built(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == {"today.yaml": {setting}, None: {setting.served}}
 
 
+@pytest.mark.parametrize(("side", "verdict"), [("today", "worse"), ("before", "unstable")])
+def test_of_two_measured_in_turn_the_one_that_fails_is_said(
+    monkeypatch: pytest.MonkeyPatch, side: str, verdict: str
+) -> None:
+    class Bench(FakeBench):
+        def measure(self, setting: Setting, load: Load, seconds: float) -> Point:
+            status = "failed" if self.rates == side else "stable"
+            return today(100, status=status, reason="answers are wrong")
+
+    monkeypatch.setattr(baseline, "Bench", Bench)
+    subjects = [SimpleNamespace(rates=name, recipe=None) for name in ("today", "before")]
+    held = baseline.hold(points.swept(), *subjects, seconds=1.0, told=lambda _: None)  # type: ignore[arg-type]
+    assert {one.verdict for one in held.verdicts} == {verdict}
+    assert set(held.reasons.values()) == {"failed: answers are wrong"}
+
+
 @pytest.mark.parametrize("status", ["failed", "refused"])
 def test_a_build_that_does_not_answer_is_worse_than_one_that_does(status: str) -> None:
     runs = [today(100), today(100, status=status, reason="3 of 212 requests failed")]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -10,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.sweep.server_facts import GpuWatch, cache_remark, step_times
+from builder.sweep.server_facts import GpuWatch, cache_remark, processor_seconds, processor_share, step_times
+from builder.tools import hardware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,3 +102,22 @@ def test_hits_of_the_response_cache_are_told() -> None:
         "100% of the requests were answered from the response cache: all of them are repeats of 16"
     )
     assert cache_remark({"tokenize": plain}, 16) == cache_remark({}, 16) == ""
+
+
+def test_the_processor_time_of_a_group_is_that_of_all_in_it() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ntime.sleep(60)"
+    fork = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])"
+    with subprocess.Popen([sys.executable, "-c", fork], start_new_session=True, stdout=subprocess.PIPE) as parent:
+        try:
+            assert parent.stdout is not None
+            parent.stdout.readline()
+            used = processor_seconds(parent.pid)
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
+    assert 0.25 < used < 5
+    assert processor_seconds(parent.pid) == 0, "it has ended"
+
+
+def test_what_a_request_takes_is_the_share_at_a_rate() -> None:
+    assert processor_share(2.0, 100, 50) == pytest.approx(1 / hardware.cpus())
+    assert processor_share(2.0, 0, 50) is None

@@ -197,8 +197,8 @@ def usage(swept: Swept) -> Plot | None:
 def _used(point: Point) -> dict[str, float]:
     """Panel → value. GPUs are called by their order: an identity of 40 characters says nothing."""
     found: dict[str, float | None] = {"server's memory, MB": point.memory_mb}
-    share = point.client_share
-    found["client's processors in use, %"] = None if share is None else share * 100
+    for side, share in (("server", point.server_share), ("client", point.client_share)):
+        found[f"processors that the {side} uses, %"] = None if share is None else share * 100
     for at, gpu in enumerate(sorted(point.gpu)):
         for name, value in point.gpu[gpu].items():
             memory = name.endswith("_mb")

@@ -176,7 +176,7 @@ def _figures(swept: Swept, point: Point) -> Row:
         found = getattr(point, figure)
         if found is not None:
             row |= {figure: found.value, f"{figure}_low": found.low, f"{figure}_high": found.high}
-    row |= {"memory_mb": point.memory_mb, "client_share": point.client_share, "littles_law": point.littles_law}
+    row |= {name: getattr(point, name) for name in ("memory_mb", "server_share", "client_share", "littles_law")}
     return {**row, "cost": swept.cost(point)}
 
 

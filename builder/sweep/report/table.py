@@ -51,6 +51,7 @@ def _columns(swept: Swept) -> list[Column]:
         *(Column(f"knob {knob}", knob_label(knob), knob, numeric=False) for knob in knobs),
         Column("p90_ms", "p90 ms", "latency"),
         Column("p95_ms", "p95 ms", "latency"),
+        Column("server_share", "server %", "the server's share of the processors", percent=True),
         Column("client_share", "client %", "the client's share of its processors", percent=True),
         Column("littles_law", "Little", "throughput times latency / concurrency: 1 where nothing is lost"),
         Column("times", "times", "how often it was measured"),
