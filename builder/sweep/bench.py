@@ -220,9 +220,7 @@ class Bench:
             return "failed", "an answer under load holds NaN or an infinity: at such, perf_analyzer's record ends"
         return ("failed", sent.detail) if sent.status == "refused" else None
 
-    def _point(
-        self, setting: Setting, so_far: Rounds, before: _Before, gpus: dict[str, dict[str, float]]
-    ) -> Point:
+    def _point(self, setting: Setting, so_far: Rounds, before: _Before, gpus: dict[str, dict[str, float]]) -> Point:
         live, windows = self.live, so_far.windows
         status, reason = so_far.verdict()
         throughput, after = statistics.interval(windows, "throughput"), live.statistics()
@@ -244,7 +242,7 @@ class Bench:
             windows=tuple(windows),
             steps=steps,
             client_share=so_far.client_share,
-            server_share=throughput and before.share(live, after, throughput.value / so_far.load.batch),
+            server_share=before.share(live, after, throughput.value / so_far.load.batch) if throughput else None,
             littles_law=so_far.littles_law,
             memory_mb=server_facts.memory_mb(live.server.pid),
             gpu=gpus,
