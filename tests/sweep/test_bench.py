@@ -43,7 +43,7 @@ def test_a_point_has_all_that_says_what_it_is_worth(measure):
     assert point.throughput.value < 4 / 0.01  # one instance that sleeps 10 ms for four clients
     assert point.littles_law == pytest.approx(1, abs=0.2)
     assert 0 <= point.client_share < 0.4
-    assert 0.05 < point.server_share < 1.05
+    assert 0 < point.server_share < 1.05  # it sleeps more than it computes
     assert point.memory_mb > 20
     assert point.gpu == {}
     assert point.requests > sum(window.requests for window in point.windows) > 0

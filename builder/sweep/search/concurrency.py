@@ -38,7 +38,7 @@ class Axis:
         self.refused = False
 
     def search(self, start: int | None = None) -> None:
-        """Measures what it takes to know the best load. ``start``: where it is expected."""
+        """Measures what it takes to know the best load. ``start``: where it is expected, if anybody knows."""
         last = len(self.task.loads) - 1
         if self.task.objective.rises_with_load:
             highest = self._highest(last, start)
@@ -68,12 +68,16 @@ class Axis:
         return point.status == "stable" and judge(point, self.task.constraints) == "met"
 
     def _highest(self, last: int, start: int | None) -> int:
-        """The greatest feasible load, -1 without one."""
-        low, high, at = -1, last + 1, start
+        """The greatest feasible load, -1 without one: by bisection; from where it is expected, in steps that double."""
+        low, high, at, step = -1, last + 1, start, 1
         while high - low > 1 and not self.refused:
             at = (low + high) // 2 if at is None else at
             low, high = (at, high) if self.feasible(at) else (low, at)
             at = None
+            if start is not None and low < 0 <= high - step:
+                at, step = high - step, 2 * step
+            elif start is not None and high > last >= low + step:
+                at, step = low + step, 2 * step
         return low
 
     def _knee(self, last: int) -> None:

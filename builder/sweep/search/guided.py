@@ -182,7 +182,8 @@ class _Guided:
         loads = self.task.loads
         around = [(one, loads.index(load) + step) for one, load in finalists for step in beside]
         chosen = [(one, loads[index]) for one, index in around if 0 <= index < len(loads)]
-        taken = [one for one in chosen if worth[self.number[one]] >= _EVEN and not self.journey.over]
+        new = [one for one in chosen if times[self.number[one]] == 0]
+        taken = [one for one in new if worth[self.number[one]] >= _EVEN and not self.journey.over]
         for setting, load in taken:
             self.journey.take(setting, load, "another load of one of the best")
         return bool(taken)
