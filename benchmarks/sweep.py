@@ -206,6 +206,8 @@ def _rows(one: Run, everything: Run, again: dict[Candidate, list[Point]]) -> Ite
                 f"{one.name}: throughput of the winner", "inferences/s", _EVERYTHING, ours, peer,
                 larger_is_better=True, goal=GOAL_QUALITY if guided else None, dropped_rounds=dropped,
             )  # fmt: skip
+            tails = figures(again, (one.candidate, everything.candidate), "p99_ms")
+            yield Comparison(f"{one.name}: p99 of the winner", "ms", _EVERYTHING, *tails, dropped_rounds=dropped)
     goal = GOAL_TIME if guided else None
     yield Comparison(f"{one.name}: time", "s", _EVERYTHING, (one.seconds,), (everything.seconds,), goal=goal)
 
