@@ -34,7 +34,6 @@ SELF_TEST_HELP: Final = (
     "the level of verdicts allows."
 )
 RECORD_HELP: Final = "Where measured points are kept.  [default: in the cache]"
-_SECONDS_PER_MINUTE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,17 @@ def _set_max_batch(config: Config, path: tuple[str, ...], value: Value) -> None:
     config["model_warmup"] = warm
 
 
+def turned_off(section: Mapping[str, Json]) -> bool:
+    """Whether a section ``dynamic_batching`` gathers nothing: a batch of one request is as large as it wants them."""
+    return list(section.get("preferred_batch_size", [])) == [1]
+
+
 def _set_batching(config: Config, path: tuple[str, ...], value: Value) -> None:
     if value is False:
         config.pop(path[0], None)
         return
     section = config.setdefault(path[0], {})
-    if list(section.get("preferred_batch_size", [])) == [1]:  # that is how it was turned off
+    if turned_off(section):
         del section["preferred_batch_size"]
 
 

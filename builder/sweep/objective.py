@@ -30,7 +30,7 @@ SAME: Final = 0.01
 
 _SECONDS_PER_HOUR: Final = 3600.0
 _MILLION: Final = 1e6
-_SIGMAS: Final = 1.96  # half of a 95 % interval, in standard errors
+SIGMAS: Final = 1.96  # half of a 95 % interval, in standard errors
 ORDER: Final = {"met": 0, "unsure": 1, "missed": 2}
 """How verdicts rank."""
 
@@ -181,7 +181,7 @@ def _pooled(intervals: Sequence[Interval]) -> Interval | None:
     count, value = len(intervals), fmean(one.value for one in intervals)
     below = math.sqrt(sum((one.value - one.low) ** 2 for one in intervals)) / count
     above = math.sqrt(sum((one.high - one.value) ** 2 for one in intervals)) / count
-    spread = _SIGMAS * math.sqrt(sum((one.value - value) ** 2 for one in intervals) / max(1, count - 1) / count)
+    spread = SIGMAS * math.sqrt(sum((one.value - value) ** 2 for one in intervals) / max(1, count - 1) / count)
     return Interval(value, value - max(below, spread), value + max(above, spread))
 
 

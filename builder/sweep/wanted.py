@@ -10,7 +10,7 @@ from builder.errors import UserError
 from builder.recipe.verify import Verify
 from builder.settings import settings
 from builder.sweep import lengths, profiles, space, statistics
-from builder.sweep.knobs import changes
+from builder.sweep.knobs import changes, turned_off
 from builder.sweep.load import Load
 from builder.sweep.objective import Constraints, Objective
 from builder.sweep.record import NAME
@@ -192,16 +192,12 @@ def own_values(subject: Subject) -> dict[str, Value]:
     made: dict[str, Value] = {
         space.COUNT: int(groups[0].get("count", 1)) if groups else 1,
         space.MAX_BATCH_SIZE: int(config.get("max_batch_size", 0)),
-        space.BATCHING: batching is not None and not _turned_off(batching),
+        space.BATCHING: batching is not None and not turned_off(batching),
         space.DELAY: int((batching or {}).get("max_queue_delay_microseconds", 0)),
     }
-    made |= {space.PREFERRED: (1,)} if batching is not None and _turned_off(batching) else {}
+    made |= {space.PREFERRED: (1,)} if batching is not None and turned_off(batching) else {}
     made |= {space.KIND: str(groups[0]["kind"])} if groups and groups[0].get("kind") else {}
     return made | ({space.THREADS: int(threads)} if threads.isdecimal() else {})
-
-
-def _turned_off(batching: Mapping[str, Any]) -> bool:
-    return list(batching.get("preferred_batch_size", [])) == [1]
 
 
 def determines(subject: Subject) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from builder.sweep.objective import LATENCIES
+from builder.sweep.objective import LATENCIES, SIGMAS
 from builder.sweep.point import Interval
 from builder.sweep.search.gaussian import Process
 
@@ -30,7 +30,6 @@ THROUGHPUT: Final = "throughput"
 MEMORY: Final = "memory_mb"
 _LEAST_NOISE: Final = {THROUGHPUT: 0.01}  # standard deviation of a logarithm
 _LEAST_NOISE_OF_LATENCY: Final = 0.03
-_SIGMAS: Final = 1.96  # an interval's half-width
 _USUALLY_BETWEEN: Final = {THROUGHPUT: 0.03, MEMORY: 0.01, **dict.fromkeys(LATENCIES, 0.05)}
 _WEIGHT_OF_USUAL: Final = 4
 _UNKNOWN: Final = 0.5  # standard deviation before anything was measured
@@ -173,7 +172,7 @@ class Belief:
             name = THROUGHPUT if limit_name == "min_throughput" else limit_name
             if name not in self._means:
                 continue
-            margin = _SIGMAS * self._usual_noise[name] / np.sqrt(times + 1)
+            margin = SIGMAS * self._usual_noise[name] / np.sqrt(times + 1)
             if name == THROUGHPUT:
                 chance = chance * normal((rate - margin - math.log(limit)) / _LEAST_NOISE[name])
             else:
@@ -203,7 +202,7 @@ def _noise(point: Point, name: str) -> float:
     least = _LEAST_NOISE.get(name, _LEAST_NOISE_OF_LATENCY)
     if not isinstance(found, Interval) or found.low <= 0:
         return least
-    return max(least, math.log(found.high / found.low) / 2 / _SIGMAS)
+    return max(least, math.log(found.high / found.low) / 2 / SIGMAS)
 
 
 def normal(deviations: np.ndarray) -> np.ndarray:
