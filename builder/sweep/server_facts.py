@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from builder.sweep.point import StepTimes
 from builder.tools import hardware
+from builder.tools.process_stat import ProcessStat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from builder.artifacts import Json
 
 _MB: Final = 1e6
-_USER: Final = 11  # utime; stime comes after it
 _SECONDS: Final = 5.0
 GPU_MILLISECONDS: Final = 250
 """How often a server should look at its GPUs: by itself it does so every two seconds, which is longer than a point."""
@@ -46,8 +45,7 @@ def memory_mb(pid: int) -> float | None:
 
 def processor_seconds(pid: int) -> float:
     """What a process and all in its group have used so far, in user and system mode; 0: it has ended."""
-    ticks = sum(int(fields[_USER]) + int(fields[_USER + 1]) for _, fields in _group(pid))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(stat.processor_seconds for _, stat in _group(pid))
 
 
 def processor_share(seconds: float, answered: int, per_second: float) -> float | None:
@@ -63,13 +61,13 @@ def answered(before: Mapping[str, Json], after: Mapping[str, Json]) -> int:
     return _duration(after, "success", "count") - _duration(before, "success", "count")
 
 
-def _group(pid: int) -> Iterator[tuple[Path, list[str]]]:
-    """Each process of a group, with the fields of its ``stat`` after the name (man 5 proc)."""
+def _group(pid: int) -> Iterator[tuple[Path, ProcessStat]]:
+    """Each process of a group."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, LookupError, ValueError):
-            fields = (process / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-            if int(fields[2]) == pid:  # builder.tools.guardian gives each child a group of its own
-                yield process, fields
+            stat = ProcessStat.read(process)
+            if stat.group == pid:  # builder.tools.guardian gives each child a group of its own
+                yield process, stat
 
 
 def _pss(process: Path) -> int:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
-import os
 import random
 import re
 import time
@@ -41,6 +40,7 @@ from builder.tools.perf_analyzer import (
     write_input_data,
 )
 from builder.tools.process import Process, describe_status
+from builder.tools.process_stat import ProcessStat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -233,12 +233,11 @@ def _watch(
 
 
 def _processor_seconds(pid: int) -> float | None:
-    """Of a process, so far, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15. None: it has ended."""
+    """Of a process, so far. None: it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return ProcessStat.read(Path(f"/proc/{pid}")).processor_seconds
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _thread_seconds(pid: int) -> dict[str, float]:
